@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * container.h: what the container engine alone can do: images, volumes, the machine.
+ *
+ * Every function takes a runtime opened as "container" and answers UNSUPPORTED for another's.
+ * Long work (import, load, save, prune) runs in berth-helper; these calls bring its progress as
+ * JSON lines on berth_call_stream_fd(call, 2) when `progress` is set.
+ */
+#ifndef BERTH_CONTAINER_H
+#define BERTH_CONTAINER_H
+
+#include <berth/berth.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct berth_image_import_options {
+    size_t size;
+    const char *source;      /**< a folder, a tar (plain, gzip, zstd), or "-" for input_fd */
+    int input_fd;
+    const char *reference;   /**< name to give: "nginx:1.27" */
+    const char *config_json; /**< OCI image config members under "config"; NULL: none */
+    const char *platform;    /**< "linux/arm64"; NULL: this machine's */
+    bool progress;
+};
+/** Make an image of a root file system. The finished call has no result; find it by reference. */
+BERTH_PUBLIC int berth_image_import_call(struct berth_runtime *runtime,
+                                         const struct berth_image_import_options *options,
+                                         struct berth_call **ret_call, struct berth_error *err);
+
+struct berth_image_load_options {
+    size_t size;
+    const char *source;     /**< OCI layout folder or tar, docker archive (gzip, zstd or plain) */
+    const char *reference;  /**< name to give instead of those inside; NULL: those inside */
+    const char *platform;
+    bool progress;
+};
+/** Load images. stream 1 brings one JSON object a line: {"reference","id"}. */
+BERTH_PUBLIC int berth_image_load_call(struct berth_runtime *runtime,
+                                       const struct berth_image_load_options *options,
+                                       struct berth_call **ret_call, struct berth_error *err);
+
+struct berth_image_save_options {
+    size_t size;
+    const char *const *references; /**< NULL at the end */
+    const char *target;            /**< file (tar) or folder (OCI layout) */
+    const char *format;            /**< "oci" (default), "docker" */
+    bool progress;
+};
+BERTH_PUBLIC int berth_image_save_call(struct berth_runtime *runtime,
+                                       const struct berth_image_save_options *options,
+                                       struct berth_call **ret_call, struct berth_error *err);
+
+/** All images as a JSON array: reference, id, created, size_bytes, layers, platform; free(3). */
+BERTH_PUBLIC int berth_image_list(struct berth_runtime *runtime, char **ret_json,
+                                  struct berth_error *err);
+/** One image: manifest, config, layers, size as one JSON document; free(3). */
+BERTH_PUBLIC int berth_image_inspect(struct berth_runtime *runtime, const char *reference,
+                                     char **ret_json, struct berth_error *err);
+/** Remove a reference; layers that nothing needs go with the last. WRONG_STATE while a workload
+ *  uses the image, unless `force` (the reference goes, the layers stay until the workload is removed). */
+BERTH_PUBLIC int berth_image_remove(struct berth_runtime *runtime, const char *reference, bool force,
+                                    struct berth_error *err);
+BERTH_PUBLIC int berth_image_tag(struct berth_runtime *runtime, const char *source,
+                                 const char *target, struct berth_error *err);
+/** Remove images that no workload uses (all) or that have no name; JSON report; free(3). */
+BERTH_PUBLIC int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
+                                   struct berth_error *err);
+/** Hash every blob and layer again; JSON report of what was found; free(3). CORRUPT if anything was. */
+BERTH_PUBLIC int berth_image_verify_call(struct berth_runtime *runtime,
+                                         struct berth_call **ret_call, struct berth_error *err);
+
+/** Named volumes. create is idempotent for equal options. */
+BERTH_PUBLIC int berth_volume_create(struct berth_runtime *runtime, const char *name,
+                                     const char *const *labels, struct berth_error *err);
+BERTH_PUBLIC int berth_volume_list(struct berth_runtime *runtime, char **ret_json,
+                                   struct berth_error *err);
+BERTH_PUBLIC int berth_volume_inspect(struct berth_runtime *runtime, const char *name,
+                                      char **ret_json, struct berth_error *err);
+/** WRONG_STATE while a workload uses it. */
+BERTH_PUBLIC int berth_volume_remove(struct berth_runtime *runtime, const char *name,
+                                     struct berth_error *err);
+BERTH_PUBLIC int berth_volume_prune(struct berth_runtime *runtime, bool all, char **ret_json,
+                                    struct berth_error *err);
+
+/** Kernel, cgroups, store, versions, limits as JSON; free(3). */
+BERTH_PUBLIC int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_error *err);
+/** Space used by images, workloads, volumes, logs as JSON; free(3). */
+BERTH_PUBLIC int berth_disk_usage(struct berth_runtime *runtime, char **ret_json,
+                                  struct berth_error *err);
+/** Check the machine; with `repair` mend what can be. JSON array of {check, ok, detail, advice,
+ *  repaired}; free(3). 0: sound or repaired, 1: something remains. */
+BERTH_PUBLIC int berth_doctor(struct berth_runtime *runtime, bool repair, char **ret_json,
+                              struct berth_error *err);
+/** After a reboot: start what its policy says. JSON array of {name, id, started, error}; free(3). */
+BERTH_PUBLIC int berth_boot(struct berth_runtime *runtime, char **ret_json, struct berth_error *err);
+
+/** Changes of a workload against its image, a JSON array of {path, kind: added|changed|deleted}. */
+BERTH_PUBLIC int berth_diff(struct berth_runtime *runtime, const struct berth_handle *handle,
+                            char **ret_json, struct berth_error *err);
+/** Its root file system as a tar stream on stream 1. */
+BERTH_PUBLIC int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *handle,
+                                   struct berth_call **ret_call, struct berth_error *err);
+/** Copy between the machine and a workload (running or not): a tar stream out of `path` (stream 1)
+ *  or into it (stream 0). Links of the workload never lead outside it. */
+BERTH_PUBLIC int berth_copy_out_call(struct berth_runtime *runtime,
+                                     const struct berth_handle *handle, const char *path,
+                                     struct berth_call **ret_call, struct berth_error *err);
+BERTH_PUBLIC int berth_copy_in_call(struct berth_runtime *runtime, const struct berth_handle *handle,
+                                    const char *path, struct berth_call **ret_call,
+                                    struct berth_error *err);
+/** Processes inside, as a JSON array of {pid, ppid, user, cpu_usec, memory_bytes, command}. */
+BERTH_PUBLIC int berth_top(struct berth_runtime *runtime, const struct berth_handle *handle,
+                           char **ret_json, struct berth_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

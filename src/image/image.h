@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Images as the library sees them: references, the local store, configurations. Reading only; what
+ * unpacks or downloads runs in berth-helper (src/helper) on top of layer.h.
+ *
+ *   ROOT/images/blobs/sha256/HEX       manifests, configs, compressed layers, once each
+ *   ROOT/images/layers/HEX/            unpacked, by diff id: fs/ (overlay's form) and layer.json
+ *   ROOT/images/refs/ESCAPED.json      {"reference","manifest","config","layers":[diff ids],"created","size_bytes", ...}
+ */
+#ifndef IMAGE_IMAGE_H
+#define IMAGE_IMAGE_H
+
+#include "base/error.h"
+#include "store/store.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/** A reference in its one normal form. */
+struct reference { char *registry, *repository, *tag, *digest; };
+/** "nginx" -> docker.io/library/nginx:latest. INVALID says what is wrong with it. */
+int reference_parse(const char *text, struct reference *ret, struct berth_error *err);
+char *reference_print(const struct reference *r);     /* normal form */
+char *reference_familiar(const struct reference *r);  /* as people write it: "nginx:1.27" */
+void reference_clear(struct reference *r);
+
+struct image_pair { char *name, *value; };
+struct image_config {           /* OCI image config, and docker's healthcheck and shell */
+    char **entrypoint, **cmd, **env, **volumes, **exposed_ports, **shell;
+    char *user, *workdir, *stop_signal, *architecture, *os, *variant, *created;
+    struct image_pair *labels; size_t n_labels;
+    struct { char **test; int64_t interval_usec, timeout_usec, start_period_usec, start_interval_usec; int retries; } health;
+};
+struct image {
+    char *reference, *id;       /* familiar form; config digest "sha256:..." */
+    char **layers;              /* absolute paths of fs/, lowest first */
+    char **diff_ids;
+    struct image_config config;
+    uint64_t size_bytes; int64_t created_usec, used_usec;
+    bool wasm;
+};
+/** By any reference form, id or unambiguous id prefix. NOT_FOUND says how to get it ("berth image load|import", pull). */
+int image_find(struct store *store, const char *reference, struct image **ret_image, struct berth_error *err);
+void image_free(struct image *image);
+int image_list(struct store *store, struct image ***ret_images, size_t *ret_n, struct berth_error *err);
+/** The whole document for people: manifest, config, layers. free(3) */
+int image_inspect(struct store *store, const char *reference, char **ret_json, struct berth_error *err);
+int image_config_parse(const char *json, size_t length, struct image_config *ret, struct berth_error *err);
+void image_config_clear(struct image_config *c);
+/** Workload `id` uses this image's layers: kept until lease_release_all(id). */
+int image_use(struct store *store, const struct image *image, const char *id, struct berth_error *err);
+int image_untag(struct store *store, const char *reference, bool force, struct berth_error *err);
+int image_tag(struct store *store, const char *source, const char *target, struct berth_error *err);
+/** Remove what no reference and no workload needs (blobs, layers); to trash, report as JSON. */
+int image_collect(struct store *store, bool unnamed_only, bool all_unused, char **ret_json, struct berth_error *err);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Launch: from a plan to a running program, and one more program inside a running one.
+ *
+ * The supervisor's only clone lives behind this header. Order: cgroup groups made and limits set;
+ * on v1 and hybrid a small joiner (vfork-cheap child of the supervisor) enters ID/load in every
+ * hierarchy while namespaces, network and mounts are prepared, then clones the program with
+ * CLONE_PARENT, so it is the supervisor's child; on v2 the program is born into ID/load
+ * (CLONE_INTO_CGROUP). The stage (the clone, before exec) walks the plan's mounts and privileges and
+ * reports a failure as a struct berth_error up a pipe that closes on exec.
+ */
+#ifndef SUPERVISOR_LAUNCH_H
+#define SUPERVISOR_LAUNCH_H
+
+#include "base/error.h"
+#include "model/plan.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/** What lives as long as the supervisor: cgroups, kept namespaces, the resident joiner, the plan's sockets. */
+struct launch;
+
+/** Make cgroups (ID/sup and ID/load below plan->cgroup_parent in each hierarchy), apply limits, move
+ *  the supervisor into ID/sup only where that costs nothing (see DESIGN: born there), open what is
+ *  kept over restarts (network namespace, listening sockets). `join_pids`: for PLAN_NS_JOIN, read from the
+ *  other workload's status by launch itself (root folder given as descriptor). */
+int launch_prepare(const struct plan *plan, int root_fd, int workload_fd, struct launch **ret_launch, struct berth_error *err);
+const char *launch_cgroup(const struct launch *l);  /* "/berth-tag/ID" */
+
+struct launch_child {
+    pid_t pid; int pid_fd;      /* child of the supervisor; reaped by it (pid_fd readable) */
+};
+/**
+ * Start the main program. stdio[3]: the workload's ends (pipes); with a tty stdio is ignored and
+ * `ret_tty_master_fd` is the supervisor's. Asynchronous: returns when the clone exists; `ret_ready_fd`
+ * becomes readable when the program was exec'ed (EOF) or failed (a struct berth_error), see
+ * launch_result. With plan->ready_told also after it said so.
+ */
+int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], struct launch_child *ret_child,
+                 int *ret_tty_master_fd, int *ret_ready_fd, struct berth_error *err);
+/** Read ready_fd: 1 running, 0 not yet, negative with the stage's own error. Never blocks. */
+int launch_result(int ready_fd, struct berth_error *err);
+
+struct launch_exec {
+    char *const *argv, *const *env; /* env: added to the plan's */
+    const char *user, *workdir; char *const *groups;
+    bool tty, privileged; uint16_t rows, columns;
+    const int *stdio;               /* 3 */
+};
+/** One more program inside: joins namespaces (pidfd setns), root, cgroup, drops as the plan does. As launch_start. */
+int launch_exec(struct launch *l, const struct plan *plan, const struct launch_child *main_program, const struct launch_exec *e,
+                struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd, struct berth_error *err);
+
+int launch_update(struct launch *l, const struct plan *plan, struct berth_error *err); /* limits */
+int launch_freeze(struct launch *l, bool frozen, struct berth_error *err);
+/** Kill all of ID/load (cgroup.kill, or freeze + kill loop on v1); thaws. Returns when empty or after 2 s -> IO. */
+int launch_kill_all(struct launch *l, struct berth_error *err);
+bool launch_empty(struct launch *l);
+/** OOM kills counted in ID/load since launch_start; whether `main_killed` was the main program is the caller's to say. */
+uint64_t launch_oom_kills(struct launch *l);
+uint64_t launch_memory_peak(struct launch *l);
+int launch_socket_fds(struct launch *l, const int **ret_fds, size_t *ret_n);  /* of plan->sockets, for on_demand polling */
+/** End of everything: namespaces closed, cgroups removed (load, sup's parent what can be). */
+void launch_free(struct launch *l);
+
+#endif
