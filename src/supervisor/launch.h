@@ -21,11 +21,20 @@
 /** What lives as long as the supervisor: cgroups, kept namespaces, the resident joiner, the plan's sockets. */
 struct launch;
 
-/** Make cgroups (ID/sup and ID/load below plan->cgroup_parent in each hierarchy), apply limits, move
- *  the supervisor into ID/sup only where that costs nothing (see DESIGN: born there), open what is
- *  kept over restarts (network namespace, listening sockets). `join_pids`: for PLAN_NS_JOIN, read from the
- *  other workload's status by launch itself (root folder given as descriptor). */
-int launch_prepare(const struct plan *plan, int root_fd, int workload_fd, struct launch **ret_launch, struct berth_error *err);
+/**
+ * Make cgroups (ID/sup and ID/load below plan->cgroup_parent in each hierarchy), apply limits, open what is
+ * kept over restarts (network namespace, listening sockets), and on v1 and hybrid fork the joiner: call it
+ * as early as the plan is parsed, its grace period runs beside everything that follows. The joiner later
+ * moves the supervisor into ID/sup of the v1 hierarchies, off the path; in v2 it was born there.
+ *
+ * root_fd: ROOT; run_fd: RUN/ID (for PLAN_NS_JOIN the other's status and `life` are found through them).
+ * Descriptors are borrowed until launch_free. Sets PR_SET_DUMPABLE to 0 (a half-born child must not show
+ * our program through /proc/PID/exe). SIGCHLD must be at its default, not ignored; signals may be blocked:
+ * the stage resets mask and dispositions. Children are reaped by pidfd with waitid(P_PIDFD, .., WEXITED | __WALL),
+ * never by waitpid(-1): launch's own helpers (joiner, builder) are children too, and it reaps them itself.
+ */
+int launch_prepare(const struct plan *plan, int root_fd, int run_fd, int workload_fd, struct launch **ret_launch,
+                   struct berth_error *err);
 const char *launch_cgroup(const struct launch *l);  /* "/berth-tag/ID" */
 
 struct launch_child {
@@ -35,7 +44,10 @@ struct launch_child {
  * Start the main program. stdio[3]: the workload's ends (pipes); with a tty stdio is ignored and
  * `ret_tty_master_fd` is the supervisor's. Asynchronous: returns when the clone exists; `ret_ready_fd`
  * becomes readable when the program was exec'ed (EOF) or failed (a struct berth_error), see
- * launch_result. With plan->ready_told also after it said so.
+ * launch_result. With plan->ready_told only after it said so (environment BERTH_READY_FD names the descriptor:
+ * 3, or the first behind the listening sockets). May block for some milliseconds (cgroup join, terminal).
+ * `ret_tty_master_fd` is -1 without a tty, and also when the stage failed before it had one (launch_result tells).
+ * A failed stage has exited: the child is to be reaped like any other.
  */
 int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], struct launch_child *ret_child,
                  int *ret_tty_master_fd, int *ret_ready_fd, struct berth_error *err);
