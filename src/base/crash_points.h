@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every name that crash_point() is called with, so that tests can try them all.
+ *
+ * X(name, when). A test greps the sources for crash_point("...") and compares.
+ */
+#ifndef BASE_CRASH_POINTS_H
+#define BASE_CRASH_POINTS_H
+
+#define CRASH_POINTS(X)                                                                            \
+    X("create.folder", "aside folder made, not yet locked")                                        \
+    X("create.locked", "aside folder locked, empty")                                               \
+    X("create.labelled", "name written in the folder, not yet taken")                              \
+    X("create.named", "name taken")                                                                \
+    X("create.leased", "a lease taken and noted")                                                  \
+    X("create.committing", "about to be renamed into workloads")                                   \
+    X("create.renamed", "in workloads, lock not yet dropped")                                      \
+    X("lease.noted", "lease noted with its holder, not yet taken")                                 \
+    X("claim.stale", "a dead holder's claim removed, ours not yet made")                           \
+    X("remove.renamed", "in the trash, name and leases still taken")                               \
+    X("remove.released", "name and leases free, run folder still there")                           \
+    X("remove.done", "run folder gone, trash not emptied")                                         \
+    X("rename.taken", "new name taken, label still the old one")                                   \
+    X("rename.labelled", "label new, old name still taken")                                        \
+    X("status.written", "status written aside or in place")                                        \
+    X("volume.filled", "volume made aside, not yet in place")                                      \
+    X("volume.removed", "volume in the trash")                                                     \
+    X("log.data", "bytes in the log, no index record yet")                                         \
+    X("log.rotated", "next log file made, oldest not yet dropped")                                 \
+    X("helper.remove.waited", "the helper saw the supervisor end")                                 \
+    X("helper.remove.cgroup", "the helper removed the cgroup")                                     \
+    X("helper.delete.entry", "the helper is about to delete one entry of the trash")
+
+#endif
