@@ -24,7 +24,8 @@
 
 struct store;  /* descriptors of ROOT and RUN; may be used by many threads */
 
-/** Open; `make` makes the folders (0700 run and root). CORRUPT for an unknown format. */
+/** Open; `make` makes the folders (0700 run and root). CORRUPT for an unknown format; without `make`, NOT_FOUND
+ *  when ROOT isn't there or isn't a store yet: then there are no workloads. RUN is made in either case. */
 int store_open(const char *root, const char *run, bool make, struct store **ret_store, struct berth_error *err);
 void store_close(struct store *store);
 const char *store_root(const struct store *store);
@@ -64,7 +65,11 @@ const char *workload_path(const struct workload *w);
 const char *workload_run_path(const struct workload *w);
 int workload_name(const struct workload *w, char ret_name[BERTH_NAME_MAX + 8], struct berth_error *err);
 
-/** `change`: BERTH_AGAIN when somebody else holds it. wait_msec > 0 polls a descriptor-less lock in a helper, not here. */
+/** The same and when it was created. One system call. */
+int workload_label(const struct workload *w, int64_t *ret_created_usec, char ret_name[BERTH_NAME_MAX + 8], struct berth_error *err);
+
+/** `change`: BERTH_AGAIN when somebody else holds it, NOT_FOUND when it was removed. After a helper waited
+ *  for the lock through workload_change_fd, call it again: the lock is ours then, and it looks whether the workload still is. */
 int workload_lock_change(struct workload *w, struct berth_error *err);
 void workload_unlock_change(struct workload *w);
 /** Descriptor of the change lock file (for a helper that waits with F_OFD_SETLKW). */
@@ -85,10 +90,14 @@ int status_read_at(int workload_fd, struct status *ret_status, struct berth_erro
 int workload_read(struct workload *w, const char *file, size_t max, char **ret_data, size_t *ret_size, struct berth_error *err);
 int workload_write(struct workload *w, const char *file, const char *data, size_t size, struct berth_error *err);
 
-/** Connect to the supervisor's socket (through the run directory's descriptor: no path limit). LOST when nobody listens. */
+/** Connect to the supervisor's socket (through the run directory's descriptor: no path limit); it is non-blocking.
+ *  LOST when nobody listens, AGAIN when its queue is full. */
 int workload_connect(struct workload *w, int *ret_socket_fd, struct berth_error *err);
 
-/** Rename away into trash (under change), name and leases released. Deleting the trash is the helper's. Twice succeeds. */
+/** Let its anonymous volumes that nobody else uses go with it: call before workload_discard. */
+int workload_remove_volumes(struct workload *w, struct berth_error *err);
+/** Rename away into trash (under change); name, leases and RUN/ID released. Deleting the trash is the helper's
+ *  (`berth-helper delete ROOT`), or the next store_sweep's. Twice succeeds. */
 int workload_discard(struct workload *w, struct berth_error *err);
 int workload_rename(struct workload *w, const char *new_name, struct berth_error *err);
 

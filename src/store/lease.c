@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Leases: what is handed out once. ROOT/leases/KIND/KEY is a link to the holder's id.
+ *
+ * Before a lease is taken it is noted in the holder's folder (leases/KIND=KEY), so that giving
+ * everything back costs what the holder has, not what all have. A note without a lease is harmless.
+ */
+#include "store/internal.h"
+#include "base/base.h"
+#include "base/crash.h"
+#include "base/file.h"
+#include "base/text.h"
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define NOTE_MAX 512
+
+/* "port/tcp": lower-case words with slashes between. A key: anything that can be one file's name. */
+static int check_words(const char *kind, const char *key)
+{
+    if (!*kind || !*key || strlen(kind) + strlen(key) + 2 > NAME_MAX || key[0] == '.')
+        return -EINVAL;
+    for (const char *p = kind; *p; p++)
+        if (*p == '=' || *p < ' ' || (*p == '/' && (p == kind || p[1] == '/' || p[1] == 0)) ||
+            (*p == '.' && (p == kind || p[-1] == '/')))
+            return -EINVAL;
+    for (const char *p = key; *p; p++)
+        if (*p == '=' || *p == '/' || (unsigned char)*p < ' ')
+            return -EINVAL;
+    return 0;
+}
+
+static void note_print(const char *kind, const char *key, char ret_note[NOTE_MAX])
+{
+    int n = snprintf(ret_note, NOTE_MAX, "leases/%s=%s", kind, key);
+    for (char *p = ret_note + strlen("leases/"); n > 0 && *p; p++)
+        if (*p == '/')
+            *p = '=';
+}
+
+/* Splits the note in place. */
+static bool note_parse(char *note, const char **ret_kind, const char **ret_key)
+{
+    char *split = strrchr(note, '=');
+    if (!split)
+        return false;
+    *split = 0;
+    for (char *p = note; *p; p++)
+        if (*p == '=')
+            *p = '/';
+    *ret_kind = note;
+    *ret_key = split + 1;
+    return true;
+}
+
+/* The folder of a kind, made when `make`; kinds may be nested. */
+static int kind_open(struct store *store, const char *kind, bool make)
+{
+    char part[NAME_MAX + 1];
+    autoclose int fd = open_folder_at(store->leases_fd, ".");
+    for (const char *p = kind; fd >= 0 && *p;) {
+        size_t n = strcspn(p, "/");
+        if (n >= sizeof(part))
+            return -ENAMETOOLONG;
+        memcpy(part, p, n);
+        part[n] = 0;
+        int next = open_folder_at(fd, part);
+        if (next == -ENOENT && make) {
+            if (mkdirat(fd, part, 0700) < 0 && errno != EEXIST)
+                return -errno;
+            next = open_folder_at(fd, part);
+        }
+        close_fd(&fd);
+        fd = next;
+        p += n + (p[n] == '/');
+    }
+    return take_fd(&fd);
+}
+
+/* A holder is being made, is, or was just removed. */
+static int holder_open(struct store *store, const char *id)
+{
+    if (!id_valid(id))
+        return -EINVAL;
+    const int folders[] = {store->workloads_fd, store->aside_fd, store->workloads_fd,
+                           store->trash_fd}; /* workloads again: it may have moved between */
+    int fd = -ENOENT;
+    for (size_t i = 0; i < ARRAY_SIZE(folders) && fd == -ENOENT; i++)
+        fd = open_folder_at(folders[i], id);
+    return fd;
+}
+
+static int note_write(int holder_fd, const char *note)
+{
+    for (int round = 0; round < 2; round++) {
+        if (symlinkat("lease", holder_fd, note) == 0 || errno == EEXIST)
+            return 0;
+        if (errno != ENOENT || (mkdirat(holder_fd, "leases", 0700) < 0 && errno != EEXIST))
+            return -errno;
+    }
+    return -ENOENT;
+}
+
+int lease_take(struct store *store, const char *kind, const char *key, const char *id,
+               char ret_holder[BERTH_ID_TEXT], struct berth_error *err)
+{
+    char note[NOTE_MAX];
+    int r = check_words(kind, key);
+    if (r < 0)
+        return fail(err, BERTH_INVALID, key, "\"%s\" of %s can't be leased", key, kind);
+    autoclose int holder_fd = holder_open(store, id);
+    if (holder_fd < 0)
+        return fail(err, BERTH_NOT_FOUND, id, "no workload %.12s", id);
+    note_print(kind, key, note);
+    autoclose int dir_fd = kind_open(store, kind, true);
+    r = dir_fd < 0 ? dir_fd : note_write(holder_fd, note);
+    if (r < 0)
+        return fail_os(err, r, key, "lease %s %s", kind, key);
+    crash_point("lease.noted");
+    char holder[BERTH_ID_TEXT] = "";
+    r = claim_take(store, kind, dir_fd, key, id, holder);
+    if (r == 0) {
+        crash_point("create.leased");
+        return 0;
+    }
+    unlinkat(holder_fd, note, 0);
+    if (r != -EEXIST)
+        return fail_os(err, r, key, "lease %s %s", kind, key);
+    if (ret_holder)
+        memcpy(ret_holder, holder, BERTH_ID_TEXT);
+    return fail(err, BERTH_EXISTS, key, "%s %s is taken by workload %.12s", kind, key, holder);
+}
+
+static int release_one(struct store *store, const char *kind, const char *key, const char *id)
+{
+    autoclose int dir_fd = kind_open(store, kind, false);
+    if (dir_fd < 0)
+        return dir_fd == -ENOENT ? 0 : dir_fd;
+    return claim_release(store, kind, dir_fd, key, id);
+}
+
+int lease_release(struct store *store, const char *kind, const char *key, const char *id)
+{
+    int r = check_words(kind, key);
+    if (r == 0)
+        r = release_one(store, kind, key, id);
+    if (r < 0)
+        return r;
+    char note[NOTE_MAX];
+    note_print(kind, key, note);
+    autoclose int holder_fd = holder_open(store, id);
+    if (holder_fd >= 0)
+        unlinkat(holder_fd, note, 0);
+    return 0;
+}
+
+int leases_release_noted(struct store *store, const char *id, int folder_fd)
+{
+    autoclose int notes_fd = open_folder_at(folder_fd, "leases");
+    if (notes_fd < 0)
+        return notes_fd == -ENOENT ? 0 : notes_fd;
+    autoentries DIR *dir = entries_open(notes_fd);
+    if (!dir)
+        return -errno;
+    int result = 0;
+    const struct dirent *entry;
+    while ((entry = entries_next(dir))) {
+        char note[NAME_MAX + 1];
+        const char *kind, *key;
+        snprintf(note, sizeof(note), "%s", entry->d_name);
+        int r = note_parse(note, &kind, &key) ? release_one(store, kind, key, id) : 0;
+        if (r == 0 && unlinkat(notes_fd, entry->d_name, 0) < 0 && errno != ENOENT)
+            r = -errno;
+        if (r < 0)
+            result = r;
+    }
+    return result;
+}
+
+int leases_noted_volumes(int folder_fd, char ***ret_names)
+{
+    autoclose int notes_fd = open_folder_at(folder_fd, "leases");
+    if (notes_fd < 0)
+        return notes_fd == -ENOENT ? 0 : notes_fd;
+    autoentries DIR *dir = entries_open(notes_fd);
+    if (!dir)
+        return -errno;
+    const struct dirent *entry;
+    while ((entry = entries_next(dir))) {
+        char note[NAME_MAX + 1];
+        const char *kind, *key;
+        snprintf(note, sizeof(note), "%s", entry->d_name);
+        if (!note_parse(note, &kind, &key) || !starts_with(kind, "volume-use/"))
+            continue;
+        int r = strings_add(ret_names, kind + strlen("volume-use/"));
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int lease_release_all(struct store *store, const char *id)
+{
+    autoclose int holder_fd = holder_open(store, id);
+    if (holder_fd < 0)
+        return holder_fd == -ENOENT ? 0 : holder_fd;
+    return leases_release_noted(store, id, holder_fd);
+}
