@@ -23,7 +23,8 @@ int fail(struct berth_error *err, int code, const char *object, const char *form
 int fail_os(struct berth_error *err, int os_error, const char *object, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/** Put "context: " before the message of a failure that is already there. Returns err's code. */
+/** Put "context: " before the message of a failure that is already there. Returns err's code (IO
+ *  when err is NULL: keep the code yourself where that matters). */
 int fail_context(struct berth_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

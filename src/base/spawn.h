@@ -2,8 +2,9 @@
 /*
  * Start a program of berth's without the host process noticing: one of the two places that clone.
  *
- * CLONE_VM | CLONE_VFORK | CLONE_PIDFD with exit signal 0: no SIGCHLD, invisible to wait(-1), cheap
- * from a large process. Results come by pipe or socket, never by exit status.
+ * CLONE_VM | CLONE_VFORK | CLONE_PIDFD: cheap from a large process. exec resets the exit signal to
+ * SIGCHLD, so the program is made an orphan (init's, or the nearest subreaper's child): no SIGCHLD,
+ * invisible to wait(-1). Results come by pipe or socket, never by exit status.
  */
 #ifndef BASE_SPAWN_H
 #define BASE_SPAWN_H
@@ -23,10 +24,15 @@ struct spawn {
     int cgroup_fd;               /**< > 0: born into this v2 group (CLONE_INTO_CGROUP); 0: the caller's */
 };
 
-/** 0 and a pidfd, or -errno of clone or exec (ENOENT for a missing program). Blocks until exec. */
+/** 0 and a pidfd (yours), or -errno of clone or exec (ENOENT for a missing program). Blocks until
+ *  exec. Signals are default and unblocked in the program, with or without `session`. */
 int spawn(const struct spawn *s, pid_t *ret_pid, int *ret_pid_fd);
 
-/** Reap without SIGCHLD (waitid P_PIDFD, __WALL). Exit status as waitpid's, or -errno. Blocks. */
+/**
+ * Wait for its end (blocks; to poll, a pidfd is readable then). *ret_status (NULL allowed): as
+ * waitpid's where the kernel keeps it (6.15 and later), else -1. Decide nothing by it: what matters
+ * is said through a pipe.
+ */
 int spawn_reap(int pid_fd, int *ret_status);
 
 #endif
