@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * inject: runs a command and makes the n-th system call of its whole process tree fail.
+ *
+ * By ptrace, so that static programs and children between clone and exec are reached too. Counts only
+ * calls that a real kernel can fail (the table below). When the command itself has ended, everything
+ * else of its tree is let go and lives on.
+ */
+#include <errno.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const int failing[] = {
+    SYS_openat, SYS_openat2, SYS_read, SYS_pread64, SYS_write, SYS_pwrite64, SYS_writev, SYS_mkdirat, SYS_mkdir,
+    SYS_rename, SYS_renameat, SYS_renameat2, SYS_unlinkat, SYS_symlinkat, SYS_linkat, SYS_newfstatat, SYS_statx,
+    SYS_fcntl, SYS_socket, SYS_socketpair, SYS_connect, SYS_bind, SYS_listen, SYS_accept4, SYS_sendmsg, SYS_recvmsg,
+    SYS_pipe2, SYS_epoll_create1, SYS_epoll_ctl, SYS_eventfd2, SYS_timerfd_create, SYS_timerfd_settime, SYS_signalfd4,
+    SYS_inotify_init1, SYS_inotify_add_watch, SYS_memfd_create, SYS_ftruncate, SYS_fsync, SYS_fdatasync, SYS_getdents64,
+    SYS_clone, SYS_clone3, SYS_vfork, SYS_fork, SYS_dup3, SYS_mount, SYS_pivot_root, SYS_open_tree, SYS_move_mount,
+    SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_mount_setattr, SYS_setns, SYS_unshare, SYS_mknodat, SYS_mknod, SYS_fchownat,
+    SYS_fchown, SYS_chown, SYS_fchmodat, SYS_fchmod, SYS_chmod, SYS_chdir, SYS_fchdir, SYS_setgroups, SYS_setresuid,
+    SYS_setresgid, SYS_capset, SYS_seccomp, SYS_prlimit64, SYS_sethostname, SYS_splice, SYS_sendfile, SYS_copy_file_range,
+    SYS_setxattr, SYS_fsetxattr, SYS_bpf, SYS_pidfd_open, SYS_setsid, SYS_setsockopt, SYS_getsockopt, SYS_readlinkat,
+    SYS_getrandom, SYS_chroot, SYS_fstatfs, SYS_statfs, SYS_execve, SYS_execveat,
+};
+
+#define TREE_MAX 4096
+/* Of each traced thread: whether it is inside a call, and whether that call is to be failed on the way out. */
+static struct { pid_t pid; bool inside, fail; } tree[TREE_MAX];
+static long at, seen, error_number = EIO;
+static bool always, hit;
+
+static bool can_fail(uint64_t number)
+{
+    for (size_t i = 0; i < sizeof failing / sizeof *failing; i++)
+        if ((uint64_t)failing[i] == number)
+            return true;
+    return false;
+}
+
+static size_t slot_of(pid_t pid)
+{
+    size_t empty = TREE_MAX;
+    for (size_t i = 0; i < TREE_MAX; i++) {
+        if (tree[i].pid == pid)
+            return i;
+        if (!tree[i].pid && empty == TREE_MAX)
+            empty = i;
+    }
+    if (empty == TREE_MAX) {
+        fprintf(stderr, "inject: too many processes\n");
+        exit(125);
+    }
+    tree[empty].pid = pid;
+    tree[empty].inside = tree[empty].fail = false;
+    return empty;
+}
+
+static void registers(pid_t pid, int request, struct user_regs_struct *regs)
+{
+    struct iovec v = {.iov_base = regs, .iov_len = sizeof *regs};
+    ptrace(request, pid, (void *)(long)NT_PRSTATUS, &v);
+}
+
+/* At entry the call is turned into one that does nothing; on the way out it gets its failure. */
+static void at_call(pid_t pid)
+{
+    struct user_regs_struct regs;
+    size_t i = slot_of(pid);
+    tree[i].inside = !tree[i].inside;
+    if (!tree[i].inside && !tree[i].fail)
+        return;
+    registers(pid, PTRACE_GETREGSET, &regs);
+    if (!tree[i].inside) {
+        regs.rax = (uint64_t)-error_number;
+        tree[i].fail = false;
+        registers(pid, PTRACE_SETREGSET, &regs);
+        return;
+    }
+    if (!can_fail(regs.orig_rax))
+        return;
+    seen++;
+    if (seen == at || (always && seen > at)) {
+        hit = tree[i].fail = true;
+        regs.orig_rax = (uint64_t)-1;
+        registers(pid, PTRACE_SETREGSET, &regs);
+    }
+}
+
+static void forget(pid_t pid)
+{
+    tree[slot_of(pid)].pid = 0;
+}
+
+static void let_go(void)
+{
+    for (size_t i = 0; i < TREE_MAX; i++) {
+        if (!tree[i].pid)
+            continue;
+        if (syscall(SYS_tkill, tree[i].pid, SIGSTOP) == 0)
+            waitpid(tree[i].pid, NULL, __WALL);
+        ptrace(PTRACE_DETACH, tree[i].pid, NULL, NULL);
+        kill(tree[i].pid, SIGCONT);
+    }
+}
+
+static int signal_to_pass(int status)
+{
+    int sig = WSTOPSIG(status);
+    if (sig == (SIGTRAP | 0x80) || status >> 16)
+        return 0;
+    return sig == SIGSTOP ? 0 : sig;
+}
+
+static int trace(pid_t child)
+{
+    const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC;
+    int status;
+    waitpid(child, &status, __WALL);
+    ptrace(PTRACE_SETOPTIONS, child, NULL, (void *)options);
+    ptrace(PTRACE_SYSCALL, child, NULL, NULL);
+    for (;;) {
+        pid_t pid = waitpid(-1, &status, __WALL);
+        if (pid < 0)
+            return 125;
+        if (WIFEXITED(status) || WIFSIGNALED(status)) {
+            forget(pid);
+            if (pid == child)
+                return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+            continue;
+        }
+        slot_of(pid);
+        if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+            at_call(pid);
+        ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(long)signal_to_pass(status));
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const char *report = NULL;
+    int option;
+    while ((option = getopt(argc, argv, "+n:e:ar:")) != -1)
+        switch (option) {
+        case 'n': at = atol(optarg); break;
+        case 'e': error_number = atol(optarg); break;
+        case 'a': always = true; break;
+        case 'r': report = optarg; break;
+        default: return 2;
+        }
+    if (optind == argc || !report) {
+        fprintf(stderr, "usage: inject -n N -e ERRNO [-a (and all after it)] -r REPORT COMMAND...\n");
+        return 2;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        raise(SIGSTOP);
+        execvp(argv[optind], argv + optind);
+        _exit(127);
+    }
+    int code = trace(child);
+    let_go();
+    FILE *f = fopen(report, "we");
+    if (f) {
+        fprintf(f, "%ld %d\n", seen, hit);
+        fclose(f);
+    }
+    return code;
+}

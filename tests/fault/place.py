@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A root and run folder of its own, the command in them, and what may be left in the machine afterwards."""
+import json, os, re, shutil, subprocess, tempfile, time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAMS = os.environ.get("BERTH_PROGRAMS", os.path.join(TOP, "build/programs"))
+CACHE = os.environ.get("BERTH_TEST_CACHE", "/var/cache/berth-tests")
+LONG = bool(os.environ.get("BERTH_TEST_LONG"))
+STATES = {"creating", "created", "running", "paused", "restarting", "stopping", "stopped", "completed", "failed"}
+
+
+def program_of(pid):
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
+    except OSError:
+        return ""
+
+
+def listing():
+    """Everything a workload may leave behind, as a set of lines."""
+    found = {"mount " + line.split()[4] for line in open("/proc/self/mountinfo")}
+    for folder, _, _ in os.walk("/sys/fs/cgroup"):
+        if "/berth-" in folder:
+            found.add("cgroup " + folder)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if program_of(pid).startswith("berth"):
+            found.add(f"process {pid} {program_of(pid)}")
+    return found
+
+
+class Place:
+    def __init__(self, image=True, programs=PROGRAMS):
+        self.folder = tempfile.mkdtemp(prefix="berth-fault.", dir="/var/tmp")
+        self.programs = programs
+        self.env = {**os.environ, "BERTH_ROOT": self.folder + "/root", "BERTH_RUN": self.folder + "/run", "BERTH_PROGRAMS": programs}
+        self.before = listing()
+        if image:
+            out = subprocess.run([TOP + "/tests/images/make", "tiny", CACHE], check=True, capture_output=True, text=True)
+            self.must("image", "import", CACHE + "/tiny", "tiny:latest")
+
+    def argv(self, *words):
+        return [self.programs + "/berth", *words]
+
+    def call(self, *words, wrap=(), env=None, timeout=60):
+        return subprocess.run([*wrap, *self.argv(*words)], env={**self.env, **(env or {})}, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, errors="replace", timeout=timeout)
+
+    def must(self, *words):
+        r = self.call(*words)
+        assert r.returncode == 0, f"berth {' '.join(words)}: {r.returncode} {r.stderr}"
+        return r.stdout.strip()
+
+    def workloads(self):
+        out = self.must("--json", "ps", "-a")
+        return [json.loads(line) for line in out.splitlines()]
+
+    def states(self):
+        """Name to state of all workloads, each of them a state that exists."""
+        found = {w["name"]: w["state"] for w in self.workloads()}
+        assert set(found.values()) <= STATES, found
+        return found
+
+    def supervisors(self):
+        return [int(p) for p in filter(str.isdigit, os.listdir("/proc")) if program_of(p) == "berth-supervisor" and self.owns(p)]
+
+    def owns(self, pid):
+        try:
+            return any(os.readlink(f"/proc/{pid}/fd/{fd}").startswith(self.folder) for fd in os.listdir(f"/proc/{pid}/fd"))
+        except OSError:
+            return False
+
+    def remove_all(self):
+        for name in self.states():
+            self.must("rm", "-f", "-v", name)
+
+    def left(self, seconds=5):
+        """What is there that was not before, after the kernel and the helper had a moment."""
+        end = time.monotonic() + seconds
+        while True:
+            new = {l for l in listing() - self.before}
+            for sub in ("root/workloads", "root/names", "root/aside", "root/trash"):
+                path = os.path.join(self.folder, sub)
+                new |= {f"file {sub}/{e}" for e in (os.listdir(path) if os.path.isdir(path) else [])}
+            if not new or time.monotonic() > end:
+                return new
+            time.sleep(0.02)
+
+    def doctor_repairs(self):
+        r = self.call("doctor", "--repair")
+        assert r.returncode == 0, f"doctor --repair: {r.returncode} {r.stdout} {r.stderr}"
+
+    def close(self):
+        try:
+            self.remove_all()
+            assert self.left() == set()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def one_clear_error(r):
+    """Failed with one line that says what was asked; or by the loader, before there was a berth."""
+    lines = [l for l in r.stderr.splitlines() if l.strip()]
+    assert "Traceback" not in r.stderr and "Sanitizer" not in r.stderr, r.stderr
+    assert r.returncode < 128 and lines, (r.returncode, r.stdout, r.stderr)
+    assert re.match(r"berth: |.*error while loading shared libraries|.*: cannot |sh: ", lines[0]), r.stderr

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+SIGKILL at every named crash point (src/base/crash_points.h) of a whole life: the next command tells the truth,
+finishes or undoes, and nothing leaks. Needs a build with -Dcrashpoints=true.
+"""
+import os, re, subprocess
+import pytest
+from place import TOP, Place
+
+CRASH_PROGRAMS = os.environ.get("BERTH_CRASH_PROGRAMS", os.path.join(TOP, "build-crash/programs"))
+TABLE = os.path.join(TOP, "src/base/crash_points.h")
+POINTS = re.findall(r'X\("([a-z0-9._-]+)"', open(TABLE).read())
+LIFE = [
+    ["create", "--network", "none", "--name", "w", "-v", "data:/data", "-v", "/anonymous", "tiny", "sh", "-c", "echo x; sleep 1000"],
+    ["start", "w"], ["exec", "w", "true"], ["exec", "-d", "w", "sleep", "500"], ["pause", "w"], ["unpause", "w"],
+    ["update", "-m", "32m", "w"], ["restart", "--timeout", "0ms", "w"], ["rename", "w", "v"], ["rename", "v", "w"],
+    ["stop", "--timeout", "50ms", "w"], ["start", "w"], ["rm", "-f", "-v", "w"],
+    ["run", "--rm", "--network", "none", "--name", "w", "tiny", "true"],
+    ["volume", "rm", "data"],
+]
+
+
+@pytest.fixture
+def crashing():
+    p = Place(programs=CRASH_PROGRAMS)
+    yield p
+    p.close()
+
+
+def test_every_point_in_the_sources_is_in_the_table():
+    out = subprocess.run(["grep", "-rhoE", r'crash_point\("[a-z0-9._-]+"\)', os.path.join(TOP, "src")], capture_output=True, text=True).stdout
+    used = set(re.findall(r'"([^"]+)"', out))
+    assert used == set(POINTS)
+
+
+def still_true(place):
+    for w in place.workloads():
+        if w["state"] == "running":
+            assert os.path.exists(f"/proc/{w['pid']}"), w
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at(crashing, point):
+    for words in LIFE:
+        try:
+            crashing.call(*words, env={"BERTH_CRASH_POINT": point}, timeout=20)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"berth {' '.join(words)} hung after a death at {point}")
+        still_true(crashing)
+    crashing.doctor_repairs()
+    crashing.remove_all()
+    assert crashing.left() == set()

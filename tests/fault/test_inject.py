@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The n-th system call of a verb's whole process tree fails, for n = 1, 2, ... until none is hit.
+
+Each time a clean success or a clean error, and afterwards the machine can be brought back to what it was.
+"""
+import errno, os
+import pytest
+from place import LONG, PROGRAMS, one_clear_error
+
+INJECT = os.path.join(PROGRAMS, "inject")
+SCRIPT = ["--network", "none", "--name", "w", "tiny", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 100 & wait; done"]
+
+
+def prepare_nothing(place):
+    pass
+
+
+def prepare_created(place):
+    place.must("create", *SCRIPT)
+
+
+def prepare_running(place):
+    place.must("run", "-d", *SCRIPT)
+
+
+def prepare_stopped(place):
+    prepare_running(place)
+    place.must("stop", "--timeout", "0ms", "w")
+
+
+def running(place, ok):
+    state = place.states().get("w")
+    assert state == "running" if ok else state in ("created", "failed", "running"), (ok, state)
+
+
+VERBS = {
+    "create": (prepare_nothing, ["create", *SCRIPT], lambda p, ok: ok is ("w" in p.states()) or pytest.fail(f"{ok} {p.states()}")),
+    "start": (prepare_created, ["start", "w"], running),
+    "exec": (prepare_running, ["exec", "w", "true"], lambda p, ok: p.states()["w"] == "running" or pytest.fail(str(p.states()))),
+    "stop": (prepare_running, ["stop", "--timeout", "1s", "w"],
+             lambda p, ok: p.states()["w"] == "stopped" if ok else p.states()["w"] in ("running", "stopping", "stopped", "failed")),
+    "remove": (prepare_stopped, ["rm", "w"], lambda p, ok: not ok or "w" not in p.states() or pytest.fail(str(p.states()))),
+}
+
+
+def once(place, verb, n, number, always):
+    prepare, words, check = VERBS[verb]
+    prepare(place)
+    report = place.folder + "/report"
+    wrap = [INJECT, "-n", str(n), "-e", str(number), "-r", report] + (["-a"] if always else [])
+    r = place.call(*words, wrap=wrap)
+    seen, hit = map(int, open(report).read().split())
+    if r.returncode != 0:
+        one_clear_error(r)
+    what = f"{verb}, call {n} of {seen} fails with {errno.errorcode[number]}{' and all after it' if always else ''}: " \
+           f"{r.returncode} {r.stderr.strip()}"
+    try:
+        assert check(place, r.returncode == 0) in (None, True), place.states()
+        place.remove_all()
+        left = place.left()
+        if left:
+            place.doctor_repairs()
+            left = place.left()
+        assert left == set()
+    except AssertionError as e:
+        pytest.fail(f"{what}\n{e}")
+    return bool(hit)
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_each_call_fails_once(place, verb):
+    n, step = 1, 1
+    while once(place, verb, n, errno.EIO, False):
+        n += step
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+@pytest.mark.parametrize("verb", ["create", "start", "remove"])
+def test_from_one_call_on_all_fail(place, verb, number):
+    n, step = 1, 1 if LONG else 13
+    while once(place, verb, n, number, True):
+        n += step
