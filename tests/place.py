@@ -2,7 +2,7 @@
 """A root and run folder of its own, the command in them, and what may be left in the machine afterwards."""
 import json, os, re, shutil, subprocess, tempfile, time
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = os.environ.get("BERTH_PROGRAMS", os.path.join(TOP, "build/programs"))
 CACHE = os.environ.get("BERTH_TEST_CACHE", "/var/cache/berth-tests")
 LONG = bool(os.environ.get("BERTH_TEST_LONG"))
