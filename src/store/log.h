@@ -21,13 +21,19 @@ struct log_record {
     uint32_t length;
     uint16_t stream;     /* BERTH_STDOUT, BERTH_STDERR; LOG_MARK for a mark */
     uint16_t flags;      /* LOG_DROPPED: `length` more bytes were lost here (disk full) */
-    uint64_t check;      /* FNV-1a of the fields above: a torn record is seen */
+    uint64_t check;      /* FNV-1a of the three 64-bit words above: a torn record is seen */
 };
-#define LOG_MARK 0x100u  /* start and end of a run, so that followers know: flags 1 start, 2 end (final), 3 end (restart due) */
+#define LOG_MARK 0x100u  /* start and end of a run, so that followers know; `flags` says which */
+#define LOG_MARK_START 1u
+#define LOG_MARK_END 2u         /* final: followers end */
+#define LOG_MARK_END_RESTART 3u /* a restart is due: followers go on */
+#define LOG_MARK_FILE 4u        /* first record of each file: `offset` is the bytes of all files before it */
 #define LOG_DROPPED 1u
 
 struct log_writer;
-/** Open for appending in dir_fd ("log/" is made); continues after what is there. */
+/** Open for appending ("log/" is made); continues after what is there: at a torn end the index is cut to its last
+ *  good record and bytes without one get one. 0 means the defaults: 64 MiB, 4 files. An index longer than
+ *  max_size (a program that writes single bytes) ends a file too. */
 int log_writer_open(int workload_fd, uint64_t max_size_bytes, int max_files, struct log_writer **ret_writer, struct berth_error *err);
 /**
  * Move what a pipe holds now into the log (splice, no copy through user space where the kernel can).
@@ -41,11 +47,14 @@ int log_writer_mark(struct log_writer *w, uint16_t flags);
 void log_writer_limits(struct log_writer *w, uint64_t max_size_bytes, int max_files);
 void log_writer_close(struct log_writer *w);
 
+/** `streams` 0: both. Lines are ordered by their first byte; a line's stamp is that byte's. */
 struct log_options { bool follow, timestamps, frames, has_tail; uint32_t streams; uint64_t tail; int64_t since_usec, until_usec; };
 /**
  * Write the log to out_fd as the options say (berth.h's meaning). With follow it ends when the workload
  * has ended with no restart due (end mark 2 and `life` free), or out_fd breaks. Blocks (inotify): for the
- * helper, never in the caller. Without timestamps, frames, and filters it is sendfile/splice.
+ * helper, never in the caller. Without timestamps it is sendfile for whatever is large enough.
+ * Lost bytes (disk full, or dropped by the limits before they were read) are one line in brackets, or one frame
+ * BERTH_FRAME_LOST. Ignore SIGPIPE before. A follower of a workload that never ran waits for its first run.
  */
 int log_pump(int workload_fd, int life_fd_or_minus1, const struct log_options *options, int out_fd, struct berth_error *err);
 /** The last n lines, both streams, as one string: for `status`. */

@@ -76,6 +76,8 @@ void workload_unlock_change(struct workload *w);
 int workload_change_fd(struct workload *w, struct berth_error *err);
 /** 1: a supervisor lives, 0: not. */
 int workload_alive(struct workload *w, struct berth_error *err);
+/** Open `life` without locking it, to look at (lock_held) or to hand to `berth-helper logs`. */
+int workload_life_fd(struct workload *w, int *ret_fd, struct berth_error *err);
 /** Open `life` and lock it, to be handed to a new supervisor. WRONG_STATE when one lives. */
 int workload_take_life(struct workload *w, int *ret_life_fd, struct berth_error *err);
 

@@ -199,6 +199,11 @@ int workload_alive(struct workload *w, struct berth_error *err)
     return r < 0 ? fail_os(err, r, w->id, "look at %s/life", w->run_path) : r;
 }
 
+int workload_life_fd(struct workload *w, int *ret_fd, struct berth_error *err)
+{
+    return open_lock(w, "life", ret_fd, err);
+}
+
 int workload_take_life(struct workload *w, int *ret_life_fd, struct berth_error *err)
 {
     autoclose int fd = -1;
