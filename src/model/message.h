@@ -10,6 +10,8 @@
 #define MODEL_MESSAGE_H
 
 #include "base/error.h"
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define MESSAGE_MAGIC 0x31485442u /* "BTH1" */
@@ -39,10 +41,41 @@ enum message_type {
     MESSAGE_STARTED, MESSAGE_ENDED
 };
 
+#define MESSAGE_VERSION 1
+
 struct message_head {
     uint32_t magic, version, type, flags;
     uint64_t tag;
     uint32_t length, reserved;
 };
+
+/** What a packet said; body is borrowed from the packet, or NULL when it is in the memfd. */
+struct message {
+    uint32_t type;
+    uint64_t tag;
+    uint32_t length;
+    bool in_memfd;    /**< the last descriptor holds `length` bytes of body: read them yourself */
+    const char *body; /**< `length` bytes, not NUL-terminated */
+};
+
+/** The head for a body of `length` bytes; the flag MEMFD is set when it has to travel in one. */
+struct message_head message_head(uint32_t type, uint64_t tag, size_t length);
+
+/** Head and body as one packet of *ret_size bytes, free(3). NULL body is {}. NULL out of memory, or when
+ *  the body is above MESSAGE_INLINE: then send message_head() alone with a memfd. */
+char *message_pack(uint32_t type, uint64_t tag, const char *body, size_t *ret_size);
+
+/** Take a received packet apart. CORRUPT (magic, length, size), TOO_BIG, UNSUPPORTED (a newer version:
+ *  ret's tag and type are set all the same, so that it can be refused by tag). */
+int message_unpack(const void *packet, size_t size, struct message *ret, struct berth_error *err);
+
+/** "stop", "exec", ...; "unknown" for what is none. */
+const char *message_name(uint32_t type);
+
+/** Body of MESSAGE_ERROR from a failure, free(3); NULL out of memory. */
+char *message_error_body(const struct berth_error *err);
+/** And back: fills *ret (which may not be NULL) and returns its code, which is always negative; a body
+ *  that says nothing of use becomes CORRUPT. */
+int message_error_parse(const char *body, size_t length, struct berth_error *ret);
 
 #endif

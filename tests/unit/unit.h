@@ -11,5 +11,6 @@
 #include <string.h>
 
 #include <cmocka.h>
+#undef fail /* base/error.h has another one */
 
 #endif
