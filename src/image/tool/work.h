@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the applets of berth-image share: the options, the way to answer, making and keeping images.
+ */
+#ifndef TOOL_WORK_H
+#define TOOL_WORK_H
+
+#include "image/record.h"
+#include "image/tool.h"
+#include "image/tool/stream.h"
+#include "image/tool/unpack.h"
+#include <jansson.h>
+
+struct platform { char os[32], architecture[32], variant[32]; };
+
+struct work {
+    /* options */
+    const char *reference, *config, *platform_text, *format;
+    bool progress, unnamed, unused, has_platform;
+    struct platform platform;
+    uint64_t max_bytes, max_entries;
+    char **arguments;
+    /* prepared outside of the jail */
+    const char *root, *run;
+    struct store *store;
+    int images_fd;          /* ROOT/images; in the jail /images */
+    char aside[80];         /* below it: what is being made, thrown away at the end */
+    int source_fd;          /* file, or -1 */
+    int folder_fd;          /* folder (source, target), or -1; in the jail /source or /target */
+    char *config_text;      /* contents of --config */
+    char *source_name;      /* for images whose archive says only a tag */
+    const char *wanted;     /* which image of the archive: a tag or name, NULL all */
+    struct unpack_options unpack;
+    void *extra;            /* an applet's own */
+};
+
+/* ---- answers */
+/** One result line; takes `line`. */
+void answer(json_t *line);
+void progress(const struct work *w, const char *step, const char *object, uint64_t bytes);
+
+/* ---- platforms */
+int platform_parse(const char *text, struct platform *ret, struct berth_error *err);
+void platform_here(struct platform *ret);
+
+/* ---- documents */
+/** Read a JSON document of at most `max` bytes; digest and size checked when given (NULL, 0: not). */
+int document_read(int folder_fd, const char *path, size_t max, const char *digest, uint64_t size,
+                  char **ret_data, size_t *ret_size, json_t **ret_document, struct berth_error *err);
+/** Open a file that an archive names, below folder_fd, links followed within. */
+int open_below(int folder_fd, const char *path, struct berth_error *err);
+const char *layer_media_type(int compression);
+/** "blobs/sha256/HEX" of a valid digest; into ret. */
+void blob_path(const char *digest, char ret[96]);
+
+/* ---- layers */
+struct layer {
+    /* wanted: "" or 0 is not known */
+    char diff_id[DIGEST_TEXT], blob[DIGEST_TEXT];
+    uint64_t blob_bytes;
+    int in_fd;            /* the blob or tar; -1: pack folder_fd */
+    int folder_fd;
+    bool deflate;         /* keep a plain one compressed */
+    bool unpack, keep;    /* what is needed of it: files, blob */
+    const char *what;     /* for messages */
+    /* made */
+    struct stream_result stream;
+    uint64_t entries, size_bytes, tar_bytes;
+    int64_t newest_sec;
+    int number;           /* aside/OP/layer-N, blob-N */
+    bool unpacked, kept;
+};
+/** Do all, as many at once as there are processors. */
+int layers_make(struct work *w, struct layer *layers, size_t n, struct berth_error *err);
+/** What layer.json says of an unpacked layer; -ENOENT. */
+int layer_known(int images_fd, struct layer *layer);
+
+/** An image whose layers are made or known, lowest first; `manifest` NULL: one is made (OCI). */
+struct draft {
+    const char *reference;      /* normal form or "" */
+    const char *config;
+    size_t config_size;
+    const char *manifest;
+    size_t manifest_size;
+    struct layer *layers;
+    size_t *order, n_order;     /* the image's layers as indexes of `layers` */
+    int64_t created_usec;       /* 0: as the config says */
+};
+/** Put it into the store, durably, the record last. Answers {"reference","id"}. */
+int draft_commit(struct work *w, struct draft *d, struct berth_error *err);
+
+/** Lock diff ids (in any order; sorted here) against other processes that make the same. */
+int lock_layers(struct work *w, const struct layer *layers, size_t n, int *ret_fd, struct berth_error *err);
+
+/* ---- applets: prepare runs outside, run in the jail */
+int import_prepare(struct work *w, struct berth_error *err);
+int import_run(struct work *w, struct berth_error *err);
+int load_prepare(struct work *w, struct berth_error *err);
+int load_run(struct work *w, struct berth_error *err);
+
+#endif
