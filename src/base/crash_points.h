@@ -27,6 +27,29 @@
     X("volume.removed", "volume in the trash")                                                     \
     X("log.data", "bytes in the log, no index record yet")                                         \
     X("log.rotated", "next log file made, oldest not yet dropped")                                 \
+    X("start.born", "supervisor's first act, plan not read")                                       \
+    X("start.planned", "plan read, nothing made")                                                  \
+    X("start.prepared", "cgroups and namespaces made, socket not yet there")                       \
+    X("start.listening", "socket there, program not yet cloned")                                   \
+    X("start.output", "pipes made, program not yet cloned")                                        \
+    X("start.cloned", "program cloned, not yet executed")                                          \
+    X("start.ready", "program runs, record does not say so")                                       \
+    X("start.recorded", "record says running, caller has no answer")                               \
+    X("start.answered", "caller has its answer")                                                   \
+    X("exec.asked", "supervisor has the request")                                                  \
+    X("exec.cloned", "exec cloned, not yet executed")                                              \
+    X("exec.started", "exec runs, caller has no answer")                                           \
+    X("exec.ended", "exec reaped, caller has no answer")                                           \
+    X("stop.asked", "supervisor has the request")                                                  \
+    X("stop.signalled", "stop signal sent, record not yet stopping")                               \
+    X("stop.killed", "everything killed, nothing reaped")                                          \
+    X("end.reaped", "main program reaped, its children not yet killed")                            \
+    X("end.killed", "everything killed, output not yet in the log")                                \
+    X("end.drained", "output in the log, end not recorded")                                        \
+    X("end.recorded", "end record written, cgroups still there")                                   \
+    X("end.freed", "cgroups gone, life still locked")                                              \
+    X("end.answered", "callers have their answer")                                                 \
+    X("end.after", "about to run the at-end command or the removal")                               \
     X("helper.remove.waited", "the helper saw the supervisor end")                                 \
     X("helper.remove.cgroup", "the helper removed the cgroup")                                     \
     X("helper.delete.entry", "the helper is about to delete one entry of the trash")
