@@ -238,10 +238,10 @@ static int move_all(struct work *w, const struct draft *d, const char *config_di
     return r == 0 ? sync_folder(w->images_fd, "blobs/sha256", err) : r;
 }
 
-static int fill_record(const struct draft *d, const char *config_digest, const char *manifest_digest,
+static int fill_record(const struct draft *d, const char *reference, const char *config_digest, const char *manifest_digest,
                        const json_t *config, struct record *r)
 {
-    r->reference = strdup(d->reference);
+    r->reference = strdup(reference);
     r->id = strdup(config_digest);
     r->manifest = strdup(manifest_digest);
     static const struct { const char *key; size_t offset; } texts[] = {
@@ -271,7 +271,7 @@ static int fill_record(const struct draft *d, const char *config_digest, const c
     return failed || !r->reference || !r->id || !r->manifest || !r->architecture || !r->os || !r->variant ? -ENOMEM : 0;
 }
 
-static int write_record(struct work *w, const struct draft *d, const char *config_digest, const char *manifest_digest,
+static int write_record(struct work *w, const struct draft *d, const char *reference, const char *config_digest, const char *manifest_digest,
                         struct berth_error *err)
 {
     json_t *config = json_loadb(d->config, d->config_size, JSON_REJECT_DUPLICATES, NULL);
@@ -279,14 +279,14 @@ static int write_record(struct work *w, const struct draft *d, const char *confi
     int r = config ? image_config_read(config, &checked, err) : fail(err, BERTH_CORRUPT, "", "the image config is not JSON");
     image_config_clear(&checked);
     struct record record = {0};
-    if (r == 0 && fill_record(d, config_digest, manifest_digest, config, &record) < 0)
+    if (r == 0 && fill_record(d, reference, config_digest, manifest_digest, config, &record) < 0)
         r = fail_memory(err);
     json_object_del(config, "history");
     json_object_del(config, "rootfs");
     if (r == 0)
         r = record_write(w->images_fd, &record, config, err);
     if (r == 0)
-        answer(json_pack("{ss ss}", "reference", d->reference, "id", config_digest));
+        answer(json_pack("{ss ss}", "reference", reference, "id", config_digest));
     record_clear(&record);
     json_decref(config);
     return r;
@@ -313,8 +313,12 @@ int draft_commit(struct work *w, struct draft *d, struct berth_error *err)
     for (size_t i = 0; r == 0 && i < d->n_order; i++)
         if (d->layers[d->order[i]].unpacked)
             r = write_layer_note(w, &d->layers[d->order[i]], err);
-    progress(w, "store", *d->reference ? d->reference : config_digest, 0);
+    progress(w, "store", d->references[0] ? d->references[0] : config_digest, 0);
     if (r == 0)
         r = move_all(w, d, config_digest, manifest_digest, err);
-    return r == 0 ? write_record(w, d, config_digest, manifest_digest, err) : r;
+    if (r == 0 && !d->references[0])
+        r = write_record(w, d, "", config_digest, manifest_digest, err);
+    for (size_t i = 0; r == 0 && d->references[i]; i++)
+        r = write_record(w, d, d->references[i], config_digest, manifest_digest, err);
+    return r;
 }

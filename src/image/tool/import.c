@@ -112,7 +112,8 @@ int import_run(struct work *w, struct berth_error *err)
     if (r == 0)
         r = lock_layers(w, &layer, 1, &locks_fd, err);
     size_t order[] = {0};
-    struct draft draft = {.reference = w->reference ? w->reference : "", .config = config,
+    char *references[] = {(char *)w->reference, NULL};
+    struct draft draft = {.references = references, .config = config,
                           .config_size = config ? strlen(config) : 0, .layers = &layer, .order = order,
                           .n_order = 1, .created_usec = now_usec()};
     return r == 0 ? draft_commit(w, &draft, err) : r;

@@ -175,7 +175,7 @@ static int finish_pair(struct work *w, struct pair *p, struct berth_error *err)
     if (wrong) {
         if (err)
             *err = wrong->err;
-        return fail_context(err, "layer %.160s", l->what);
+        return fail_context(err, "%s%.160s", digest_valid(l->what) ? "layer " : "", l->what);
     }
     int r = check(l, &fed->stream, err);
     if (r < 0)

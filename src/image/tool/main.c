@@ -37,6 +37,7 @@ struct applet {
 
 static const struct applet applets[] = {
     {"import", 1, 1, true, "source", false, import_prepare, import_run},
+    {"load", 1, 1, true, "source", false, load_prepare, load_run},
 };
 
 /* ---- options */
@@ -89,8 +90,10 @@ static int parse_options(struct work *w, char **argv, struct berth_error *err)
 static int check_reference(struct work *w, struct berth_error *err)
 {
     struct reference r = {0};
-    if (!w->reference || !*w->reference)
+    if (!w->reference || !*w->reference) {
+        w->reference = NULL;
         return 0;
+    }
     int code = reference_parse(w->reference, &r, err);
     if (code < 0)
         return code;

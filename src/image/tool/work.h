@@ -27,11 +27,11 @@ struct work {
     char aside[80];         /* below it: what is being made, thrown away at the end */
     int source_fd;          /* file, or -1 */
     int folder_fd;          /* folder (source, target), or -1; in the jail /source or /target */
+    const char *source;     /* as given, without a form's prefix */
     char *config_text;      /* contents of --config */
     char *source_name;      /* for images whose archive says only a tag */
     const char *wanted;     /* which image of the archive: a tag or name, NULL all */
     struct unpack_options unpack;
-    void *extra;            /* an applet's own */
 };
 
 /* ---- answers */
@@ -77,7 +77,7 @@ int layer_known(int images_fd, struct layer *layer);
 
 /** An image whose layers are made or known, lowest first; `manifest` NULL: one is made (OCI). */
 struct draft {
-    const char *reference;      /* normal form or "" */
+    char *const *references;    /* normal forms; none: an image without a name */
     const char *config;
     size_t config_size;
     const char *manifest;
@@ -86,7 +86,7 @@ struct draft {
     size_t *order, n_order;     /* the image's layers as indexes of `layers` */
     int64_t created_usec;       /* 0: as the config says */
 };
-/** Put it into the store, durably, the record last. Answers {"reference","id"}. */
+/** Put it into the store, durably, the records last. Answers {"reference","id"} for each name. */
 int draft_commit(struct work *w, struct draft *d, struct berth_error *err);
 
 /** Lock diff ids (in any order; sorted here) against other processes that make the same. */
