@@ -94,19 +94,6 @@ int berth_handle_parse(const char *text, struct berth_handle *ret_handle, struct
     return 0;
 }
 
-static const char *const code_names[] = {
-    "OK",        "INVALID",   "NOT_FOUND", "EXISTS",   "WRONG_STATE", "UNSUPPORTED",    "DENIED",
-    "NO_MEMORY", "NO_SPACE",  "TIMED_OUT", "CANCELLED", "AGAIN",      "IO",             "CORRUPT",
-    "NO_PROGRAM", "NOT_EXECUTABLE", "NO_KERNEL", "LOST", "TOO_BIG",
-};
-
-const char *berth_code_name(int code)
-{
-    long long index = code == 0 ? 0 : -1000LL - code;
-    bool known = index >= 0 && index < (long long)ARRAY_SIZE(code_names) && (code == 0 || index);
-    return known ? code_names[index] : "UNKNOWN";
-}
-
 static const char *const state_names[] = {
     [BERTH_CREATING] = "creating",     [BERTH_CREATED] = "created",
     [BERTH_RUNNING] = "running",       [BERTH_PAUSED] = "paused",
