@@ -149,11 +149,15 @@ int main(int argc, char **argv)
         r = signals_open(&s);
     if (r < 0 || server_adopt(&s, FD_STARTER, &s.starter, &err) < 0)
         return 1;
-    if (prepare(&s, &err) < 0) {
+    r = prepare(&s, &err);
+    if (r < 0) {
         give_up(&s, &err);
-        return 1;
+    } else {
+        hear(&s, HEARD_BEGIN, NULL);
+        loop_run(&s, &s.loop);
     }
-    hear(&s, HEARD_BEGIN, NULL);
-    loop_run(&s, &s.loop);
-    return 0;
+    server_hang_up(&s);
+    plan_free(s.plan);
+    free(s.life.unfit);
+    return r < 0 ? 1 : 0;
 }

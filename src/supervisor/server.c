@@ -497,3 +497,9 @@ void server_close(struct supervisor *s)
     unlinkat(s->run_fd, "socket", 0);
     source_close(&s->loop, &s->listener);
 }
+
+void server_hang_up(struct supervisor *s)
+{
+    while (s->connections)
+        connection_close(s, s->connections);
+}

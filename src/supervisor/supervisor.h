@@ -198,6 +198,8 @@ int server_open(struct supervisor *s, struct berth_error *err);
 int server_adopt(struct supervisor *s, int fd, struct connection **ret_connection,
                  struct berth_error *err);
 void server_close(struct supervisor *s);
+/** Close every connection. */
+void server_hang_up(struct supervisor *s);
 /** Answer `tag`: a NULL connection is nobody. `result` is consumed and may be NULL ({}). */
 void reply(struct supervisor *s, struct connection *c, uint64_t tag, enum message_type type,
            json_t *result);
