@@ -135,6 +135,24 @@ void exec_kill(struct exec *e)
 /* ---- endings ----------------------------------------------------------------------------------
  */
 
+static const char *command_text(const struct exec *e)
+{
+    return e->command && utf8_valid(e->command, strlen(e->command)) ? e->command : "?";
+}
+
+/* A probe's runs would drown what people look for. `value` is consumed. */
+static void exec_event(struct supervisor *s, const struct exec *e, const char *type,
+                       const char *key, json_t *value)
+{
+    autofree char *text = json_dumps(value, JSON_ENCODE_ANY);
+    autofree char *attributes =
+        text ? format_text("\"exec_id\":%llu,\"%s\":%s", (unsigned long long)e->id, key, text)
+             : NULL;
+    if (!e->is_probe)
+        record_event(s, type, attributes);
+    json_decref(value);
+}
+
 static void exec_free(struct supervisor *s, struct exec *e)
 {
     for (struct exec **at = &s->execs; *at; at = &(*at)->next) {
@@ -216,6 +234,8 @@ static void exec_ended(struct supervisor *s, struct exec *e, int wait_status)
         reply(s, e->connection, e->tag, MESSAGE_ENDED,
               json_pack("{s:i,s:i,s:b}", "exit_code", exit_code, "signal", signal, "timed_out",
                         (int)e->timed_out));
+    if (e->running)
+        exec_event(s, e, "exec_die", "exit_code", json_integer(exit_code));
     exec_free(s, e);
 }
 
@@ -236,6 +256,7 @@ static void ready_speaks(struct supervisor *s, struct source *source, uint32_t e
               json_pack("{s:I,s:i}", "exec_id", (json_int_t)e->id, "pid", (int)e->child.pid));
     if (e->detached)
         e->connection = NULL;
+    exec_event(s, e, "exec", "command", json_string(command_text(e)));
 }
 
 static void end_speaks(struct supervisor *s, struct source *source, uint32_t events)
@@ -298,8 +319,7 @@ static struct exec *exec_new(struct supervisor *s, struct berth_error *err)
                        .words = SOURCE_NONE,
                        .child = {.pid_fd = -1},
                        .started_usec = now_usec()};
-    e->stdio = (struct stdio){
-        .out = {SOURCE_NONE, SOURCE_NONE}, .terminal = SOURCE_NONE, .in = SOURCE_NONE};
+    e->stdio = STDIO_NONE;
     e->next = s->execs;
     s->execs = e;
     s->n_execs++;
@@ -548,6 +568,7 @@ int exec_probe(struct supervisor *s, struct probe *probe, struct berth_error *er
         return r;
     }
     e->probe = probe;
+    e->is_probe = true;
     probe->exec = e;
     timer_set(&s->loop, &e->timeout,
               probe->plan->timeout_usec > 0 ? probe->plan->timeout_usec : 30000000, timeout_rings);
@@ -561,14 +582,13 @@ void exec_list(struct supervisor *s, struct connection *c, uint64_t tag)
 {
     json_t *list = json_array();
     for (struct exec *e = s->execs; e; e = e->next) {
-        const char *command =
-            e->command && utf8_valid(e->command, strlen(e->command)) ? e->command : "?";
         if (e->running)
-            json_array_append_new(
-                list, json_pack("{s:I,s:i,s:s,s:I,s:b,s:b,s:b}", "exec_id", (json_int_t)e->id,
-                                "pid", (int)e->child.pid, "command", command, "started_usec",
-                                (json_int_t)e->started_usec, "tty", e->stdio.terminal.fd >= 0,
-                                "detached", (int)e->detached, "probe", e->probe != NULL));
+            json_array_append_new(list, json_pack("{s:I,s:i,s:s,s:I,s:b,s:b,s:b}", "exec_id",
+                                                  (json_int_t)e->id, "pid", (int)e->child.pid,
+                                                  "command", command_text(e), "started_usec",
+                                                  (json_int_t)e->started_usec, "tty",
+                                                  e->stdio.terminal.fd >= 0, "detached",
+                                                  (int)e->detached, "probe", e->probe != NULL));
     }
     reply(s, c, tag, MESSAGE_DONE, json_pack("{s:o}", "execs", list));
 }

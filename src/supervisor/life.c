@@ -186,6 +186,7 @@ static void go_idle(struct supervisor *s)
     const int *fds = NULL;
     size_t n = 0;
     struct berth_error err;
+    demand_end(s);
     int r = launch_socket_fds(s->launch, &fds, &n);
     s->state = LIFE_IDLE;
     s->demand = r < 0 ? NULL : calloc(n ? n : 1, sizeof(*s->demand));
@@ -249,6 +250,14 @@ static void wait_for_next(struct supervisor *s, int64_t delay_usec)
     timer_set(&s->loop, &s->life.due, delay_usec, due_rings);
 }
 
+/* A caller's start counts afresh, unlike the policy's. */
+static void begin_afresh(struct supervisor *s)
+{
+    s->record.restarts = 0;
+    s->life.doublings = 0;
+    begin(s, NULL);
+}
+
 static void run_again(struct supervisor *s)
 {
     waiters_answer(s, false, NULL);
@@ -258,7 +267,7 @@ static void run_again(struct supervisor *s)
     record_write(s, false);
     record_die_event(s);
     record_event(s, "restart", NULL);
-    begin(s, NULL);
+    begin_afresh(s);
 }
 
 /* As if the start had never been asked. */
@@ -465,7 +474,7 @@ static void end_without_run(struct supervisor *s, struct request *r)
     if (!take_request(s, r))
         return;
     if (r->restart)
-        return begin(s, NULL);
+        return begin_afresh(s);
     s->record.state = BERTH_STOPPED;
     s->record.reason[0] = 0;
     s->record.ended_usec = s->record.ended_usec ? s->record.ended_usec : now_usec();

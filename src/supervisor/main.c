@@ -126,10 +126,8 @@ static void supervisor_init(struct supervisor *s, char **argv)
         .listener = SOURCE_NONE,
         .sink = SOURCE_NONE,
     };
-    s->stdio = (struct stdio){.out = {SOURCE_NONE, SOURCE_NONE},
-                              .terminal = SOURCE_NONE,
-                              .in = SOURCE_NONE,
-                              .is_main = true};
+    s->stdio = STDIO_NONE;
+    s->stdio.is_main = true;
     s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 

@@ -506,12 +506,18 @@ static void terminal_speaks(struct supervisor *s, struct source *source, uint32_
 int terminal_begin(struct supervisor *s, struct stdio *stdio, int master_fd)
 {
     fcntl(master_fd, F_SETFL, O_RDWR | O_NONBLOCK);
-    return source_watch(&s->loop, &stdio->terminal, master_fd, EPOLLIN, terminal_speaks);
+    stdio->peer_fd = ioctl(master_fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int r = source_watch(&s->loop, &stdio->terminal, master_fd, EPOLLIN, terminal_speaks);
+    if (r == 0 && stdio->rows)
+        stdio_resize(stdio, stdio->rows, stdio->columns);
+    return r;
 }
 
 int stdio_resize(struct stdio *stdio, uint16_t rows, uint16_t columns)
 {
     struct winsize size = {.ws_row = rows, .ws_col = columns};
+    stdio->rows = rows;
+    stdio->columns = columns;
     return stdio->terminal.fd >= 0 && ioctl(stdio->terminal.fd, TIOCSWINSZ, &size) == 0 ? 0
                                                                                         : -ENOTTY;
 }
@@ -563,6 +569,7 @@ void stdio_close(struct supervisor *s, struct stdio *stdio)
     for (size_t i = 0; i < ARRAY_SIZE(stdio->out); i++)
         source_close(&s->loop, &stdio->out[i]);
     source_close(&s->loop, &stdio->terminal);
+    close_fd(&stdio->peer_fd);
     source_close(&s->loop, &stdio->in);
     backlog_free(&stdio->typed);
     backlog_free(&stdio->early);

@@ -136,6 +136,8 @@ void probe_ended(struct supervisor *s, struct probe *p, int exit_code, bool time
 {
     int kind = (int)(p - s->probes);
     p->exec = NULL;
+    if (s->state != LIFE_RUNNING) /* frozen meanwhile: its failure says nothing */
+        return probe_schedule(s, p);
     p->last.end_usec = now_usec();
     p->last.exit_code = timed_out ? -1 : exit_code;
     if (timed_out)

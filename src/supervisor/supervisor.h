@@ -109,8 +109,16 @@ struct stdio {
     struct viewer *viewers;
     struct backlog typed; /* what the program has not taken yet */
     struct backlog early; /* a terminal's output before its first viewer */
+    int peer_fd; /* a terminal's other side, held open: without it, each last close is an end */
+    uint16_t rows, columns; /* as last set, for the next run's terminal */
     bool is_main, had_viewer, close_in;
 };
+
+#define STDIO_NONE                                                                                 \
+    ((struct stdio){.out = {SOURCE_NONE, SOURCE_NONE},                                             \
+                    .terminal = SOURCE_NONE,                                                       \
+                    .in = SOURCE_NONE,                                                             \
+                    .peer_fd = -1})
 
 /* ---- execs ------------------------------------------------------------------------------------
  */
@@ -127,7 +135,7 @@ struct exec {
     struct probe *probe;
     char *command;
     int64_t started_usec;
-    bool running, timed_out, detached;
+    bool running, timed_out, detached, is_probe;
 };
 
 struct probe {

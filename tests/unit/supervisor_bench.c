@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "store/store.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -45,6 +44,7 @@ int bench_setup(void **state)
     b->workload_fd = open_folder(b->top, "root/workloads/" ID);
     b->run_fd = open_folder(b->top, "run/" ID);
     b->starter_fd = -1;
+    close(open_folder(b->top, "root/events"));
     b->plan = (struct plan){
         .version = PLAN_VERSION,
         .stamp = borrow("test"),
@@ -256,6 +256,14 @@ char *bench_log(struct bench *b)
             text_add_bytes(&t, data, size);
     }
     return text_take(&t);
+}
+
+char *bench_events(struct bench *b)
+{
+    char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(file_read(b->root_fd, "events/log", 64 << 20, &data, &size), 0);
+    return data;
 }
 
 long get(json_t *body, const char *key)

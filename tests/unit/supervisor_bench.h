@@ -50,8 +50,10 @@ void bench_wait_end(struct bench *b);
 struct status bench_status(struct bench *b);
 /** Until the record says so, at most 10 seconds. */
 void bench_wait_state(struct bench *b, int state);
-/** All of the log of one stream (BERTH_STDOUT...; 0: both) as text; the caller's. */
+/** All of the log as text; the caller's. */
 char *bench_log(struct bench *b);
+/** All events so far; the caller's. */
+char *bench_events(struct bench *b);
 /** Read until the end. */
 char *bench_read_all(int fd);
 long get(json_t *body, const char *key);

@@ -392,6 +392,25 @@ static void restart_request_runs_it_again(void **state)
     bench_wait_end(b);
 }
 
+static void stop_overtakes_a_restart(void **state)
+{
+    BENCH;
+    json_t *body = NULL;
+    bench_script(b, "trap '' TERM; while :; do sleep 0.01; done");
+    bench_start(b);
+    autoclose int first = bench_connect(b), second = bench_connect(b);
+    usleep(50000);
+    bench_send(b, first, MESSAGE_STOP, "{\"timeout_usec\":9000000,\"restart\":true}", NULL, 0);
+    bench_wait_state(b, BERTH_RESTARTING);
+    assert_int_equal(bench_ask(b, second, MESSAGE_STOP, "{\"timeout_usec\":0}", NULL),
+                     MESSAGE_DONE);
+    assert_int_equal(bench_receive(first, &body, NULL), MESSAGE_ERROR);
+    assert_int_equal(get(body, "code"), BERTH_CANCELLED);
+    json_decref(body);
+    bench_wait_end(b);
+    assert_int_equal(bench_status(b).state, BERTH_STOPPED);
+}
+
 /* ---- output -----------------------------------------------------------------------------------
  */
 
@@ -519,6 +538,22 @@ static void terminal_has_several_viewers(void **state)
     assert_non_null(strstr(log, "got word"));
 }
 
+static void terminal_survives_its_last_close(void **state)
+{
+    BENCH;
+    b->plan.tty = true;
+    bench_script(b, "exec 0<&- 1>&- 2>&-; sleep 0.1; echo back > /dev/tty; exec sleep 100");
+    bench_start(b);
+    int64_t end = monotonic_usec() + 5000000;
+    bool seen = false;
+    while (!seen && monotonic_usec() < end) {
+        autofree char *log = bench_log(b);
+        seen = strstr(log, "back") != NULL;
+        usleep(5000);
+    }
+    assert_true(seen);
+}
+
 /* ---- exec -------------------------------------------------------------------------------------
  */
 
@@ -608,6 +643,70 @@ static void exec_timeout_kills_only_the_exec(void **state)
     usleep(20000);
     assert_false(pid_alive(child));
     assert_true(pid_alive(bench_status(b).pid));
+}
+
+static void exec_timeout_reaches_children_that_left(void **state)
+{
+    BENCH;
+    int ends[3];
+    char json[300];
+    bench_script(b, "exec sleep 100");
+    bench_start(b);
+    autoclose int fd = bench_connect(b);
+    snprintf(json, sizeof(json),
+             "{\"argv\":[\"sh\",\"-c\",\"setsid sh -c 'echo $$ > %s/child; exec sleep 100' & "
+             "wait\"],\"timeout_usec\":300000}",
+             b->top);
+    exec_pipes(b, fd, json, ends);
+    assert_int_equal(bench_receive(fd, NULL, NULL), MESSAGE_STARTED);
+    pid_t child = (pid_t)number_in(b, "child");
+    assert_int_equal(bench_receive(fd, NULL, NULL), MESSAGE_ENDED);
+    close_ends(ends);
+    usleep(20000);
+    assert_false(pid_alive(child));
+}
+
+static void exec_into_a_paused_one_is_refused(void **state)
+{
+    BENCH;
+    int ends[3];
+    json_t *body = NULL;
+    bench_script(b, "exec sleep 100");
+    bench_start(b);
+    autoclose int fd = bench_connect(b);
+    assert_int_equal(bench_ask(b, fd, MESSAGE_PAUSE, NULL, NULL), MESSAGE_DONE);
+    exec_pipes(b, fd, "{\"argv\":[\"true\"]}", ends);
+    assert_int_equal(bench_receive(fd, &body, NULL), MESSAGE_ERROR);
+    assert_int_equal(get(body, "code"), BERTH_WRONG_STATE);
+    json_decref(body);
+    close_ends(ends);
+}
+
+static void events_tell_its_life(void **state)
+{
+    BENCH;
+    int ends[3];
+    static const char *const expected[] = {"\"start\"", "\"exec\"",         "\"exec_die\"",
+                                           "\"pause\"", "\"unpause\"",      "\"restart\"",
+                                           "\"die\"",   "\"exit_code\":143"};
+    bench_script(b, "exec sleep 100");
+    bench_start(b);
+    autoclose int fd = bench_connect(b);
+    exec_pipes(b, fd, "{\"argv\":[\"true\"]}", ends);
+    assert_int_equal(bench_receive(fd, NULL, NULL), MESSAGE_STARTED);
+    assert_int_equal(bench_receive(fd, NULL, NULL), MESSAGE_ENDED);
+    close_ends(ends);
+    assert_int_equal(bench_ask(b, fd, MESSAGE_PAUSE, NULL, NULL), MESSAGE_DONE);
+    assert_int_equal(bench_ask(b, fd, MESSAGE_UNPAUSE, NULL, NULL), MESSAGE_DONE);
+    assert_int_equal(bench_ask(b, fd, MESSAGE_STOP, "{\"restart\":true}", NULL), MESSAGE_DONE);
+    assert_int_equal(bench_ask(b, fd, MESSAGE_STOP, NULL, NULL), MESSAGE_DONE);
+    bench_wait_end(b);
+    autofree char *events = bench_events(b);
+    for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+        if (!strstr(events, expected[i]))
+            print_error("no %s in: %s\n", expected[i], events);
+        assert_non_null(strstr(events, expected[i]));
+    }
 }
 
 static void exec_dies_with_its_client(void **state)
@@ -1006,6 +1105,20 @@ static void flood_of_connections_is_bounded(void **state)
     assert_still_there(b);
 }
 
+static void who_reads_no_answers_is_hung_up(void **state)
+{
+    BENCH;
+    bench_script(b, "exec sleep 100");
+    bench_start(b);
+    autoclose int fd = bench_connect(b);
+    struct message_head head = {.magic = MESSAGE_MAGIC, .version = 1, .type = MESSAGE_PING};
+    bool refused = false;
+    for (int i = 0; i < 100000 && !refused; i++)
+        refused = send(fd, &head, sizeof(head), MSG_NOSIGNAL) < 0;
+    assert_true(refused);
+    assert_still_there(b);
+}
+
 static void update_changes_the_policy(void **state)
 {
     BENCH;
@@ -1054,6 +1167,12 @@ int main(void)
         TEST(exec_has_code_and_both_streams),
         TEST(exec_of_a_missing_program_is_an_error),
         TEST(exec_timeout_kills_only_the_exec),
+        TEST(exec_timeout_reaches_children_that_left),
+        TEST(exec_into_a_paused_one_is_refused),
+        TEST(events_tell_its_life),
+        TEST(terminal_survives_its_last_close),
+        TEST(stop_overtakes_a_restart),
+        TEST(who_reads_no_answers_is_hung_up),
         TEST(exec_dies_with_its_client),
         TEST(detached_exec_outlives_its_client),
         TEST(exec_with_a_terminal),
