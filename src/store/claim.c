@@ -25,12 +25,17 @@ static uint64_t hash_text(uint64_t hash, const char *s)
     return (hash ^ '/') * 0x100000001b3u;
 }
 
+int claims_file_open(struct store *store)
+{
+    int fd = RETRY(openat(store->root_fd, "claims.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    return fd < 0 ? -errno : fd;
+}
+
 int claim_lock(struct store *store, const char *kind, const char *key)
 {
-    autoclose int fd =
-        RETRY(openat(store->root_fd, "claims.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    autoclose int fd = claims_file_open(store);
     if (fd < 0)
-        return -errno;
+        return fd;
     uint64_t hash = hash_text(hash_text(0xcbf29ce484222325u, kind), key);
     struct flock lock = {
         .l_type = F_WRLCK,

@@ -54,6 +54,8 @@ int claim_release(struct store *store, const char *kind, int dir_fd, const char 
                   const char *id);
 /** Whether its holder has gone (or, a name: goes by another). 1, 0 or -errno. */
 int claim_stale(struct store *store, const char *kind, const char *key, const char *id);
+/** The file that claim_lock locks bytes of; made when missing. Descriptor or -errno. */
+int claims_file_open(struct store *store);
 /** Exclusive lock on "kind/key" among everybody, for a few system calls; close to unlock. Waits. */
 int claim_lock(struct store *store, const char *kind, const char *key);
 

@@ -2,8 +2,9 @@
 /*
  * Where the last n lines begin: the index walked backwards, newlines counted in the bytes.
  *
- * Lines belong to a stream and are ordered by their first byte, as their stamps are. A line's
- * beginning is known when the newline before it is found, in the same stream.
+ * Lines belong to a stream and are ordered by their first byte, as their stamps are. That a line
+ * begins at a byte is known when the byte before it in the same stream is seen, which may lie far
+ * before lines of the other stream that are older: see settle().
  */
 #include "store/log_format.h"
 #include "store/log_reader.h"
@@ -23,6 +24,8 @@ struct search {
     struct lane lanes[LOG_LANES];
     uint32_t streams;
     uint64_t left;     /* lines still wanted */
+    int last_lane;     /* of the line that was found last: the oldest */
+    struct log_tail_lane before_last; /* that lane as it was without it */
     uint64_t looked;   /* records passed, when none are wanted */
     int64_t since_usec, until_usec;
     struct log_tail *tail;
@@ -44,6 +47,8 @@ static bool begin_line(struct search *s, int lane)
     if (!counts(s, l->time_usec))
         return false;
     struct log_tail_lane *found = &s->tail->lanes[lane];
+    s->last_lane = lane;
+    s->before_last = *found;
     found->has_first = true;
     found->number = l->number;
     found->offset = l->offset;
@@ -114,6 +119,12 @@ static bool seen_ends(const struct search *s)
     return true;
 }
 
+/* `looked` bounds the walk that only wants to know where each stream's last piece ends. */
+static bool seen_enough(struct search *s)
+{
+    return !s->left && (seen_ends(s) || ++s->looked >= END_SEARCH);
+}
+
 /* One record, going backwards; `upper` is where what follows it begins. 1: done. */
 static int search_record(struct search *s, uint64_t i, const struct log_record *record,
                          uint64_t *upper)
@@ -179,7 +190,7 @@ static int search_file(struct search *s, bool bytes_without_record)
             r = 0;
         if (r != 0)
             return r;
-        if (!s->left && (seen_ends(s) || ++s->looked >= END_SEARCH))
+        if (seen_enough(s))
             return 1;
     }
     r = search_piece(s, BERTH_STDOUT, 0, upper, s->reader.time_usec);
@@ -200,9 +211,82 @@ static void begin_first_lines(struct search *s)
             begin_line(s, order[i]);
 }
 
+/* ---- the lane that was still pending when enough lines were found */
+
+/* 1: the byte is a newline, 0: another. */
+static int is_newline(struct search *s, uint64_t offset)
+{
+    char byte = 0;
+    ssize_t n = RETRY(pread(s->reader.log_fd, &byte, 1, (off_t)offset));
+    return n < 0 ? -errno : byte == '\n';
+}
+
+/* Whether the lane's bytes in this file, before record `n` and byte `upper`, end a line. -EAGAIN: none. */
+static int ends_line(struct search *s, int lane, uint64_t n, uint64_t upper)
+{
+    struct log_record record;
+    while (n-- > 0) {
+        int r = log_reader_record(&s->reader, n, &record);
+        if (r < 0)
+            return r;
+        if (r == 0 || !log_record_good(&record) || record.stream == LOG_MARK)
+            continue;
+        if (record.flags & LOG_DROPPED) {
+            if (record.stream == lane + 1)
+                return 1;
+            continue;
+        }
+        uint64_t end = record.offset + record.length;
+        if (lane + 1 == BERTH_STDOUT && end < upper)
+            return is_newline(s, upper - 1);
+        if (record.stream == lane + 1)
+            return is_newline(s, MIN(end, upper) - 1);
+        upper = MIN(upper, record.offset);
+    }
+    return lane + 1 == BERTH_STDOUT && upper > 0 ? is_newline(s, upper - 1) : -EAGAIN;
+}
+
+static int begins_pending(struct search *s, int lane)
+{
+    uint64_t number = s->reader.number;
+    int r = ends_line(s, lane, s->tail->next, s->tail->covered);
+    while (r == -EAGAIN) {
+        r = log_reader_previous_number(s->reader.dir_fd, number, &number);
+        if (r == 0 && !number)
+            return 1; /* the first byte of all */
+        if (r == 0)
+            r = log_reader_open(&s->reader, number);
+        if (r == -ENOENT)
+            return 1;
+        if (r == 0)
+            r = ends_line(s, lane, log_reader_n_records(&s->reader), log_reader_size(&s->reader));
+    }
+    return r;
+}
+
+/* If the other lane's line begins where it is pending it is newer than the last one found: they change places. */
+static int settle(struct search *s)
+{
+    int lane = !s->last_lane;
+    struct lane *l = &s->lanes[lane];
+    struct log_tail_lane *found = &s->tail->lanes[lane], *oldest = &s->tail->lanes[s->last_lane];
+    if (!l->pending || !counts(s, l->time_usec) || l->number < oldest->number ||
+        (l->number == oldest->number && l->offset < oldest->offset))
+        return 0;
+    int r = begins_pending(s, lane);
+    if (r <= 0)
+        return r;
+    found->has_first = true;
+    found->number = l->number;
+    found->offset = l->offset;
+    *oldest = s->before_last;
+    return 0;
+}
+
 static int search_files(struct search *s, bool writer_gone)
 {
     uint64_t number = UINT64_MAX;
+    bool wanted = s->left > 0;
     for (bool newest = true;; newest = false) {
         int r = log_reader_previous_number(s->reader.dir_fd, number, &number);
         if (r < 0)
@@ -215,7 +299,7 @@ static int search_files(struct search *s, bool writer_gone)
         if (r == 0)
             r = search_file(s, writer_gone || !newest);
         if (r != 0)
-            return r;
+            return r == 1 && wanted ? settle(s) : r;
     }
     if (s->left) {
         begin_first_lines(s);

@@ -119,6 +119,11 @@ static int open_folders(struct store *store, struct berth_error *err)
     for (size_t i = 0; i < ARRAY_SIZE(store_other_folders); i++)
         if (mkdirat(store->root_fd, store_other_folders[i], 0700) < 0 && errno != EEXIST)
             return fail_os(err, errno, store->root, "%s/%s", store->root, store_other_folders[i]);
+    /* now, since on a full disk giving back must still work */
+    int r = claims_file_open(store);
+    if (r < 0)
+        return fail_os(err, r, store->root, "%s/claims.lock", store->root);
+    close(r);
     return 0;
 }
 
@@ -410,6 +415,7 @@ static int sweep_entry(struct store *store, int dir_fd, const char *name)
     return tree_remove(dir_fd, name);
 }
 
+/* Dotted ones too: the removal of a deep tree that was cut short leaves such. */
 static int sweep_folder(struct store *store, int dir_fd)
 {
     autoentries DIR *dir = entries_open(dir_fd);
@@ -417,10 +423,44 @@ static int sweep_folder(struct store *store, int dir_fd)
         return -errno;
     int result = 0;
     const struct dirent *entry;
-    while ((entry = entries_next(dir))) {
+    while ((entry = readdir(dir))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
         int r = sweep_entry(store, dir_fd, entry->d_name);
         if (r < 0 && result == 0)
             result = r;
+    }
+    return result;
+}
+
+/* A folder in the trash that still has its label was not released: its remover died, or is at it now. */
+static int delete_entry(int trash_fd, const char *name)
+{
+    autoclose int fd = folder_lock_dead(trash_fd, name);
+    if (fd == -EAGAIN || fd == -ENOENT)
+        return 0;
+    if (fd >= 0 && faccessat(fd, "name", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    crash_point("helper.delete.entry");
+    return tree_remove(trash_fd, name);
+}
+
+int store_empty_trash(int root_fd, struct berth_error *err)
+{
+    autoclose int trash_fd = open_folder_at(root_fd, "trash");
+    if (trash_fd < 0)
+        return fail_os(err, trash_fd, NULL, "open the trash");
+    autoentries DIR *dir = entries_open(trash_fd);
+    if (!dir)
+        return fail_os(err, errno, NULL, "open the trash");
+    int result = 0;
+    const struct dirent *entry;
+    while ((entry = readdir(dir))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        int r = delete_entry(trash_fd, entry->d_name);
+        if (r < 0 && result == 0)
+            result = fail_os(err, r, entry->d_name, "delete trash/%s", entry->d_name);
     }
     return result;
 }

@@ -52,6 +52,8 @@ int store_draft_commit(struct store_draft *draft, struct berth_error *err);
 void store_draft_abandon(struct store_draft *draft);
 /** Undo drafts whose maker died, empty the trash of what nobody deletes. Cheap when there is nothing. */
 int store_sweep(struct store *store, struct berth_error *err);
+/** Delete what was discarded. For the helper: it may take long. What is not released yet is left to store_sweep. */
+int store_empty_trash(int root_fd, struct berth_error *err);
 
 /* ---- one workload */
 struct workload;  /* an open directory and its locks */
@@ -98,7 +100,7 @@ int workload_connect(struct workload *w, int *ret_socket_fd, struct berth_error 
 
 /** Let its anonymous volumes that nobody else uses go with it: call before workload_discard. */
 int workload_remove_volumes(struct workload *w, struct berth_error *err);
-/** Rename away into trash (under change); name, leases and RUN/ID released. Deleting the trash is the helper's
+/** Rename away into trash (under change); name, leases and RUN/ID released (read the name before). Deleting the trash is the helper's
  *  (`berth-helper delete ROOT`), or the next store_sweep's. Twice succeeds. */
 int workload_discard(struct workload *w, struct berth_error *err);
 int workload_rename(struct workload *w, const char *new_name, struct berth_error *err);

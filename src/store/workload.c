@@ -18,8 +18,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define STATUS_MAX_BYTES (64u << 10)
-
 struct workload {
     struct store *store;
     char id[BERTH_ID_TEXT];
@@ -224,39 +222,6 @@ int workload_take_life(struct workload *w, int *ret_life_fd, struct berth_error 
 
 /* ---- the record */
 
-int status_write_at(int workload_fd, const struct status *status, bool sync,
-                    struct berth_error *err)
-{
-    autofree char *json = status_print(status);
-    if (!json)
-        return fail_memory(err);
-    int r = file_write(workload_fd, "status", json, strlen(json), 0600, sync ? FILE_SYNC : 0);
-    if (r < 0)
-        return fail_os(err, r, NULL, "write the status record");
-    crash_point("status.written");
-    return 0;
-}
-
-/* Into a buffer on the stack: a status is asked for more often than anything else. */
-int status_read_at(int workload_fd, struct status *ret_status, struct berth_error *err)
-{
-    char text[8192];
-    autoclose int fd = RETRY(openat(workload_fd, "status", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    if (fd < 0)
-        return fail_os(err, errno, NULL, "open the status record");
-    ssize_t n = RETRY(read(fd, text, sizeof(text)));
-    if (n < 0)
-        return fail_os(err, errno, NULL, "read the status record");
-    if ((size_t)n < sizeof(text))
-        return status_parse(text, (size_t)n, ret_status, err);
-    autofree char *all = NULL;
-    size_t size;
-    int r = file_read(workload_fd, "status", STATUS_MAX_BYTES, &all, &size);
-    if (r < 0)
-        return fail_os(err, r, NULL, "read the status record");
-    return status_parse(all, size, ret_status, err);
-}
-
 /* States that only a living supervisor may leave standing. */
 static bool state_is_live(int state)
 {
@@ -309,9 +274,12 @@ int workload_status_read(struct workload *w, struct status *ret_status, bool *re
         r = read_consistent(w, &status, &alive, err);
     if (r < 0 && !still_there(w))
         return gone(w, err);
-    if (r < 0)
-        return r == BERTH_NOT_FOUND ? fail(err, BERTH_CORRUPT, w->id, "%s/status is missing", w->path)
-                                    : fail_context(err, "%s", w->path);
+    if (r == BERTH_NOT_FOUND)
+        return fail(err, BERTH_CORRUPT, w->id, "%s/status is missing", w->path);
+    if (r < 0) {
+        fail_context(err, "%s", w->path);
+        return r;
+    }
     if (ret_alive)
         *ret_alive = alive;
     *ret_status = status;
@@ -322,7 +290,9 @@ int workload_status_write(struct workload *w, const struct status *status, bool 
                           struct berth_error *err)
 {
     int r = status_write_at(w->fd, status, sync, err);
-    return r < 0 ? fail_context(err, "%s", w->path) : 0;
+    if (r < 0)
+        fail_context(err, "%s", w->path);
+    return r;
 }
 
 int workload_read(struct workload *w, const char *file, size_t max, char **ret_data,
@@ -392,7 +362,11 @@ int folder_release(struct store *store, const char *id, int folder_fd)
     if (r < 0)
         return r;
     crash_point("remove.released");
-    return tree_remove(store->run_fd, id);
+    r = tree_remove(store->run_fd, id);
+    if (r < 0)
+        return r;
+    /* without its label it is free to be deleted by whoever comes */
+    return unlinkat(folder_fd, "name", 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 int workload_remove_volumes(struct workload *w, struct berth_error *err)
