@@ -11,6 +11,9 @@
 #include <string.h>
 
 #include <cmocka.h>
-#undef fail /* base/error.h has another one */
+/* cmocka's has no arguments, ours has: base/error.h */
+#undef fail
+#undef fail_msg
+#define fail_msg(...) (print_error(__VA_ARGS__), _fail(__FILE__, __LINE__))
 
 #endif
