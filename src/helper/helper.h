@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * berth-helper: work that waits, is slow, or outlives its caller, as one small static program.
+ *
+ * `berth-helper APPLET ARGS`. Descriptors named in ARGS are inherited ones. Results go to descriptor
+ * 1 or into files; a failure is one line on descriptor 2 and exit code 1 (2: wrong arguments).
+ *
+ *   logs WORKLOAD_FD LIFE_FD [--follow] [--timestamps] [--frames] [--streams N] [--tail N]
+ *        [--since USEC] [--until USEC]
+ *       log_pump to descriptor 1. WORKLOAD_FD is ROOT/workloads/ID; LIFE_FD the file RUN/ID/life
+ *       opened without a lock (workload_life_fd), or -1. N of --streams: BERTH_STDOUT | BERTH_STDERR.
+ *   events ROOT_FD [--follow] [--since USEC] [--until USEC] [--name NAME_OR_ID]
+ *       events_pump to descriptor 1.
+ *   delete ROOT
+ *       Empties ROOT/trash, never crossing a mount or following a link. What a dead remover has
+ *       not released is left to store_sweep.
+ *   lock FD
+ *       Waits for an exclusive lock on the inherited open file description, then exits 0: the lock
+ *       is then the one who holds that description. The waiting ends when the helper is killed.
+ *   remove ROOT RUN ID
+ *       What --rm and a forced remove need after the end: waits until `life` is free, takes it and
+ *       `change`, removes the cgroup of the status record, the anonymous volumes and the workload,
+ *       appends the event "remove" and empties the trash. A workload that has gone is a success.
+ *   seccomp FILE CAPS_HEX
+ *       Compiles the docker-format profile on descriptor 0 for these capabilities into FILE.
+ */
+#ifndef HELPER_HELPER_H
+#define HELPER_HELPER_H
+
+#include "base/error.h"
+
+/** argv[0] is the applet's name; there are as many arguments as its row allows. 0 or a berth code. */
+int applet_logs(int argc, char **argv, struct berth_error *err);
+int applet_events(int argc, char **argv, struct berth_error *err);
+int applet_delete(int argc, char **argv, struct berth_error *err);
+int applet_lock(int argc, char **argv, struct berth_error *err);
+int applet_remove(int argc, char **argv, struct berth_error *err);
+int applet_seccomp(int argc, char **argv, struct berth_error *err);
+
+/** Exclusive lock, waiting for it. 0 or -errno. */
+int lock_wait(int fd);
+
+/** "--follow", "--tail N" and the like, after the fixed arguments. */
+struct applet_option {
+    const char *name;
+    bool *ret_flag;            /* one of these three */
+    long long *ret_number;
+    const char **ret_text;
+    bool *ret_given;           /* may be NULL */
+};
+int applet_options(char **argv, const struct applet_option *options, size_t n,
+                   struct berth_error *err);
+/** A whole number. INVALID otherwise. */
+int applet_number(const char *text, long long *ret_number, struct berth_error *err);
+
+#endif
