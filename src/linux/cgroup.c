@@ -497,12 +497,12 @@ static int remove_group(const char *path)
     return rmdir(path) == 0 || errno == ENOENT ? 0 : -errno;
 }
 
-static int remove_in(const struct hierarchy *h, const char *path)
+static int remove_in(const struct hierarchy *h, const char *path, bool load_only)
 {
     static const char *const parts[] = { "/load", "/sup", "" };
     char dir[CGROUP_PATH_MAX];
     int r = 0;
-    for (size_t i = h->v2 ? 0 : 2; i < ARRAY_SIZE(parts); i++) {
+    for (size_t i = h->v2 ? 0 : 2; i < (load_only && h->v2 ? 1 : ARRAY_SIZE(parts)); i++) {
         snprintf(dir, sizeof(dir), "%s%s%s", h->mount, path, parts[i]);
         int one = remove_group(dir);
         r = r < 0 ? r : one;
@@ -526,7 +526,7 @@ static void remove_parent(const struct hierarchy *h, const char *path)
         (void)rmdir(dir);
 }
 
-int cgroup_remove(const struct cgroup_layout *layout, const char *path, int wait_msec)
+static int remove_all(const struct cgroup_layout *layout, const char *path, bool load_only, int wait_msec)
 {
     int64_t deadline = monotonic_usec() + (int64_t)wait_msec * 1000;
     bool done[HIERARCHY_MAX] = { false };
@@ -535,8 +535,8 @@ int cgroup_remove(const struct cgroup_layout *layout, const char *path, int wait
     for (;;) {
         int r = 0;
         for (size_t i = 0; i < layout->n; i++) {
-            int one = done[i] ? 0 : remove_in(&layout->list[i], path);
-            if (one == 0 && !done[i])
+            int one = done[i] ? 0 : remove_in(&layout->list[i], path, load_only);
+            if (one == 0 && !done[i] && !load_only)
                 remove_parent(&layout->list[i], path);
             done[i] = one == 0;
             r = r < 0 ? r : one;
@@ -547,4 +547,14 @@ int cgroup_remove(const struct cgroup_layout *layout, const char *path, int wait
          * nothing tells when. */
         nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
     }
+}
+
+int cgroup_remove(const struct cgroup_layout *layout, const char *path, int wait_msec)
+{
+    return remove_all(layout, path, false, wait_msec);
+}
+
+int cgroup_remove_load(const struct cgroup_layout *layout, const char *path, int wait_msec)
+{
+    return remove_all(layout, path, true, wait_msec);
 }

@@ -243,7 +243,7 @@ static void ready_speaks(struct supervisor *s, struct source *source, uint32_t e
 {
     struct exec *e = HOLDER(source, struct exec, ready);
     struct berth_error err;
-    int r = launch_result(source->fd, &err);
+    int r = launch_result(s->launch, source->fd, &err);
     if (r == 0)
         return;
     source_close(&s->loop, source);

@@ -51,8 +51,9 @@ struct launch_child {
  */
 int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], struct launch_child *ret_child,
                  int *ret_tty_master_fd, int *ret_ready_fd, struct berth_error *err);
-/** Read ready_fd: 1 running, 0 not yet, negative with the stage's own error. Never blocks. */
-int launch_result(int ready_fd, struct berth_error *err);
+/** Read ready_fd (of launch_start or launch_exec): 1 running, 0 not yet, negative with the stage's own error. Never
+ *  blocks. The descriptor is the caller's to close after 1 or a failure. */
+int launch_result(struct launch *l, int ready_fd, struct berth_error *err);
 
 struct launch_exec {
     char *const *argv, *const *env; /* env: added to the plan's */

@@ -110,7 +110,7 @@ static void fail_start(struct supervisor *s, struct berth_error *err)
 static void ready_speaks(struct supervisor *s, struct source *source, uint32_t events)
 {
     struct berth_error err;
-    int r = launch_result(s->ready.fd, &err);
+    int r = launch_result(s->launch, s->ready.fd, &err);
     if (r == 0)
         return;
     source_close(&s->loop, &s->ready);

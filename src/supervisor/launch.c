@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Launch: what lives as long as the supervisor, and the two births that it may ask for.
+ */
+#include "supervisor/launch_internal.h"
+
+#include "base/base.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "linux/mounts.h"
+#include "model/status.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define KILL_PATIENCE_USEC 2000000
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+void reap_pid_fd(int pid_fd)
+{
+    siginfo_t info;
+    (void)RETRY(waitid((idtype_t)P_PIDFD, (id_t)pid_fd, &info, WEXITED | __WALL));
+}
+
+void reap_pid(pid_t pid)
+{
+    siginfo_t info;
+    (void)RETRY(waitid(P_PID, (id_t)pid, &info, WEXITED | __WALL));
+}
+
+int pid_fd_open(pid_t pid)
+{
+    int fd = pidfd_open(pid, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+/* ---- other workloads whose namespaces are joined */
+
+static int not_running(const char *id, struct berth_error *err)
+{
+    return fail(err, BERTH_WRONG_STATE, id, "namespaces: workload %.12s, whose namespace is to be joined, is not running", id);
+}
+
+/* Its record says a pid; that the pid is still its own is certain when its supervisor lives before and after. */
+static bool other_lives(const struct launch *l, const char *id)
+{
+    char path[80];
+    snprintf(path, sizeof(path), "../%.40s/life", id);
+    autoclose int fd = openat(l->run_fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 && lock_held(fd) == 1;
+}
+
+static int other_open(const struct launch *l, const char *id, int *ret_fd, struct berth_error *err)
+{
+    char path[64];
+    struct status *status = NULL;
+    if (!id || strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32)
+        return fail(err, BERTH_INVALID, id, "namespaces: \"%s\" is not a workload's id", id ? id : "");
+    snprintf(path, sizeof(path), "workloads/%s", id);
+    autoclose int dir_fd = openat(l->root_fd, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir_fd < 0)
+        return fail(err, BERTH_NOT_FOUND, id, "namespaces: workload %.12s, whose namespace is to be joined, does not exist", id);
+    status = calloc(1, sizeof(*status));
+    if (!status)
+        return fail_memory(err);
+    int r = status_read_at(dir_fd, status, err);
+    pid_t pid = status->pid;
+    free(status);
+    if (r < 0)
+        return r;
+    autoclose int fd = pid > 0 && other_lives(l, id) ? pid_fd_open(pid) : -1;
+    if (fd < 0 || !other_lives(l, id))
+        return not_running(id, err);
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+static int others_open(struct launch *l, const struct plan *plan, struct berth_error *err)
+{
+    for (int i = 0; i < PLAN_NS_COUNT; i++) {
+        int r = 0;
+        close_fd(&l->join_fds[i]);
+        if (plan->namespaces[i].mode == PLAN_NS_JOIN)
+            r = other_open(l, plan->namespaces[i].id, &l->join_fds[i], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- prepare and free */
+
+static struct launch *launch_new(int root_fd, int run_fd, int workload_fd)
+{
+    struct launch *l = calloc(1, sizeof(*l));
+    if (!l)
+        return NULL;
+    l->root_fd = root_fd;
+    l->run_fd = run_fd;
+    l->workload_fd = workload_fd;
+    l->proc_fd = l->init_fd = l->net_fd = l->builder_fd = l->told_fd = -1;
+    l->joiner = (struct joiner){ .pid_fd = -1, .socket_fd = -1 };
+    for (int i = 0; i < PLAN_NS_COUNT; i++)
+        l->join_fds[i] = -1;
+    return l;
+}
+
+/* Where the root is mounted, in the workload's own mount namespace: its folder in the store. */
+static int find_place(struct launch *l, struct berth_error *err)
+{
+    char link[40], path[4096];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", l->workload_fd);
+    ssize_t n = readlink(link, path, sizeof(path) - 1);
+    if (n < 0 || path[0] != '/')
+        return fail_os(err, n < 0 ? errno : ENOENT, NULL, "find the workload's folder");
+    path[n] = 0;
+    l->place = strdup(path);
+    return l->place ? 0 : fail_memory(err);
+}
+
+/* The init is opened through a read-only mount: what the workload finds behind /proc/1/exe can't be written, and nothing
+ * of ours need be in its image. */
+static int open_init(struct launch *l, const struct plan *plan, struct berth_error *err)
+{
+    if (!plan->init)
+        return 0;
+    const char *path = plan->init_program ? plan->init_program : "";
+    autoclose int tree_fd = mount_clone(AT_FDCWD, path, false);
+    int r = tree_fd < 0 ? tree_fd : mount_attributes(tree_fd, MOUNT_ATTR_RDONLY, MS_PRIVATE, false);
+    if (r == 0)
+        l->init_fd = openat(tree_fd, "", O_PATH | O_CLOEXEC | AT_EMPTY_PATH);
+    if (r == 0 && l->init_fd < 0)
+        l->init_fd = take_fd(&tree_fd);
+    return r < 0 ? fail_os(err, r, path, "open the init program %s", path) : 0;
+}
+
+static int check_plan(const struct plan *plan, struct berth_error *err)
+{
+    if (plan->namespaces[PLAN_NS_MNT].mode != PLAN_NS_PRIVATE)
+        return fail(err, BERTH_INVALID, "namespaces.mnt", "namespaces.mnt: a workload's mounts are always its own");
+    if (!plan->argv || !plan->argv[0])
+        return fail(err, BERTH_INVALID, "command", "command: neither the spec nor the image names a program");
+    if (plan->namespaces[PLAN_NS_USER].mode == PLAN_NS_PRIVATE && (!plan->n_uid_map || !plan->n_gid_map))
+        return fail(err, BERTH_INVALID, "namespaces.userns", "namespaces.userns: no ids are mapped");
+    return 0;
+}
+
+static int prepare(struct launch *l, const struct plan *plan, struct berth_error *err)
+{
+    int r = check_plan(plan, err);
+    r = r < 0 ? r : find_place(l, err);
+    r = r < 0 ? r : cgroup_layout_read(&l->layout, err);
+    r = r < 0 ? r : cgroup_make(l->layout, plan->cgroup_parent, plan->id, &l->group, err);
+    /* First of all: its wait runs beside everything that follows. */
+    if (r == 0 && cgroup_needs_join(l->layout))
+        r = joiner_start(l, plan, err);
+    r = r < 0 ? r : cgroup_limit(l->group, &plan->limits, err);
+    r = r < 0 ? r : cgroup_devices(l->group, plan->devices, plan->n_devices, plan->privileged, err);
+    if (r == 0 && plan->oom_kill_disable)
+        r = cgroup_oom_disable(l->group, err);
+    if (r == 0) {
+        l->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        r = l->proc_fd < 0 ? fail_os(err, errno, "/proc", "open /proc") : open_init(l, plan, err);
+    }
+    r = r < 0 ? r : others_open(l, plan, err);
+    return r < 0 ? r : net_open(l, plan, err);
+}
+
+int launch_prepare(const struct plan *plan, int root_fd, int run_fd, int workload_fd, struct launch **ret_launch,
+                   struct berth_error *err)
+{
+    struct launch *l = launch_new(root_fd, run_fd, workload_fd);
+    if (!l)
+        return fail_memory(err);
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    int r = prepare(l, plan, err);
+    if (r < 0) {
+        launch_free(l);
+        return r;
+    }
+    *ret_launch = l;
+    return 0;
+}
+
+const char *launch_cgroup(const struct launch *l)
+{
+    return cgroup_path(l->group);
+}
+
+static void tidy_builder(struct launch *l)
+{
+    if (l->builder_fd >= 0)
+        reap_pid_fd(l->builder_fd);
+    close_fd(&l->builder_fd);
+}
+
+void launch_free(struct launch *l)
+{
+    if (!l)
+        return;
+    tidy_builder(l);
+    joiner_end(&l->joiner);
+    if (l->group)
+        (void)cgroup_remove_load(l->layout, cgroup_path(l->group), 200);
+    cgroup_close(l->group);
+    cgroup_layout_free(l->layout);
+    for (size_t i = 0; i < l->n_sockets; i++)
+        close_fd(&l->sockets[i]);
+    for (int i = 0; i < PLAN_NS_COUNT; i++)
+        close_fd(&l->join_fds[i]);
+    close_fd(&l->proc_fd);
+    close_fd(&l->init_fd);
+    close_fd(&l->net_fd);
+    free(l->place);
+    free(l);
+}
+
+/* ---- births */
+
+struct wires {
+    int ready[2], tty[2], filter_fd;
+};
+
+static void wires_close(struct wires *w)
+{
+    for (int i = 0; i < 2; i++) {
+        close_fd(&w->ready[i]);
+        close_fd(&w->tty[i]);
+    }
+    close_fd(&w->filter_fd);
+}
+
+static int wires_open(struct wires *w, const struct stage *st, struct berth_error *err)
+{
+    const char *filter = st->exec && st->privileged ? NULL : st->plan->seccomp;
+    if (pipe2(w->ready, O_CLOEXEC) < 0)
+        return fail_os(err, errno, NULL, "make a pipe");
+    (void)fcntl(w->ready[0], F_SETFL, O_NONBLOCK);
+    if (st->tty && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, w->tty) < 0)
+        return fail_os(err, errno, NULL, "make a socket");
+    if (filter && *filter) {
+        w->filter_fd = open(filter, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (w->filter_fd < 0)
+            return fail_os(err, errno, filter, "seccomp filter %s", filter);
+    }
+    return 0;
+}
+
+static void stage_for(struct stage *st, struct launch *l, const struct plan *plan)
+{
+    stage_begin(st);
+    st->plan = plan;
+    st->group = l->group;
+    st->place = l->place;
+    st->fds[STAGE_PROC] = l->proc_fd;
+}
+
+static void stage_wire(struct stage *st, const struct wires *w, const int *stdio)
+{
+    st->fds[STAGE_READY] = w->ready[1];
+    st->fds[STAGE_TTY] = w->tty[1];
+    st->fds[STAGE_FILTER] = w->filter_fd;
+    for (int i = 0; stdio && !st->tty && i < 3; i++)
+        st->fds[i] = stdio[i];
+}
+
+/* The workload may have had our joiner killed (its own out-of-memory killer can): a new one pays the wait again. */
+static int birth_by_joiner(struct launch *l, const struct stage *st, struct birth *ret, struct berth_error *err)
+{
+    int r = joiner_birth(&l->joiner, st, ret);
+    if (r == -EPIPE) {
+        joiner_end(&l->joiner);
+        r = joiner_start(l, st->plan, err);
+        if (r < 0)
+            return r;
+        r = joiner_birth(&l->joiner, st, ret);
+    }
+    return r;
+}
+
+static int birth_failed(const struct stage *st, int r, struct berth_error *err)
+{
+    if (r <= BERTH_INVALID)
+        return r; /* said already */
+    if (r == -ESRCH || (r == -ENOMEM && st->exec))
+        return fail(err, BERTH_WRONG_STATE, st->plan->name, "%s is no longer running", st->plan->name);
+    if (r == -ENOSYS)
+        return fail(err, BERTH_NO_KERNEL, "clone3", "this kernel lacks clone3 (5.3) or clone into a cgroup (5.7)");
+    if (r == -EAGAIN)
+        return fail(err, BERTH_NO_SPACE, st->plan->name, "%s may have no more processes (resources.pids)", st->plan->name);
+    if (r == -ENOSPC || r == -EUSERS)
+        return fail(err, BERTH_NO_SPACE, "namespaces", "this machine allows no more namespaces (user.max_*_namespaces)");
+    return fail_os(err, r, st->plan->name, "make the process of %s", st->plan->name);
+}
+
+static int give_birth(struct launch *l, struct stage *st, struct launch_child *ret_child, struct berth_error *err)
+{
+    struct birth b = { 0 };
+    int r = cgroup_needs_join(l->layout) ? birth_by_joiner(l, st, &b, err) : birth_stage(st, false, &b);
+    if (r < 0)
+        return birth_failed(st, r, err);
+    if (b.forerunner)
+        reap_pid(b.forerunner);
+    ret_child->pid = b.pid;
+    ret_child->pid_fd = pid_fd_open(b.pid);
+    return ret_child->pid_fd < 0 ? fail_os(err, ret_child->pid_fd, NULL, "open the new process") : 0;
+}
+
+/* The master comes as soon as the workload's /dev/pts is there; an end without it means that the stage failed. */
+static void receive_master(struct wires *w, int *ret_master_fd)
+{
+    char byte;
+    size_t n = 1;
+    close_fd(&w->tty[1]);
+    *ret_master_fd = -1;
+    if (w->tty[0] >= 0 && recv_with_fds(w->tty[0], &byte, 1, ret_master_fd, &n) <= 0)
+        *ret_master_fd = -1;
+}
+
+/* The network outlives the program: a restart finds it again. */
+static void keep_network(struct launch *l, const struct stage *st, pid_t pid)
+{
+    char path[40];
+    if (l->net_fd >= 0 || st->plan->namespaces[PLAN_NS_NET].mode != PLAN_NS_PRIVATE ||
+        st->plan->namespaces[PLAN_NS_USER].mode != PLAN_NS_HOST)
+        return;
+    snprintf(path, sizeof(path), "%d/ns/net", (int)pid);
+    l->net_fd = openat(l->proc_fd, path, O_RDONLY | O_CLOEXEC);
+}
+
+static int start_builder(struct launch *l, struct stage *st, struct berth_error *err)
+{
+    pid_t pid = 0;
+    if (!cgroup_needs_join(l->layout) || !scene_can_be_built_apart(st->plan))
+        return 0;
+    int r = birth_builder(st, &pid);
+    if (pid > 0)
+        l->builder_fd = fcntl(st->fds[STAGE_SCENE], F_DUPFD_CLOEXEC, 3);
+    if (pid > 0)
+        keep_network(l, st, pid);
+    return r < 0 ? birth_failed(st, r, err) : 0;
+}
+
+static void end_builder(struct stage *st)
+{
+    close_fd(&st->fds[STAGE_SCENE]);
+    close_fd(&st->fds[STAGE_SCENE_DONE]);
+    close_fd(&st->fds[STAGE_SCENE_HOLD]);
+}
+
+int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], struct launch_child *ret_child,
+                 int *ret_tty_master_fd, int *ret_ready_fd, struct berth_error *err)
+{
+    struct wires w = { { -1, -1 }, { -1, -1 }, -1 };
+    struct stage st;
+    tidy_builder(l);
+    stage_for(&st, l, plan);
+    st.tty = plan->tty;
+    st.argv = plan->argv;
+    st.user = plan->user;
+    st.groups = plan->groups;
+    st.fds[STAGE_NET] = l->net_fd;
+    st.fds[STAGE_INIT] = l->init_fd;
+    memcpy(&st.fds[STAGE_JOIN], l->join_fds, sizeof(l->join_fds));
+    memcpy(st.sockets, l->sockets, sizeof(st.sockets));
+    st.n_sockets = l->n_sockets;
+    int r = wires_open(&w, &st, err);
+    if (r == 0) {
+        stage_wire(&st, &w, stdio);
+        l->oom_before = cgroup_oom_kills(l->group);
+        r = start_builder(l, &st, err);
+    }
+    r = r < 0 ? r : give_birth(l, &st, ret_child, err);
+    end_builder(&st);
+    if (r == 0) {
+        keep_network(l, &st, ret_child->pid);
+        close_fd(&w.ready[1]);
+        receive_master(&w, ret_tty_master_fd);
+        *ret_ready_fd = take_fd(&w.ready[0]);
+        l->told_fd = plan->ready_told ? *ret_ready_fd : -1;
+    }
+    wires_close(&w);
+    return r;
+}
+
+int launch_exec(struct launch *l, const struct plan *plan, const struct launch_child *main_program,
+                const struct launch_exec *e, struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd,
+                struct berth_error *err)
+{
+    struct wires w = { { -1, -1 }, { -1, -1 }, -1 };
+    struct stage st;
+    stage_for(&st, l, plan);
+    st.exec = true;
+    st.tty = e->tty;
+    st.privileged = e->privileged;
+    st.rows = e->rows;
+    st.columns = e->columns;
+    st.argv = e->argv;
+    st.env = e->env;
+    st.user = e->user && *e->user ? e->user : plan->user;
+    st.groups = e->groups ? e->groups : plan->groups;
+    st.workdir = e->workdir;
+    st.fds[STAGE_MAIN] = main_program->pid_fd;
+    int r = wires_open(&w, &st, err);
+    if (r == 0) {
+        stage_wire(&st, &w, e->stdio);
+        r = give_birth(l, &st, ret_child, err);
+    }
+    if (r == 0) {
+        close_fd(&w.ready[1]);
+        receive_master(&w, ret_tty_master_fd);
+        *ret_ready_fd = take_fd(&w.ready[0]);
+    }
+    wires_close(&w);
+    return r;
+}
+
+/* ---- ready */
+
+static int told_result(const char *text, size_t size, struct berth_error *err)
+{
+    if (starts_with(text, "ready"))
+        return 1;
+    return fail(err, BERTH_INVALID, NULL, "%.*s", (int)MIN(size, (size_t)800), text);
+}
+
+int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
+{
+    union {
+        struct berth_error error;
+        char text[sizeof(struct berth_error) + 1];
+    } said;
+    bool told = ready_fd == l->told_fd;
+    memset(&said, 0, sizeof(said));
+    ssize_t n = RETRY(read(ready_fd, &said, sizeof(said.error)));
+    if (n < 0 && errno == EAGAIN)
+        return 0;
+    tidy_builder(l);
+    if (told)
+        l->told_fd = -1;
+    if (n < 0)
+        return fail_os(err, errno, NULL, "hear from the new process");
+    if (n == 0 && told)
+        return fail(err, BERTH_LOST, NULL, "the program ended before it said that it is ready");
+    if (n == 0)
+        return 1;
+    if (n != (ssize_t)sizeof(said.error) || said.error.code >= 0)
+        return told ? told_result(said.text, (size_t)n, err) : fail(err, BERTH_CORRUPT, NULL, "half an error was heard");
+    said.error.message[sizeof(said.error.message) - 1] = said.error.object[sizeof(said.error.object) - 1] = 0;
+    if (err)
+        *err = said.error;
+    return said.error.code;
+}
+
+/* ---- while it runs */
+
+int launch_update(struct launch *l, const struct plan *plan, struct berth_error *err)
+{
+    return cgroup_limit(l->group, &plan->limits, err);
+}
+
+int launch_freeze(struct launch *l, bool frozen, struct berth_error *err)
+{
+    return cgroup_freeze(l->group, frozen, err);
+}
+
+bool launch_empty(struct launch *l)
+{
+    return cgroup_populated(l->group) <= 0;
+}
+
+static void wait_for_change(struct launch *l, int msec)
+{
+    struct pollfd p = { .fd = cgroup_events_fd(l->group), .events = POLLPRI };
+    if (p.fd < 0)
+        nanosleep(&(struct timespec){ .tv_nsec = 500000 }, NULL); /* v1 alone tells nothing */
+    else
+        (void)poll(&p, 1, msec);
+}
+
+int launch_kill_all(struct launch *l, struct berth_error *err)
+{
+    int64_t deadline = monotonic_usec() + KILL_PATIENCE_USEC;
+    for (;;) {
+        int r = cgroup_kill(l->group);
+        if (r < 0 && r != -ENOENT && r != -ENODEV)
+            return fail_os(err, r, cgroup_path(l->group), "kill control group %s", cgroup_path(l->group));
+        if (launch_empty(l))
+            break;
+        if (monotonic_usec() > deadline)
+            return fail(err, BERTH_IO, cgroup_path(l->group), "processes in control group %s do not end (waiting for a "
+                        "device or a network file system?)", cgroup_path(l->group));
+        wait_for_change(l, 20);
+    }
+    (void)cgroup_freeze(l->group, false, NULL);
+    return 0;
+}
+
+uint64_t launch_oom_kills(struct launch *l)
+{
+    uint64_t now = cgroup_oom_kills(l->group);
+    return now > l->oom_before ? now - l->oom_before : 0;
+}
+
+uint64_t launch_memory_peak(struct launch *l)
+{
+    return cgroup_memory_peak(l->group);
+}
+
+int launch_socket_fds(struct launch *l, const int **ret_fds, size_t *ret_n)
+{
+    *ret_fds = l->sockets;
+    *ret_n = l->n_sockets;
+    return 0;
+}
