@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TOML to JSON, and nothing more: the one C++ file of berth, behind one C function.
+ */
+#ifndef TOML_TOML_H
+#define TOML_TOML_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TOML_MESSAGE 256
+
+/**
+ * Turn a TOML document into JSON text (*ret_json, free(3)). Dates and times become strings.
+ * 0; -EINVAL with "line 3: ..." in `ret_message`; -ENOMEM.
+ */
+int toml_to_json(const char *text, size_t length, char **ret_json, char ret_message[TOML_MESSAGE]);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
