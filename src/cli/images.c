@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Images and volumes: what only the container engine knows.
+ */
+#include "cli.h"
+#include <berth/container.h>
+#include <errno.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- helpers shared with the machine's verbs ---------------------------------------------------- */
+
+/* Parse a function's JSON, or say what failed. NULL with *ret_exit set. */
+json_t *take_json(struct cli *cli, const char *object, int code, char *text, struct berth_error *err, int *ret_exit)
+{
+    json_t *json = NULL;
+    *ret_exit = 0;
+    int r = code < 0 ? code : json_read(text, &json, err);
+    free(text);
+    if (r < 0)
+        *ret_exit = cli_fail(cli, object, err);
+    return json;
+}
+
+static int check_format(struct cli *cli, const struct args *args, const char **ret_format)
+{
+    *ret_format = arg_text(args, "format");
+    int r = *ret_format ? template_check(cli, *ret_format) : 0;
+    if (r == 0 && *ret_format)
+        template_title(*ret_format);
+    return r;
+}
+
+static void print_one(struct cli *cli, const char *format, json_t *json)
+{
+    (void)cli;
+    if (format)
+        template_print(format, json);
+    else
+        json_document(json);
+}
+
+/* ---- long work: progress on stderr, results on stdout -------------------------------------------- */
+
+struct work {
+    struct cli *cli;
+    struct berth_call *call;
+    bool progress_line; /* a line on the terminal waits to be written over */
+    char buffer[2][8192];
+    size_t have[2];
+};
+
+static void show_progress(struct work *w, char *line)
+{
+    autojson json_t *json = json_loads(line, 0, NULL);
+    char done[SHORT_TEXT], total[SHORT_TEXT];
+    if (!json || w->cli->quiet)
+        return;
+    const char *step = json_text(json, "step"), *name = json_text(json, "name");
+    if (!*step)
+        step = json_text(json, "event");
+    int64_t have = json_number(json, "done_bytes"), all = json_number(json, "total_bytes");
+    human_size((uint64_t)have, done);
+    human_size((uint64_t)all, total);
+    if (err_is_terminal()) {
+        int filled = all > 0 && have <= all ? (int)(20 * have / all) : 0;
+        fprintf(stderr, "\r\033[K%s %.40s ", step, name);
+        if (all > 0)
+            fprintf(stderr, "[%.*s%.*s] %s / %s", filled, "====================", 20 - filled, "                    ", done, total);
+        else if (have > 0)
+            fputs(done, stderr);
+        w->progress_line = true;
+    } else if (w->cli->verbose || have == 0 || have == all) {
+        fprintf(stderr, "%s %s\n", step, name);
+    }
+}
+
+static void show_result(struct work *w, char *line)
+{
+    autojson json_t *json = json_loads(line, 0, NULL);
+    if (w->cli->json || !json)
+        puts(line);
+    else
+        printf("%s %s\n", json_text(json, "reference"), json_text(json, "id"));
+}
+
+/* Lines that are whole go to `show`; a longer one than the buffer is dropped. False at the end. */
+static bool read_lines(struct work *w, int which, int fd, void (*show)(struct work *, char *))
+{
+    char *buffer = w->buffer[which];
+    ssize_t n = read(fd, buffer + w->have[which], sizeof(w->buffer[which]) - w->have[which]);
+    if (n <= 0)
+        return n < 0 && (errno == EAGAIN || errno == EINTR);
+    w->have[which] += (size_t)n;
+    char *start = buffer, *newline;
+    while ((newline = memchr(start, '\n', w->have[which] - (size_t)(start - buffer)))) {
+        *newline = '\0';
+        show(w, start);
+        start = newline + 1;
+    }
+    w->have[which] -= (size_t)(start - buffer);
+    memmove(buffer, start, w->have[which]);
+    if (w->have[which] == sizeof(w->buffer[which]))
+        w->have[which] = 0;
+    return true;
+}
+
+/* Follow a long call to its end: results from stream 1, progress from stream 2. Frees the call. */
+static int work_run(struct cli *cli, struct berth_call *call, struct berth_error *err)
+{
+    struct work w = {.cli = cli, .call = call};
+    struct pollfd fds[] = {{.fd = berth_call_stream_fd(call, 1), .events = POLLIN},
+                           {.fd = berth_call_stream_fd(call, 2), .events = POLLIN},
+                           {.fd = berth_call_fd(call), .events = POLLIN},
+                           {.fd = cli_interrupt_fd(), .events = POLLIN}};
+    int r = berth_call_finish(call, NULL, err);
+    while (r == BERTH_AGAIN || fds[0].fd >= 0 || fds[1].fd >= 0) {
+        int ready = poll(fds, ARRAY_SIZE(fds), cli_remaining_msec(cli));
+        if ((ready < 0 && errno != EINTR) || ready == 0 || (fds[3].revents && cli_interrupted()))
+            break;
+        if (fds[0].revents && !read_lines(&w, 0, fds[0].fd, show_result))
+            fds[0].fd = -1;
+        if (fds[1].revents && !read_lines(&w, 1, fds[1].fd, show_progress))
+            fds[1].fd = -1;
+        if (r == BERTH_AGAIN && fds[2].revents)
+            r = berth_call_finish(call, NULL, err);
+        if (r != BERTH_AGAIN)
+            fds[2].fd = -1;
+    }
+    if (w.progress_line)
+        fputs("\r\033[K", stderr);
+    if (r == BERTH_AGAIN) /* interrupted, or late */
+        return cli_wait(cli, call, NULL, err);
+    berth_call_free(call);
+    return r;
+}
+
+/* ---- images -------------------------------------------------------------------------------------- */
+
+static int64_t json_time(json_t *json, const char *path)
+{
+    int64_t usec = 0;
+    const char *text = json_text(json, path);
+    if (*text)
+        parse_time(text, &usec);
+    return usec;
+}
+
+static void image_row(struct table *table, json_t *image)
+{
+    char when[SHORT_TEXT], size[SHORT_TEXT];
+    const char *id = json_text(image, "id");
+    const char *hex = strchr(id, ':') ? strchr(id, ':') + 1 : id;
+    autofree char *shown = text_copy(table->no_trunc ? id : hex);
+    if (!table->no_trunc && strlen(shown) > 12)
+        shown[12] = '\0';
+    const char *reference = json_text(image, "reference");
+    table_row(table, *reference ? reference : "<none>", shown, human_when(json_time(image, "created"), when),
+              human_size((uint64_t)json_number(image, "size_bytes"), size), json_text(image, "platform"));
+}
+
+static bool image_named(json_t *image, const char *wanted)
+{
+    const char *reference = json_text(image, "reference");
+    size_t n = wanted ? strlen(wanted) : 0;
+    if (!wanted)
+        return true;
+    for (const char *p = reference; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL)
+        if (strncmp(p, wanted, n) == 0 && (!p[n] || p[n] == ':' || p[n] == '@'))
+            return true;
+    return false;
+}
+
+int verb_images(struct cli *cli, const struct args *args)
+{
+    static const char *const titles[] = {"IMAGE", "ID", "CREATED", "SIZE", "PLATFORM"};
+    struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 1, .no_trunc = arg_true(args, "no-trunc")};
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_error err;
+    const char *format;
+    char *text = NULL;
+    int r = check_format(cli, args, &format);
+    if (!runtime || r)
+        return r ? r : EXIT_FAILED;
+    int code = berth_image_list(runtime, &text, &err);
+    autojson json_t *list = take_json(cli, NULL, code, text, &err, &r);
+    size_t i;
+    json_t *each;
+    json_array_foreach(list, i, each)
+    {
+        if (!image_named(each, args->words[0]))
+            continue;
+        if (arg_true(args, "quiet"))
+            puts(json_text(each, "id"));
+        else if (format)
+            template_print(format, each);
+        else if (cli->json)
+            json_line(each);
+        else
+            image_row(&table, each);
+    }
+    if (list && !format && !cli->json && !arg_true(args, "quiet"))
+        table_print(&table);
+    return r;
+}
+
+int verb_rmi(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_error err;
+    int result = runtime ? 0 : EXIT_FAILED;
+    for (int i = 0; runtime && i < args->n_words; i++) {
+        int r = berth_image_remove(runtime, args->words[i], arg_true(args, "force"), &err);
+        r = r < 0 ? cli_fail(cli, args->words[i], &err) : 0;
+        if (r == 0 && cli->json) {
+            autojson json_t *json = json_pack("{s:s}", "removed", args->words[i]);
+            json_line(json);
+        } else if (r == 0) {
+            puts(args->words[i]);
+        }
+        result = result ? result : r;
+    }
+    return result;
+}
+
+int verb_tag(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_error err;
+    if (!runtime)
+        return EXIT_FAILED;
+    int r = berth_image_tag(runtime, args->words[0], args->words[1], &err);
+    return r < 0 ? cli_fail(cli, args->words[0], &err) : EXIT_DONE;
+}
+
+static json_t *inspect_image(struct cli *cli, const char *reference, int *ret_exit)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_error err;
+    char *text = NULL;
+    *ret_exit = EXIT_FAILED;
+    if (!runtime)
+        return NULL;
+    int code = berth_image_inspect(runtime, reference, &text, &err);
+    return take_json(cli, reference, code, text, &err, ret_exit);
+}
+
+int verb_image_inspect(struct cli *cli, const struct args *args)
+{
+    const char *format;
+    autojson json_t *all = json_array();
+    int result = check_format(cli, args, &format);
+    for (int i = 0; result == 0 && i < args->n_words; i++) {
+        json_t *json = inspect_image(cli, args->words[i], &result);
+        if (json && format)
+            template_print(format, json);
+        if (json)
+            json_array_append_new(all, json);
+    }
+    if (!format && json_array_size(all))
+        json_document(args->n_words > 1 ? all : json_array_get(all, 0));
+    return result;
+}
+
+int verb_history(struct cli *cli, const struct args *args)
+{
+    static const char *const titles[] = {"CREATED", "CREATED BY", "COMMENT"};
+    struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 2, .no_trunc = arg_true(args, "no-trunc")};
+    int r;
+    autojson json_t *image = inspect_image(cli, args->words[0], &r);
+    json_t *history = json_find(image, "config.history");
+    for (size_t i = json_array_size(history); i-- > 0;) {
+        json_t *step = json_array_get(history, i);
+        char when[SHORT_TEXT];
+        if (cli->json)
+            json_line(step);
+        else
+            table_row(&table, human_when(json_time(step, "created"), when), json_text(step, "created_by"), json_text(step, "comment"));
+    }
+    if (image && !cli->json)
+        table_print(&table);
+    return r;
+}
+
+/* A Dockerfile's instructions of --change, as members of the image's config. */
+static const struct {
+    const char *word, *member;
+    enum { CHANGE_ARGV, CHANGE_TEXT, CHANGE_SET, CHANGE_PAIR, CHANGE_ENV } kind;
+} changes[] = {{"CMD", "Cmd", CHANGE_ARGV}, {"ENTRYPOINT", "Entrypoint", CHANGE_ARGV}, {"USER", "User", CHANGE_TEXT},
+               {"WORKDIR", "WorkingDir", CHANGE_TEXT}, {"STOPSIGNAL", "StopSignal", CHANGE_TEXT},
+               {"EXPOSE", "ExposedPorts", CHANGE_SET}, {"VOLUME", "Volumes", CHANGE_SET}, {"LABEL", "Labels", CHANGE_PAIR},
+               {"ENV", "Env", CHANGE_ENV}};
+
+static json_t *argv_value(const char *text)
+{
+    json_t *argv = text[0] == '[' ? json_loads(text, 0, NULL) : NULL;
+    return argv ? argv : json_pack("[s,s,s]", "/bin/sh", "-c", text);
+}
+
+static json_t *member_of(json_t *config, const char *name, json_t *(*make)(void))
+{
+    if (!json_object_get(config, name))
+        json_object_set_new(config, name, make());
+    return json_object_get(config, name);
+}
+
+static int apply_change(struct cli *cli, json_t *config, const char *change)
+{
+    size_t n = strcspn(change, " \t="), i = 0;
+    const char *text = change + n;
+    text += strspn(text, " \t");
+    while (i < ARRAY_SIZE(changes) && !(strlen(changes[i].word) == n && strncasecmp(changes[i].word, change, n) == 0))
+        i++;
+    const char *equals = strchr(text, '=');
+    if (i == ARRAY_SIZE(changes) || !*text || (changes[i].kind >= CHANGE_PAIR && !equals))
+        return cli_usage(cli, "--change: \"%s\" is not an instruction like CMD [\"sh\"] or ENV NAME=VALUE", change);
+    const char *member = changes[i].member;
+    switch (changes[i].kind) {
+    case CHANGE_ARGV:
+        json_object_set_new(config, member, argv_value(text));
+        break;
+    case CHANGE_TEXT:
+        json_object_set_new(config, member, json_string(text));
+        break;
+    case CHANGE_SET:
+        json_object_set_new(member_of(config, member, json_object), text, json_object());
+        break;
+    case CHANGE_PAIR: {
+        autofree char *name = strndup(text, (size_t)(equals - text));
+        json_object_set_new(member_of(config, member, json_object), name ? name : "", json_string(equals + 1));
+        break;
+    }
+    case CHANGE_ENV:
+        json_array_append_new(member_of(config, member, json_array), json_string(text));
+        break;
+    }
+    return 0;
+}
+
+static int image_config(struct cli *cli, const struct args *args, json_t *config)
+{
+    const char *path = arg_text(args, "config");
+    json_error_t error;
+    if (path) {
+        autojson json_t *file = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+        if (!json_is_object(file))
+            return cli_fail_code(cli, path, BERTH_INVALID, "%s", file ? "not a JSON object" : error.text);
+        json_t *inner = json_object_get(file, "config");
+        json_object_update(config, json_is_object(inner) ? inner : file);
+    }
+    for (size_t i = 0; i < args->n_flags; i++)
+        if (strcmp(args->flags[i].flag->name, "change") == 0) {
+            int r = apply_change(cli, config, args->flags[i].value);
+            if (r)
+                return r;
+        }
+    return 0;
+}
+
+/* ./rootfs.tar.gz -> rootfs */
+static char *name_of_source(const char *source)
+{
+    autofree char *copy = text_copy(source);
+    size_t n = strlen(copy);
+    while (n > 1 && copy[n - 1] == '/')
+        copy[--n] = '\0';
+    const char *base = strrchr(copy, '/') ? strrchr(copy, '/') + 1 : copy;
+    char *name = strndup(base, strcspn(base, "."));
+    return name && *name ? name : (free(name), text_copy("imported"));
+}
+
+int verb_image_import(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    autojson json_t *config = json_object();
+    autofree char *name = args->words[1] ? text_copy(args->words[1]) : name_of_source(args->words[0]);
+    struct berth_call *call;
+    struct berth_error err;
+    int r = runtime ? image_config(cli, args, config) : EXIT_FAILED;
+    if (r)
+        return r;
+    autofree char *text = json_dumps(config, JSON_COMPACT);
+    struct berth_image_import_options options = {.size = sizeof(options), .source = args->words[0], .input_fd = STDIN_FILENO,
+                                                 .reference = name, .platform = arg_text(args, "platform"),
+                                                 .config_json = json_object_size(config) ? text : NULL,
+                                                 .progress = !cli->quiet};
+    r = berth_image_import_call(runtime, &options, &call, &err);
+    if (r == 0)
+        r = work_run(cli, call, &err);
+    if (r < 0)
+        return cli_fail(cli, name, &err);
+    autojson json_t *json = json_pack("{s:s}", "reference", name);
+    if (cli->json)
+        json_line(json);
+    else
+        puts(name);
+    return EXIT_DONE;
+}
+
+int verb_image_load(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    const char *source = args->words[0] ? args->words[0] : arg_text(args, "input");
+    struct berth_image_load_options options = {.size = sizeof(options), .source = source ? source : "-",
+                                               .reference = arg_text(args, "tag"), .platform = arg_text(args, "platform"),
+                                               .progress = !cli->quiet};
+    struct berth_call *call;
+    struct berth_error err;
+    if (!runtime)
+        return EXIT_FAILED;
+    if (!source && isatty(STDIN_FILENO))
+        return cli_usage(cli, "no file given, and standard input is a terminal");
+    if (!source)
+        options.source = "/dev/stdin";
+    int r = berth_image_load_call(runtime, &options, &call, &err);
+    if (r == 0)
+        r = work_run(cli, call, &err);
+    return r < 0 ? cli_fail(cli, source, &err) : EXIT_DONE;
+}
+
+int verb_image_save(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_image_save_options options = {.size = sizeof(options), .references = (const char *const *)args->words,
+                                               .target = arg_text(args, "output"), .format = arg_text(args, "format-as"),
+                                               .progress = !cli->quiet};
+    struct berth_call *call;
+    struct berth_error err;
+    if (!runtime)
+        return EXIT_FAILED;
+    if (!options.target)
+        return cli_usage(cli, "-o FILE says where to write");
+    int r = berth_image_save_call(runtime, &options, &call, &err);
+    if (r == 0)
+        r = work_run(cli, call, &err);
+    return r < 0 ? cli_fail(cli, args->words[0], &err) : EXIT_DONE;
+}
+
+int verb_image_verify(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_call *call;
+    struct berth_error err;
+    (void)args;
+    if (!runtime)
+        return EXIT_FAILED;
+    int r = berth_image_verify_call(runtime, &call, &err);
+    if (r == 0)
+        r = work_run(cli, call, &err);
+    if (r < 0)
+        return cli_fail(cli, NULL, &err);
+    if (!cli->json)
+        puts("every blob and layer is as it should be");
+    return EXIT_DONE;
+}
+
+/* ---- prune: ask, do, tell ------------------------------------------------------------------------ */
+
+bool agreed(struct cli *cli, const struct args *args, const char *what)
+{
+    char answer[16] = "";
+    if (arg_true(args, "force") || cli->json)
+        return true;
+    if (!isatty(STDIN_FILENO)) {
+        cli_usage(cli, "this removes %s; -f says that you mean it", what);
+        return false;
+    }
+    fprintf(stderr, "This removes %s. Go on? [y/N] ", what);
+    return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* What a prune reports: {"removed": [...], "reclaimed_bytes": N}. */
+void print_pruned(struct cli *cli, json_t *report)
+{
+    char size[SHORT_TEXT];
+    size_t i;
+    json_t *each;
+    if (cli->json) {
+        json_line(report);
+        return;
+    }
+    json_array_foreach(json_find(report, "removed"), i, each)
+        puts(json_is_string(each) ? json_string_value(each) : json_text(each, "reference"));
+    printf("%s freed\n", human_size((uint64_t)json_number(report, "reclaimed_bytes"), size));
+}
+
+static int prune(struct cli *cli, const struct args *args, const char *what,
+                 int (*call)(struct berth_runtime *, bool, char **, struct berth_error *))
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_error err;
+    char *text = NULL;
+    int r;
+    if (!runtime)
+        return EXIT_FAILED;
+    if (!agreed(cli, args, what))
+        return EXIT_USAGE;
+    int code = call(runtime, arg_true(args, "all"), &text, &err);
+    autojson json_t *report = take_json(cli, NULL, code, text, &err, &r);
+    if (report)
+        print_pruned(cli, report);
+    return r;
+}
+
+int verb_image_prune(struct cli *cli, const struct args *args)
+{
+    return prune(cli, args, arg_true(args, "all") ? "all images that no workload uses" : "images without a name", berth_image_prune);
+}
+
+int verb_volume_prune(struct cli *cli, const struct args *args)
+{
+    return prune(cli, args, arg_true(args, "all") ? "all volumes that no workload uses, with what is in them"
+                                                  : "volumes without a name that no workload uses",
+                 berth_volume_prune);
+}
+
+/* ---- volumes ------------------------------------------------------------------------------------- */
+
+int verb_volume_create(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    const char *labels[128];
+    size_t n = 0;
+    struct berth_error err;
+    if (!runtime)
+        return EXIT_FAILED;
+    for (size_t i = 0; i < args->n_flags && n + 1 < ARRAY_SIZE(labels); i++)
+        if (strcmp(args->flags[i].flag->name, "label") == 0)
+            labels[n++] = args->flags[i].value;
+    labels[n] = NULL;
+    autofree char *name = args->words[0] ? text_copy(args->words[0]) : text_new("volume_%llx", (unsigned long long)clock_usec());
+    if (berth_volume_create(runtime, name, labels, &err) < 0)
+        return cli_fail(cli, name, &err);
+    autojson json_t *json = json_pack("{s:s}", "name", name);
+    if (cli->json)
+        json_line(json);
+    else
+        puts(name);
+    return EXIT_DONE;
+}
+
+int verb_volume_ls(struct cli *cli, const struct args *args)
+{
+    static const char *const titles[] = {"NAME", "CREATED", "USED BY", "PATH"};
+    struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 4, .no_trunc = arg_true(args, "no-trunc")};
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_error err;
+    const char *format;
+    char *text = NULL;
+    int r = check_format(cli, args, &format);
+    if (!runtime || r)
+        return r ? r : EXIT_FAILED;
+    int code = berth_volume_list(runtime, &text, &err);
+    autojson json_t *list = take_json(cli, NULL, code, text, &err, &r);
+    size_t i;
+    json_t *each;
+    json_array_foreach(list, i, each)
+    {
+        char when[SHORT_TEXT];
+        if (arg_true(args, "quiet"))
+            puts(json_text(each, "name"));
+        else if (format)
+            template_print(format, each);
+        else if (cli->json)
+            json_line(each);
+        else {
+            autofree char *users = text_new("%zu", json_array_size(json_find(each, "used_by")));
+            table_row(&table, json_text(each, "name"), human_when(json_time(each, "created"), when), users, json_text(each, "path"));
+        }
+    }
+    if (list && !format && !cli->json && !arg_true(args, "quiet"))
+        table_print(&table);
+    return r;
+}
+
+int verb_volume_inspect(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    const char *format;
+    int result = check_format(cli, args, &format);
+    for (int i = 0; runtime && result == 0 && i < args->n_words; i++) {
+        struct berth_error err;
+        char *text = NULL;
+        int code = berth_volume_inspect(runtime, args->words[i], &text, &err);
+        autojson json_t *json = take_json(cli, args->words[i], code, text, &err, &result);
+        if (json)
+            print_one(cli, format, json);
+    }
+    return runtime ? result : EXIT_FAILED;
+}
+
+int verb_volume_rm(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    struct berth_error err;
+    int result = runtime ? 0 : EXIT_FAILED;
+    for (int i = 0; runtime && i < args->n_words; i++) {
+        int r = berth_volume_remove(runtime, args->words[i], &err);
+        if (r == BERTH_NOT_FOUND && arg_true(args, "force"))
+            continue;
+        r = r < 0 ? cli_fail(cli, args->words[i], &err) : 0;
+        if (r == 0 && cli->json) {
+            autojson json_t *json = json_pack("{s:s}", "removed", args->words[i]);
+            json_line(json);
+        } else if (r == 0) {
+            puts(args->words[i]);
+        }
+        result = result ? result : r;
+    }
+    return result;
+}
