@@ -158,7 +158,7 @@ int launch_exec(struct launch *l, const struct plan *plan, const struct launch_c
     return start(l, &c, e->tty, false, ret_child, ret_tty_master_fd, ret_ready_fd);
 }
 
-int launch_result(int ready_fd, struct berth_error *err)
+int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
 {
     struct berth_error said;
     ssize_t n = read(ready_fd, &said, sizeof(said));
