@@ -8,6 +8,7 @@
 #include "model/json.h"
 #include "model/spec.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -262,6 +263,11 @@ static bool is_unlimited_kind(const struct field *f)
     return f->kind == FIELD_UINT && f->size == 8 && f->max == 0;
 }
 
+static bool is_unlimited(const json_t *value)
+{
+    return json_is_string(value) && strcmp(json_string_value(value), "unlimited") == 0;
+}
+
 static int parse_integer(const struct field *f, const struct where *at, const json_t *value,
                          void *member, struct berth_error *err)
 {
@@ -272,6 +278,10 @@ static int parse_integer(const struct field *f, const struct where *at, const js
     if (f->min != 0 || f->max != 0) {
         min = f->min;
         max = f->max;
+    }
+    if (is_unlimited_kind(f) && is_unlimited(value)) {
+        store(member, f->size, UINT64_MAX);
+        return 0;
     }
     if (!json_is_integer(value))
         return wrong_type(at, value, "a whole number", err);
@@ -314,12 +324,31 @@ static int parse_double(const struct field *f, const struct where *at, const jso
     return 0;
 }
 
+static int parse_mode(const struct field *f, const struct where *at, const json_t *value,
+                      void *member, struct berth_error *err)
+{
+    const char *s = json_string_value(value);
+    char text[64];
+    if (!s)
+        return wrong_type(at, value, "octal digits in quotes such as \"0644\"", err);
+    size_t n = strspn(s, "01234567");
+    unsigned long mode = n > 0 && n <= 6 && s[n] == '\0' ? strtoul(s, NULL, 8) : ULONG_MAX;
+    if (mode > (unsigned long)f->max)
+        return where_fail(at, err, "%s is not a mode such as \"0644\"", shown(value, text));
+    *(uint32_t *)member = (uint32_t)mode;
+    return 0;
+}
+
 static int parse_size(const struct field *f, const struct where *at, const json_t *value,
                       void *member, struct berth_error *err)
 {
     char text[64];
     uint64_t bytes = 0;
     int r = 0;
+    if (f->flags & FIELD_UNLIMITED && is_unlimited(value)) {
+        *(uint64_t *)member = UINT64_MAX;
+        return 0;
+    }
     if (json_is_integer(value) && json_integer_value(value) >= 0)
         bytes = (uint64_t)json_integer_value(value);
     else if (json_is_string(value))
@@ -493,6 +522,8 @@ static int parse_array(const struct field *f, const struct where *at, const json
     *items = bigger;
     json_array_foreach(value, i, item) {
         struct where here = {.parent = at, .index = i, .document = at->document};
+        if (*n >= FIELD_ITEMS_MAX && !at->document->machine)
+            return where_fail(at, err, "more than %d items", FIELD_ITEMS_MAX);
         void *at_item = *items + *n * f->size;
         memset(at_item, 0, f->size);
         (*n)++;
@@ -520,7 +551,7 @@ static parser *const parsers[] = {
     [FIELD_ENUM] = parse_enum,       [FIELD_STRINGS] = parse_strings,
     [FIELD_BOOL] = parse_bool,       [FIELD_INT] = parse_integer,
     [FIELD_UINT] = parse_integer,    [FIELD_DOUBLE] = parse_double,
-    [FIELD_SIZE] = parse_size,       [FIELD_DURATION] = parse_duration,
+    [FIELD_MODE] = parse_mode,       [FIELD_SIZE] = parse_size,       [FIELD_DURATION] = parse_duration,
     [FIELD_PAIRS] = parse_pairs,     [FIELD_OBJECT] = parse_struct,
     [FIELD_JSON] = parse_json,
 };
@@ -575,7 +606,7 @@ int fields_parse(const struct field *fields, const struct where *at, const json_
         if (r < 0)
             return r;
         if (f->has_offset)
-            *(bool *)((char *)base + f->has_offset) = true;
+            *(bool *)((char *)base + f->has_offset - 1) = true;
     }
     return 0;
 }
@@ -588,7 +619,7 @@ bool field_is_set(const struct field *f, const void *base)
     if (f->flags & FIELD_ALIAS)
         return false;
     if (f->has_offset)
-        return *((const char *)base + f->has_offset) != 0;
+        return *(const bool *)((const char *)base + f->has_offset - 1);
     switch (f->kind) {
     case FIELD_STRING:
     case FIELD_WORD:
@@ -605,6 +636,8 @@ bool field_is_set(const struct field *f, const void *base)
     case FIELD_INT:
     case FIELD_UINT:
         return load(member, f->size) != 0;
+    case FIELD_MODE:
+        return *(const uint32_t *)member != 0;
     case FIELD_DOUBLE:
         return *(const double *)member != 0;
     case FIELD_SIZE:
@@ -680,6 +713,16 @@ static void put_duration(struct text *t, const struct document *d, const char *k
         json_put_string(t, key, text);
 }
 
+/* Above INT64_MAX as its two's complement, see is_unlimited_kind. */
+static void put_unsigned(const struct field *f, const struct document *d, uint64_t value,
+                         struct text *t)
+{
+    if (!d->machine && value == UINT64_MAX)
+        json_put_string(t, f->name, "unlimited");
+    else
+        json_put_int(t, f->name, (int64_t)value);
+}
+
 static void put_field(const struct field *f, const struct document *d, const void *base,
                       struct text *t)
 {
@@ -707,12 +750,16 @@ static void put_field(const struct field *f, const struct document *d, const voi
     case FIELD_INT:
         json_put_int(t, f->name, load_signed(member, f->size));
         break;
-    case FIELD_UINT: /* from INT64_MAX up as its two's complement, see is_unlimited_kind */
-        json_put_int(t, f->name, (int64_t)load(member, f->size));
-        break;
+    case FIELD_UINT:
     case FIELD_SIZE:
-        json_put_uint(t, f->name, *(const uint64_t *)member);
+        put_unsigned(f, d, load(member, f->size), t);
         break;
+    case FIELD_MODE: {
+        char mode[16];
+        snprintf(mode, sizeof(mode), "%04o", *(const uint32_t *)member);
+        json_put_string(t, f->name, mode);
+        break;
+    }
     case FIELD_DOUBLE:
         put_double(t, f->name, *(const double *)member);
         break;

@@ -24,6 +24,7 @@ enum field_kind {
     FIELD_INT,      /* signed, of `size` bytes */
     FIELD_UINT,     /* unsigned; 8 bytes without `max`: -1 is all ones ("unlimited") */
     FIELD_DOUBLE,   /* a number, or a string of one */
+    FIELD_MODE,     /* uint32_t: permissions, a string of octal digits */
     FIELD_SIZE,     /* uint64_t: bytes, or a string with a unit */
     FIELD_DURATION, /* int64_t microseconds: a string with a unit */
     FIELD_PAIRS,    /* struct spec_pairs: an object of strings, or an array of "name=value" */
@@ -47,14 +48,17 @@ struct document {
 
 #define FIELD_CHANGES 1u /**< may be changed by an update */
 #define FIELD_ALIAS 2u   /**< another spelling of a field: read, never printed */
-#define FIELD_PERCENT 4u
+#define FIELD_UNLIMITED 4u /**< SIZE: "unlimited" is all ones */
+#define FIELD_ITEMS_MAX 4096 /* in one array of a document that people wrote */
+
+#define HAS_OFFSET(type, member) (offsetof(type, member) + 1)
 
 struct field {
     const char *name;
     enum field_kind kind;
     size_t offset, size;
     size_t count_offset;  /* ARRAY: its size_t */
-    size_t has_offset;    /* the bool that says it is set; 0: there is none */
+    size_t has_offset;    /* 1 + that of the bool that says it is set (HAS_OFFSET); 0: there is none */
     int64_t min, max;     /* numbers; both 0: whatever fits */
     unsigned flags;
     const struct field *fields;     /* a row without name ends it */

@@ -166,7 +166,7 @@ static const struct field plan_fields[] = {
     F(FIELD_UINT, caps_bounding), F(FIELD_UINT, caps_effective),
     F(FIELD_STRING, seccomp), F(FIELD_STRING, apparmor), F(FIELD_STRING, selinux),
     ARRAY(rlimits, rlimit_fields),
-    {ROW(struct plan, FIELD_INT, oom_score_adj), .has_offset = offsetof(struct plan, has_oom_score_adj)},
+    {ROW(struct plan, FIELD_INT, oom_score_adj), .has_offset = HAS_OFFSET(struct plan, has_oom_score_adj)},
     ARRAY(sysctls, pair_fields),
     OBJECT(log, log_fields), OBJECT(restart, restart_fields),
     OBJECT(health, probe_fields), OBJECT(readiness, probe_fields), OBJECT(liveness, probe_fields),
