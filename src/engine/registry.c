@@ -79,7 +79,7 @@ static int add_locked(const struct berth_engine *engine, struct berth_error *err
 
 static void add_built_in(void)
 {
-
+    add_locked(&container_engine, NULL);
     add_locked(&fake_engine, NULL);
 }
 

@@ -48,14 +48,14 @@ static int check_handle(const char *verb, const struct berth_runtime *runtime,
 }
 
 /** The blocking form: wait for the call that was made (or not, `made` < 0), hand its result over. */
-static int block(int made, struct berth_call *call, struct berth_result *ret_result,
+static int block(int made, struct berth_call **call, struct berth_result *ret_result,
                  struct berth_error *err)
 {
     if (made < 0)
         return made;
     struct berth_result result = {0};
-    int r = berth_call_wait(call, -1, &result, err);
-    berth_call_free(call);
+    int r = berth_call_wait(*call, -1, &result, err);
+    berth_call_free(*call);
     if (r < 0)
         return r;
     if (ret_result) {
@@ -86,7 +86,7 @@ int berth_create(struct berth_runtime *runtime, const char *spec_json,
     struct berth_call *call = NULL;
     struct berth_result result = {0};
     NEED_POINTER("create", ret_handle);
-    int r = block(berth_create_call(runtime, spec_json, &call, err), call, &result, err);
+    int r = block(berth_create_call(runtime, spec_json, &call, err), &call, &result, err);
     if (r == 0)
         *ret_handle = result.handle;
     return r;
@@ -106,7 +106,7 @@ int berth_start(struct berth_runtime *runtime, const struct berth_handle *handle
                 struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    return block(berth_start_call(runtime, handle, &call, err), call, NULL, err);
+    return block(berth_start_call(runtime, handle, &call, err), &call, NULL, err);
 }
 
 int berth_stop_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -125,7 +125,7 @@ int berth_stop(struct berth_runtime *runtime, const struct berth_handle *handle,
                int64_t timeout_msec, struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    return block(berth_stop_call(runtime, handle, timeout_msec, &call, err), call, NULL, err);
+    return block(berth_stop_call(runtime, handle, timeout_msec, &call, err), &call, NULL, err);
 }
 
 int berth_remove_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -145,7 +145,7 @@ int berth_remove(struct berth_runtime *runtime, const struct berth_handle *handl
                  const struct berth_remove_options *options, struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    return block(berth_remove_call(runtime, handle, options, &call, err), call, NULL, err);
+    return block(berth_remove_call(runtime, handle, options, &call, err), &call, NULL, err);
 }
 
 int berth_status(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -235,7 +235,7 @@ int berth_exec(struct berth_runtime *runtime, const struct berth_handle *handle,
     if (r < 0)
         return r;
     NEED("exec", !full.stream, "`stream` is for berth_exec_call");
-    r = block(berth_exec_call(runtime, handle, argv, options, &call, err), call, &result, err);
+    r = block(berth_exec_call(runtime, handle, argv, options, &call, err), &call, &result, err);
     if (r == 0 && ret_result)
         *ret_result = TAKE(result.exec);
     berth_exec_result_free(result.exec);
@@ -348,7 +348,7 @@ int berth_wait(struct berth_runtime *runtime, const struct berth_handle *handle,
 {
     struct berth_call *call = NULL;
     struct berth_result result = {0};
-    int r = block(berth_wait_call(runtime, handle, &call, err), call, &result, err);
+    int r = block(berth_wait_call(runtime, handle, &call, err), &call, &result, err);
     if (r == 0 && ret_status)
         *ret_status = TAKE(result.status);
     berth_status_free(result.status);
@@ -447,7 +447,7 @@ int berth_restart(struct berth_runtime *runtime, const struct berth_handle *hand
                   int64_t timeout_msec, struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    return block(berth_restart_call(runtime, handle, timeout_msec, &call, err), call, NULL, err);
+    return block(berth_restart_call(runtime, handle, timeout_msec, &call, err), &call, NULL, err);
 }
 
 int berth_events(struct berth_runtime *runtime, const struct berth_events_options *options,

@@ -128,9 +128,11 @@ static bool step_valid(int word, const char *rest)
 int fake_steps_check(char *const *steps, struct berth_error *err)
 {
     const char *rest = "";
-    for (size_t i = 0; steps && steps[i]; i++)
-        if (!step_valid(step_word(steps[i], &rest), rest))
+    for (size_t i = 0; steps && steps[i]; i++) {
+        int word = step_word(steps[i], &rest);
+        if (!step_valid(word, rest))
             return fail(err, BERTH_NO_PROGRAM, steps[i], "exec \"%.200s\": no such step", steps[i]);
+    }
     return 0;
 }
 

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Short changes: signals and pauses through the supervisor, names and limits on disk.
+ */
+#include "container/inside.h"
+#include "model/message.h"
+#include <jansson.h>
+#include <stdio.h>
+
+/** Ask a running one. Without a supervisor it is the wrong state. */
+static int ask(struct container *c, const struct berth_handle *h, const char *verb, uint32_t type,
+               const char *body, char **ret_body, struct berth_error *err)
+{
+    struct status status;
+    bool alive;
+    autoworkload w = NULL;
+    int r = container_need(verb, err);
+    if (r == 0)
+        r = container_get(c, h, &w, err);
+    if (r == 0)
+        r = settle_status(c, w, &status, &alive, err);
+    if (r < 0)
+        return r;
+    if (!alive || has_ended(&status, alive))
+        return wrong_state(w, verb, status.state, err);
+    r = peer_ask(w, verb, type, body, ret_body, err);
+    if (r == BERTH_LOST && settle_status(c, w, &status, &alive, NULL) == 0)
+        r = wrong_state(w, verb, status.state, err);
+    return r;
+}
+
+int container_signal(void *self, const struct berth_handle *h, int signal, struct berth_error *err)
+{
+    char body[40];
+    snprintf(body, sizeof(body), "{\"signal\":%d}", signal);
+    return ask(self, h, "signal", MESSAGE_SIGNAL, body, NULL, err);
+}
+
+int container_pause(void *self, const struct berth_handle *h, struct berth_error *err)
+{
+    return ask(self, h, "pause", MESSAGE_PAUSE, "{}", NULL, err);
+}
+
+int container_unpause(void *self, const struct berth_handle *h, struct berth_error *err)
+{
+    return ask(self, h, "unpause", MESSAGE_UNPAUSE, "{}", NULL, err);
+}
+
+int container_exec_list(void *self, const struct berth_handle *h, char **ret_json,
+                        struct berth_error *err)
+{
+    autofree char *body = NULL;
+    int r = ask(self, h, "execs of", MESSAGE_EXEC_LIST, "{}", &body, err);
+    if (r < 0)
+        return r;
+    json_t *answer = json_loads(body, 0, NULL);
+    const json_t *execs = json_object_get(answer, "execs");
+    *ret_json = execs ? json_dumps(execs, JSON_COMPACT) : NULL;
+    json_decref(answer);
+    return *ret_json ? 0 : fail(err, BERTH_CORRUPT, h->name, "execs of %s: a strange answer", h->name);
+}
+
+int container_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_id, int signal,
+                        struct berth_error *err)
+{
+    char body[80];
+    snprintf(body, sizeof(body), "{\"exec_id\":%llu,\"signal\":%d}", (unsigned long long)exec_id,
+             signal);
+    return ask(self, h, "signal to an exec in", MESSAGE_EXEC_SIGNAL, body, NULL, err);
+}
+
+/* ---- rename */
+
+int container_rename(void *self, const struct berth_handle *h, const char *new_name,
+                     struct berth_error *err)
+{
+    struct container *c = self;
+    autoworkload w = NULL;
+    int r = container_need("rename", err);
+    if (r == 0)
+        r = container_get(c, h, &w, err);
+    if (r == 0)
+        r = change_lock_wait(c, w, err);
+    if (r < 0)
+        return r;
+    r = workload_rename(w, new_name, err);
+    if (r == 0)
+        event_append(store_root_fd(c->store), "rename", workload_id(w), new_name, NULL);
+    workload_unlock_change(w);
+    return r;
+}
+
+/* ---- update */
+
+static int write_text(struct workload *w, const char *name, char *text, struct berth_error *err)
+{
+    int r = text ? workload_write(w, name, text, strlen(text), err) : fail_memory(err);
+    free(text);
+    return r;
+}
+
+/** The running one first: what the kernel refuses is not written down. */
+static int tell_supervisor(struct workload *w, const struct plan *plan, struct berth_error *err)
+{
+    autofree char *text = plan_print(plan);
+    autofree char *body = text ? format_text("{\"plan\":%s}", text) : NULL;
+    if (!body)
+        return fail_memory(err);
+    int r = peer_ask(w, "update", MESSAGE_UPDATE, body, NULL, err);
+    return r == BERTH_LOST ? 0 : r;
+}
+
+static int remember_limit(struct workload *w, const struct plan *plan, struct berth_error *err)
+{
+    struct status status;
+    int r = workload_status_read(w, &status, NULL, err);
+    if (r < 0)
+        return r;
+    status.memory_limit = plan->limits.memory > 0 ? (uint64_t)plan->limits.memory : 0;
+    return workload_status_write(w, &status, false, err);
+}
+
+static int update_locked(struct container *c, struct workload *w, const char *patch_json,
+                         struct berth_error *err)
+{
+    autofree char *json = NULL;
+    autoclean(cleanup_spec) struct spec *spec = NULL;
+    autoclean(cleanup_plan) struct plan *plan = NULL;
+    char name[BERTH_NAME_MAX + 8];
+    size_t size;
+    int r = workload_read(w, SPEC_FILE, SPEC_MAX_BYTES, &json, &size, err);
+    if (r == 0)
+        r = spec_parse(json, size, &spec, err);
+    if (r == 0)
+        r = spec_patch(spec, patch_json, err);
+    if (r == 0)
+        r = workload_name(w, name, err);
+    if (r < 0)
+        return r;
+    struct compile k = {.c = c, .store = c->store, .spec = spec, .id = workload_id(w), .name = name,
+                        .dir = workload_path(w)};
+    r = compile_plan(&k, &plan, err);
+    bool alive = workload_alive(w, NULL) > 0;
+    if (r == 0 && alive)
+        r = tell_supervisor(w, plan, err);
+    if (r == 0)
+        r = write_text(w, PLAN_FILE, plan_print(plan), err);
+    if (r == 0)
+        r = write_text(w, SPEC_FILE, spec_print(spec), err);
+    if (r == 0)
+        r = write_text(w, FACTS_FILE, facts_print(spec, k.image), err);
+    if (r == 0 && !alive)
+        r = remember_limit(w, plan, err);
+    compile_clear(&k);
+    if (r == 0)
+        event_append(store_root_fd(c->store), "update", workload_id(w), name, NULL);
+    return r;
+}
+
+int container_update(void *self, const struct berth_handle *h, const char *patch_json,
+                     struct berth_error *err)
+{
+    struct container *c = self;
+    autoworkload w = NULL;
+    int r = container_need("update", err);
+    if (r == 0)
+        r = container_get(c, h, &w, err);
+    if (r == 0)
+        r = change_lock_wait(c, w, err);
+    if (r < 0)
+        return r;
+    r = update_locked(c, w, patch_json, err);
+    workload_unlock_change(w);
+    return r < 0 ? fail_context(err, "update %s", h->name) : 0;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * create: a folder aside, filled, renamed into place. Nothing is mounted and nothing runs.
+ *
+ * A caller that dies leaves a draft, which the next sweep undoes. Volumes are made after the rename:
+ * until then they would be without a user, and a start makes what a death in between left out.
+ */
+#include "container/inside.h"
+#include "base/crash.h"
+#include "base/file.h"
+#include <stdio.h>
+
+struct create {
+    struct container *c;
+    struct store *store;
+    struct spec *spec;
+    struct store_draft *draft;
+    struct compile compile;
+    struct plan *plan;
+    struct berth_handle handle;
+    int helper_fd;                /* compiles the seccomp filter; -1: it is there */
+    bool cancelled, committed;
+};
+
+static void create_free(void *data)
+{
+    struct create *j = data;
+    compile_clear(&j->compile);
+    plan_free(j->plan);
+    spec_free(j->spec);
+    store_draft_abandon(j->draft);
+    close_fd(&j->helper_fd);
+    free(j);
+}
+
+static int write_file(int fd, const char *name, char *text, struct berth_error *err)
+{
+    int r = text ? file_write(fd, name, text, strlen(text), 0600, 0) : -ENOMEM;
+    free(text);
+    return r < 0 ? fail_os(err, r, name, "write %s", name) : 0;
+}
+
+static int write_status(int fd, const struct plan *plan, const struct store *store,
+                        struct berth_error *err)
+{
+    struct status s = {.version = STATUS_VERSION, .state = BERTH_CREATED, .exit_code = -1,
+                       .ready = !plan->readiness.argv, .created_usec = now_usec(),
+                       .memory_limit = plan->limits.memory > 0 ? (uint64_t)plan->limits.memory : 0};
+    snprintf(s.boot_id, sizeof(s.boot_id), "%s", store_boot_id(store));
+    snprintf(s.cgroup, sizeof(s.cgroup), "%s/%s", plan->cgroup_parent, plan->id);
+    return status_write_at(fd, &s, false, err);
+}
+
+static int use_images(struct create *j, struct berth_error *err)
+{
+    const char *id = store_draft_id(j->draft);
+    int r = image_use(j->store, j->compile.image, id, err);
+    for (size_t i = 0; r == 0 && i < j->compile.n_others; i++)
+        r = image_use(j->store, j->compile.others[i], id, err);
+    return r;
+}
+
+/** Everything that the folder holds. The lease on the image comes first: nobody removes it then. */
+static int fill(struct create *j, struct berth_error *err)
+{
+    int fd = store_draft_fd(j->draft);
+    int r = use_images(j, err);
+    if (r == 0) {
+        j->compile.plan = j->plan; /* plan_files reads it there */
+        r = plan_files(&j->compile, fd, err);
+        j->compile.plan = NULL;
+    }
+    if (r == 0)
+        r = write_file(fd, SPEC_FILE, spec_print(j->spec), err);
+    if (r == 0)
+        r = write_file(fd, PLAN_FILE, plan_print(j->plan), err);
+    if (r == 0)
+        r = write_file(fd, FACTS_FILE, facts_print(j->spec, j->compile.image), err);
+    if (r == 0 && symlinkat(j->compile.image->reference, fd, IMAGE_LINK) < 0)
+        r = fail_os(err, errno, NULL, "write %s", IMAGE_LINK);
+    return r < 0 ? r : write_status(fd, j->plan, j->store, err);
+}
+
+static int begin_filter(struct create *j, struct berth_error *err)
+{
+    char key[40];
+    autofree char *text = NULL;
+    int r = seccomp_profile(j->spec, j->plan->caps_bounding, &text, key, err);
+    if (r < 0 || !text)
+        return r;
+    return seccomp_helper(j->c, j->store, text, key, j->plan->caps_bounding, &j->helper_fd, err);
+}
+
+static int begin(struct create *j, const char *json, struct berth_error *err)
+{
+    int r = container_need("create", err);
+    if (r < 0 || (r = spec_parse(json, strlen(json), &j->spec, err)) < 0 ||
+        (r = plan_refuse(j->spec, err)) < 0 ||
+        (r = container_store(j->c, true, &j->store, err)) < 0)
+        return r;
+    store_sweep(j->store, NULL);
+    r = store_draft_begin(j->store, j->spec->name, &j->draft, err);
+    if (r < 0)
+        return r;
+    j->compile = (struct compile){.c = j->c, .store = j->store, .spec = j->spec,
+                                  .id = store_draft_id(j->draft),
+                                  .name = store_draft_name(j->draft),
+                                  .dir = store_draft_final_path(j->draft)};
+    if ((r = compile_plan(&j->compile, &j->plan, err)) < 0 || (r = begin_filter(j, err)) < 0 ||
+        (r = fill(j, err)) < 0)
+        return r;
+    j->handle = (struct berth_handle){.runtime = "container"};
+    hex_parse(store_draft_id(j->draft), j->handle.id, sizeof(j->handle.id));
+    snprintf(j->handle.name, sizeof(j->handle.name), "%s", store_draft_name(j->draft));
+    return 0;
+}
+
+static void undo(struct create *j)
+{
+    char id[BERTH_ID_TEXT];
+    struct workload *w = NULL;
+    berth_id_print(j->handle.id, id);
+    if (workload_open(j->store, id, &w, NULL) < 0)
+        return;
+    if (change_lock_wait(j->c, w, NULL) == 0) {
+        workload_remove_volumes(w, NULL);
+        workload_discard(w, NULL);
+        trash_helper(j->c);
+    }
+    workload_close(w);
+}
+
+static int commit(struct create *j, struct berth_error *err)
+{
+    char id[BERTH_ID_TEXT];
+    int r = store_draft_commit(TAKE(j->draft), err);
+    if (r < 0)
+        return r;
+    berth_id_print(j->handle.id, id);
+    r = plan_volumes_make(j->store, j->plan, id, err);
+    if (r < 0) {
+        undo(j);
+        return r;
+    }
+    j->committed = true;
+    event_append(store_root_fd(j->store), "create", id, j->handle.name, NULL);
+    return 0;
+}
+
+static int create_step(void *data, struct berth_result *ret, struct berth_error *err)
+{
+    struct create *j = data;
+    if (j->cancelled)
+        return fail(err, BERTH_CANCELLED, j->handle.name, "create %s: cancelled", j->handle.name);
+    if (j->helper_fd >= 0) {
+        int r = helper_end(j->helper_fd, err);
+        if (r == BERTH_AGAIN)
+            return 0;
+        close_fd(&j->helper_fd);
+        if (r < 0)
+            return fail_context(err, "create %s: security.seccomp", j->handle.name);
+    }
+    int r = commit(j, err);
+    if (r < 0)
+        return r;
+    ret->handle = j->handle;
+    return 1;
+}
+
+static void create_cancel(void *data)
+{
+    ((struct create *)data)->cancelled = true;
+}
+
+static void create_undo(void *data)
+{
+    struct create *j = data;
+    if (j->committed)
+        undo(j);
+}
+
+static const struct berth_call_ops create_ops = {
+    .size = sizeof(create_ops), .step = create_step, .cancel = create_cancel, .free = create_free,
+    .undo = create_undo,
+};
+
+int container_create(void *self, const char *spec_json, struct berth_call **ret_call,
+                     struct berth_error *err)
+{
+    struct create *j = calloc(1, sizeof(*j));
+    if (!j)
+        return fail_memory(err);
+    j->c = self;
+    j->helper_fd = -1;
+    int r = begin(j, spec_json, err);
+    if (r < 0) {
+        create_free(j);
+        return r;
+    }
+    return berth_call_new(&create_ops, j, j->helper_fd, ret_call, err);
+}
+
+int container_plan(void *self, const char *spec_json, char **ret_json, struct berth_error *err)
+{
+    static const char id[] = "00000000000000000000000000000000";
+    struct spec *spec = NULL;
+    struct plan *plan = NULL;
+    struct compile k = {.c = self, .id = id, .dry = true};
+    int r = spec_parse(spec_json, strlen(spec_json), &spec, err);
+    if (r == 0)
+        r = plan_refuse(spec, err);
+    if (r == 0)
+        r = container_store(k.c, false, &k.store, err);
+    autofree char *dir = r == 0 ? format_text("%s/workloads/%s", store_root(k.store), id) : NULL;
+    k.spec = spec;
+    k.name = spec && spec->name ? spec->name : "unnamed";
+    k.dir = dir;
+    if (r == 0)
+        r = dir ? compile_plan(&k, &plan, err) : fail_memory(err);
+    autofree char *spec_text = r == 0 ? spec_print(spec) : NULL;
+    autofree char *plan_text = r == 0 ? plan_print(plan) : NULL;
+    if (r == 0) {
+        char *json = spec_text && plan_text
+                         ? format_text("{\"spec\":%s,\"plan\":%s}", spec_text, plan_text) : NULL;
+        if (json)
+            *ret_json = json;
+        else
+            r = fail_memory(err);
+    }
+    compile_clear(&k);
+    plan_free(plan);
+    spec_free(spec);
+    return r;
+}

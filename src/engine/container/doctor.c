@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * doctor: one table of checks. Each says whether all is well; with --repair, some mend what is not.
+ */
+#include "container/inside.h"
+#include "base/file.h"
+#include "linux/privilege.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+
+struct exam {
+    struct container *c;
+    struct store *store;                /* NULL: there is none yet */
+    const struct cgroup_layout *layout; /* NULL: no cgroups */
+    bool repair;
+    char detail[400], advice[300];
+    bool repaired;
+};
+
+#define FINE true
+#define ILL false
+
+static bool say(struct exam *x, bool ok, const char *advice, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static bool say(struct exam *x, bool ok, const char *advice, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(x->detail, sizeof(x->detail), format, arguments);
+    va_end(arguments);
+    snprintf(x->advice, sizeof(x->advice), "%s", ok || !advice ? "" : advice);
+    return ok;
+}
+
+/* ---- the kernel */
+
+static bool check_kernel(struct exam *x)
+{
+    struct utsname u;
+    int major = 0, minor = 0;
+    uname(&u);
+    sscanf(u.release, "%d.%d", &major, &minor);
+    return say(x, major > 5 || (major == 5 && minor >= 10), "run a kernel of 5.10 or later",
+               "Linux %s", u.release);
+}
+
+static bool check_capabilities(struct exam *x)
+{
+    struct berth_error err = {0};
+    bool ok = container_need("doctor", &err) == 0;
+    return say(x, ok, "run berth as root", "%s", ok ? "all that berth needs" : err.message);
+}
+
+static bool check_cgroups(struct exam *x)
+{
+    static const char *const wanted[] = {"cpu", "memory", "pids", "cpuset"};
+    char missing[100] = "";
+    if (!x->layout)
+        return say(x, ILL, "mount cgroup2 at /sys/fs/cgroup", "no cgroups are mounted");
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        if (!cgroup_has(x->layout, wanted[i]))
+            snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing), " %s", wanted[i]);
+    return say(x, !missing[0], "boot with these controllers enabled; their limits are refused until then",
+               "%s%s%s", cgroup_mode_name(cgroup_layout_mode(x->layout)),
+               missing[0] ? ", without:" : "", missing);
+}
+
+static bool file_has(const char *path, const char *word)
+{
+    autofree char *text = NULL;
+    size_t size;
+    return file_read(AT_FDCWD, path, 1 << 16, &text, &size) == 0 && strstr(text, word);
+}
+
+static bool check_overlay(struct exam *x)
+{
+    bool ok = file_has("/proc/filesystems", "\toverlay\n");
+    return say(x, ok, "modprobe overlay", ok ? "overlay is there" : "the kernel has no overlay file system");
+}
+
+static bool check_seccomp(struct exam *x)
+{
+    bool ok = access("/proc/sys/kernel/seccomp/actions_avail", F_OK) == 0;
+    return say(x, ok, "a kernel with CONFIG_SECCOMP_FILTER, or security.seccomp \"unconfined\"",
+               ok ? "filters are there" : "the kernel has no seccomp filters");
+}
+
+static bool check_namespaces(struct exam *x)
+{
+    static const char *const names[] = {"mnt", "pid", "net", "ipc", "uts", "cgroup", "user"};
+    char missing[80] = "";
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        char path[40];
+        snprintf(path, sizeof(path), "/proc/self/ns/%s", names[i]);
+        if (access(path, F_OK) < 0)
+            snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing), " %s", names[i]);
+    }
+    return say(x, !missing[0], "a kernel with these namespaces", "%s%s",
+               missing[0] ? "missing:" : "all are there", missing);
+}
+
+static long long number_in(const char *path)
+{
+    autofree char *text = NULL;
+    size_t size;
+    return file_read(AT_FDCWD, path, 64, &text, &size) == 0 ? strtoll(text, NULL, 10) : -1;
+}
+
+static bool check_limits(struct exam *x)
+{
+    static const struct { const char *path; long long least; } rows[] = {
+        {"/proc/sys/kernel/pid_max", 32768},
+        {"/proc/sys/fs/inotify/max_user_instances", 128},
+        {"/proc/sys/fs/inotify/max_user_watches", 8192},
+        {"/proc/sys/fs/file-max", 65536},
+    };
+    char low[300] = "";
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        long long n = number_in(rows[i].path);
+        if (n >= 0 && n < rows[i].least)
+            snprintf(low + strlen(low), sizeof(low) - strlen(low), " %s=%lld (at least %lld)",
+                     rows[i].path + strlen("/proc/sys/"), n, rows[i].least);
+    }
+    return say(x, !low[0], "raise them with sysctl", "%s%s", low[0] ? "low:" : "sufficient", low);
+}
+
+/* ---- berth itself */
+
+static bool check_programs(struct exam *x)
+{
+    static const char *const names[] = {"berth-supervisor", "berth-helper", "berth-image"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        autofree char *path = NULL;
+        struct berth_error err = {0};
+        if (container_program(x->c, names[i], &path, &err) < 0)
+            return say(x, ILL, "install berth anew", "%.380s", err.message);
+    }
+    return say(x, FINE, NULL, "in %s", x->c->programs);
+}
+
+static bool check_space(struct exam *x)
+{
+    struct statvfs disk;
+    if (!x->store || fstatvfs(store_root_fd(x->store), &disk) < 0)
+        return say(x, FINE, NULL, "no store yet");
+    unsigned long long free_mib = disk.f_bavail * disk.f_frsize >> 20;
+    bool inodes = disk.f_files == 0 || disk.f_favail > 1000;
+    return say(x, free_mib >= 100 && inodes, "berth image prune, berth volume prune, or a larger disk",
+               "%s: %llu MiB%s free", store_root(x->store), free_mib, inodes ? "" : ", hardly an inode");
+}
+
+static size_t count_entries(int root_fd, const char *folder)
+{
+    size_t n = 0;
+    int fd = openat(root_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+    if (!dir)
+        cleanup_close(&fd);
+    while (dir && (entry = readdir(dir)))
+        n += entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static bool check_leftovers(struct exam *x)
+{
+    if (!x->store)
+        return say(x, FINE, NULL, "no store yet");
+    int root = store_root_fd(x->store);
+    size_t before = count_entries(root, "aside") + count_entries(root, "trash");
+    if (before && x->repair) {
+        store_sweep(x->store, NULL);
+        store_empty_trash(root, NULL);
+    }
+    size_t after = count_entries(root, "aside") + count_entries(root, "trash");
+    x->repaired = after < before;
+    return say(x, after == 0, "berth doctor --repair", "%zu unfinished or removed folders%s", after,
+               x->repaired ? ", others are gone now" : "");
+}
+
+static bool check_records(struct exam *x)
+{
+    autostrings char **ids = NULL;
+    size_t dead = 0, damaged = 0, mended = 0;
+    if (!x->store || store_list(x->store, &ids, NULL) < 0)
+        return say(x, FINE, NULL, "no workloads");
+    for (size_t i = 0; ids && ids[i]; i++) {
+        struct status s;
+        bool alive;
+        autoworkload w = NULL;
+        if (workload_open(x->store, ids[i], &w, NULL) < 0)
+            continue;
+        int r = workload_status_read(w, &s, &alive, NULL);
+        if (r < 0) {
+            damaged += r != BERTH_NOT_FOUND;
+            continue;
+        }
+        if (alive || !state_lives(s.state))
+            continue;
+        if (x->repair && settle_status(x->c, w, &s, &alive, NULL) == 0)
+            mended++;
+        else
+            dead++;
+    }
+    x->repaired = mended > 0;
+    return say(x, !dead && !damaged, damaged ? "berth rm -f what is damaged" : "berth doctor --repair",
+               "%zu workloads, %zu died unrecorded, %zu damaged", strings_count(ids), dead, damaged);
+}
+
+/* ---- groups without a workload */
+
+/** Below the groups of this root in one hierarchy: those whose workload has gone. */
+static size_t orphans_in(struct exam *x, const char *mount, const char *parent, bool remove)
+{
+    autofree char *path = format_text("%s%s", mount, parent);
+    DIR *dir = path ? opendir(path) : NULL;
+    size_t n = 0;
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        autoworkload w = NULL;
+        if (strlen(entry->d_name) != BERTH_ID_TEXT - 1)
+            continue;
+        if (workload_open(x->store, entry->d_name, &w, NULL) == 0 && workload_alive(w, NULL) != 0)
+            continue;
+        autofree char *group = format_text("%s/%s", parent, entry->d_name);
+        if (!remove || !group || settle_cgroup(x->c, group, 2000) < 0)
+            n++;
+    }
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static size_t orphans(struct exam *x, bool remove)
+{
+    autofree char *text = NULL, *parent = format_text("/berth-%s", store_tag(x->store));
+    size_t size, n = 0;
+    if (!parent || file_read(AT_FDCWD, "/proc/self/mountinfo", 4 << 20, &text, &size) < 0)
+        return 0;
+    char *rest = text, *line;
+    while ((line = strsep(&rest, "\n"))) {
+        char mount[300];
+        if (strstr(line, " - cgroup") && sscanf(line, "%*s %*s %*s %*s %299s", mount) == 1)
+            n = MAX(n, orphans_in(x, mount, parent, remove));
+    }
+    return n;
+}
+
+static bool check_groups(struct exam *x)
+{
+    if (!x->store || !x->layout)
+        return say(x, FINE, NULL, "none");
+    size_t before = orphans(x, false);
+    size_t after = before && x->repair ? orphans(x, true) : before;
+    x->repaired = after < before;
+    return say(x, after == 0, "berth doctor --repair", "%zu groups without a running workload", after);
+}
+
+/* ---- leases without a holder */
+
+static bool holder_gone(struct exam *x, int dir_fd, const char *name, char id[BERTH_ID_TEXT])
+{
+    ssize_t n = readlinkat(dir_fd, name, id, BERTH_ID_TEXT);
+    if (n != BERTH_ID_TEXT - 1)
+        return false;
+    id[n] = 0;
+    static const char *const places[] = {"workloads", "aside", "workloads"};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "%s/%s", places[i], id);
+        if (faccessat(store_root_fd(x->store), path, F_OK, 0) == 0)
+            return false;
+    }
+    return true;
+}
+
+static size_t stale_leases(struct exam *x, int dir_fd, const char *kind, bool release)
+{
+    DIR *dir = fdopendir(dir_fd);
+    size_t n = 0;
+    const struct dirent *entry;
+    if (!dir)
+        cleanup_close(&dir_fd);
+    while (dir && (entry = readdir(dir))) {
+        char id[BERTH_ID_TEXT];
+        if (entry->d_name[0] == '.')
+            continue;
+        int below = openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (below >= 0) {
+            autofree char *deeper = format_text("%s%s%s", kind, *kind ? "/" : "", entry->d_name);
+            n += stale_leases(x, below, deeper ? deeper : "", release);
+        } else if (holder_gone(x, dirfd(dir), entry->d_name, id) &&
+                   (!release || lease_release(x->store, kind, entry->d_name, id) < 0)) {
+            n++;
+        }
+    }
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static size_t all_stale(struct exam *x, bool release)
+{
+    int fd = openat(store_root_fd(x->store), "leases", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? 0 : stale_leases(x, fd, "", release);
+}
+
+static bool check_leases(struct exam *x)
+{
+    if (!x->store)
+        return say(x, FINE, NULL, "none");
+    size_t before = all_stale(x, false);
+    size_t after = before && x->repair ? all_stale(x, true) : before;
+    x->repaired = after < before;
+    return say(x, after == 0, "berth doctor --repair", "%zu leases whose holder has gone", after);
+}
+
+/* ---- the whole */
+
+static const struct { const char *name; bool (*run)(struct exam *x); } checks[] = {
+    {"kernel", check_kernel},
+    {"capabilities", check_capabilities},
+    {"cgroups", check_cgroups},
+    {"overlay", check_overlay},
+    {"seccomp", check_seccomp},
+    {"namespaces", check_namespaces},
+    {"limits", check_limits},
+    {"programs", check_programs},
+    {"space", check_space},
+    {"records", check_records},
+    {"groups", check_groups},
+    {"leases", check_leases},
+    {"leftovers", check_leftovers},
+};
+
+static bool check_store(struct exam *x, int r, const struct berth_error *why)
+{
+    if (r == BERTH_NOT_FOUND)
+        return say(x, FINE, NULL, "no store yet");
+    return say(x, r == 0, "a berth of that version, or another --root", "%.380s",
+               r == 0 ? store_root(x->store) : why->message);
+}
+
+static void note(json_t *list, const struct exam *x, const char *check, bool ok, bool *all_well)
+{
+    json_array_append_new(list, json_pack("{s:s,s:b,s:s,s:s,s:b}", "check", check, "ok", (int)ok,
+                                          "detail", x->detail, "advice", x->advice, "repaired",
+                                          (int)x->repaired));
+    *all_well &= ok;
+}
+
+int berth_doctor(struct berth_runtime *runtime, bool repair, char **ret_json, struct berth_error *err)
+{
+    struct exam x = {.repair = repair};
+    struct berth_error why = {0};
+    bool well = true;
+    int r = container_self(runtime, &x.c, err);
+    if (r < 0)
+        return r;
+    r = container_store(x.c, false, &x.store, &why);
+    container_layout(x.c, &x.layout, NULL);
+    json_t *list = json_array();
+    note(list, &x, "store", check_store(&x, r, &why), &well);
+    for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+        x.repaired = false;
+        note(list, &x, checks[i].name, checks[i].run(&x), &well);
+    }
+    *ret_json = list ? json_dumps(list, JSON_COMPACT) : NULL;
+    json_decref(list);
+    return !*ret_json ? fail_memory(err) : well ? 0 : 1;
+}

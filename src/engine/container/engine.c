@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container engine's table, and what its verbs share.
+ */
+#include "container/inside.h"
+#include "linux/privilege.h"
+#include <linux/capability.h>
+#include <stdio.h>
+
+extern const struct berth_engine container_engine;
+
+static int container_open(const struct berth_options *options, void **ret_self,
+                          struct berth_error *err)
+{
+    struct container *c = calloc(1, sizeof(*c));
+    if (!c)
+        return fail_memory(err);
+    c->root = strdup(options->root);
+    c->run = strdup(options->run);
+    c->programs = strdup(options->programs);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->cache_lock, NULL);
+    if (!c->root || !c->run || !c->programs) {
+        free(c->root);
+        free(c->run);
+        free(c->programs);
+        free(c);
+        return fail_memory(err);
+    }
+    *ret_self = c;
+    return 0;
+}
+
+static void container_close(void *self)
+{
+    struct container *c = self;
+    cache_clear(c);
+    store_close(c->store);
+    cgroup_layout_free(c->layout);
+    pthread_mutex_destroy(&c->lock);
+    pthread_mutex_destroy(&c->cache_lock);
+    free(c->root);
+    free(c->run);
+    free(c->programs);
+    free(c);
+}
+
+int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err)
+{
+    int r = 0;
+    pthread_mutex_lock(&c->lock);
+    if (!c->store)
+        r = store_open(c->root, c->run, make, &c->store, err);
+    *ret_store = c->store;
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+int container_layout(struct container *c, const struct cgroup_layout **ret_layout,
+                     struct berth_error *err)
+{
+    int r = 0;
+    pthread_mutex_lock(&c->lock);
+    if (!c->layout)
+        r = cgroup_layout_read(&c->layout, err);
+    *ret_layout = c->layout;
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+int container_self(struct berth_runtime *runtime, struct container **ret, struct berth_error *err)
+{
+    void *self;
+    int r = berth_runtime_self(runtime, &container_engine, &self, err);
+    if (r == 0)
+        *ret = self;
+    return r;
+}
+
+int container_need(const char *verb, struct berth_error *err)
+{
+    static const int needed[] = {CAP_SYS_ADMIN, CAP_CHOWN,    CAP_DAC_OVERRIDE, CAP_FOWNER,
+                                 CAP_SETUID,    CAP_SETGID,   CAP_SETPCAP,      CAP_KILL,
+                                 CAP_MKNOD,     CAP_SYS_CHROOT};
+    uint64_t mask = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+        mask |= UINT64_C(1) << needed[i];
+    return capability_need(mask, verb, err);
+}
+
+int container_get(struct container *c, const struct berth_handle *h, struct workload **ret,
+                  struct berth_error *err)
+{
+    char id[BERTH_ID_TEXT];
+    struct store *store;
+    berth_id_print(h->id, id);
+    int r = container_store(c, false, &store, err);
+    if (r == 0)
+        r = workload_open(store, id, ret, err);
+    return r == BERTH_NOT_FOUND ? fail(err, r, h->name, "no workload \"%s\" (%.12s)", h->name, id) : r;
+}
+
+void container_handle(struct workload *w, struct berth_handle *ret)
+{
+    *ret = (struct berth_handle){.runtime = "container"};
+    hex_parse(workload_id(w), ret->id, sizeof(ret->id));
+    if (workload_name(w, ret->name, NULL) < 0)
+        snprintf(ret->name, sizeof(ret->name), "%.12s", workload_id(w));
+}
+
+const struct berth_engine container_engine = {
+    .size = sizeof(container_engine),
+    .abi_version = BERTH_ABI_VERSION,
+    .name = "container",
+    .open = container_open,
+    .close = container_close,
+    .create = container_create,
+    .start = container_start,
+    .stop = container_stop,
+    .remove = container_remove,
+    .status = container_status,
+    .logs = container_logs,
+    .exec = container_exec,
+    .stats = container_stats,
+    .resolve_host_port = container_host_port,
+    .resolve_container_address = container_address,
+    .find = container_find,
+    .list = container_list,
+    .wait = container_wait,
+    .signal = container_signal,
+    .attach = container_attach,
+    .pause = container_pause,
+    .unpause = container_unpause,
+    .update = container_update,
+    .rename = container_rename,
+    .restart = container_restart,
+    .events = container_events,
+    .inspect = container_inspect,
+    .exec_list = container_exec_list,
+    .exec_kill = container_exec_kill,
+    .plan = container_plan,
+};

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * container.h: images, and tars of a workload's root.
+ */
+#include "container/tool.h"
+#include "base/file.h"
+#include "engine/desk.h"
+#include "engine/report.h"
+#include "image/tool.h"
+#include <stdio.h>
+
+#define WORDS_MAX 40
+
+struct words { const char *list[WORDS_MAX + 1]; size_t n; };
+
+static void add(struct words *w, const char *word)
+{
+    if (w->n < WORDS_MAX)
+        w->list[w->n++] = word;
+}
+
+static void add_option(struct words *w, const char *option, const char *value)
+{
+    if (value) {
+        add(w, option);
+        add(w, value);
+    }
+}
+
+/** The engine, its store (made), and the words that every applet begins with. */
+static int begin(struct berth_runtime *runtime, const char *applet, struct container **ret_c,
+                 struct words *w, struct berth_error *err)
+{
+    struct store *store;
+    int r = container_self(runtime, ret_c, err);
+    if (r == 0)
+        r = container_store(*ret_c, true, &store, err);
+    if (r < 0)
+        return r;
+    *w = (struct words){0};
+    add(w, IMAGE_TOOL_PROGRAM);
+    add(w, applet);
+    add(w, store_root(store));
+    add(w, store_run(store));
+    return 0;
+}
+
+int berth_image_import_call(struct berth_runtime *runtime,
+                            const struct berth_image_import_options *options,
+                            struct berth_call **ret_call, struct berth_error *err)
+{
+    struct berth_image_import_options o;
+    struct container *c;
+    struct words w;
+    int r = options_take(options, &o, sizeof(o), err);
+    if (r < 0)
+        return r;
+    if (!o.source || !o.reference || !ret_call)
+        return fail(err, BERTH_INVALID, NULL, "import: a source and a reference are needed");
+    if ((r = begin(runtime, "import", &c, &w, err)) < 0)
+        return r;
+    add_option(&w, "--reference", o.reference);
+    add_option(&w, "--config", o.config_json);
+    add_option(&w, "--platform", o.platform);
+    if (o.progress)
+        add(&w, "--progress");
+    add(&w, o.source);
+    int input = !strcmp(o.source, "-") ? o.input_fd : -1;
+    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), input, ret_call, err);
+}
+
+int berth_image_load_call(struct berth_runtime *runtime,
+                          const struct berth_image_load_options *options,
+                          struct berth_call **ret_call, struct berth_error *err)
+{
+    struct berth_image_load_options o;
+    struct container *c;
+    struct words w;
+    int r = options_take(options, &o, sizeof(o), err);
+    if (r < 0)
+        return r;
+    if (!o.source || !ret_call)
+        return fail(err, BERTH_INVALID, NULL, "load: a source is needed");
+    if ((r = begin(runtime, "load", &c, &w, err)) < 0)
+        return r;
+    add_option(&w, "--reference", o.reference);
+    add_option(&w, "--platform", o.platform);
+    if (o.progress)
+        add(&w, "--progress");
+    add(&w, o.source);
+    int input = !strcmp(o.source, "-") ? STDIN_FILENO : -1;
+    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), input, ret_call, err);
+}
+
+int berth_image_save_call(struct berth_runtime *runtime,
+                          const struct berth_image_save_options *options,
+                          struct berth_call **ret_call, struct berth_error *err)
+{
+    struct berth_image_save_options o;
+    struct container *c;
+    struct words w;
+    int r = options_take(options, &o, sizeof(o), err);
+    if (r < 0)
+        return r;
+    if (!o.target || !o.references || !o.references[0] || !ret_call)
+        return fail(err, BERTH_INVALID, NULL, "save: a target and references are needed");
+    if (strings_count((char *const *)o.references) > WORDS_MAX - 10)
+        return fail(err, BERTH_TOO_BIG, NULL, "save: more than %d images at once", WORDS_MAX - 10);
+    if ((r = begin(runtime, "save", &c, &w, err)) < 0)
+        return r;
+    add_option(&w, "--format", o.format);
+    if (o.progress)
+        add(&w, "--progress");
+    add(&w, o.target);
+    for (size_t i = 0; o.references[i]; i++)
+        add(&w, o.references[i]);
+    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), -1, ret_call, err);
+}
+
+int berth_image_verify_call(struct berth_runtime *runtime, struct berth_call **ret_call,
+                            struct berth_error *err)
+{
+    struct container *c;
+    struct words w;
+    int r = begin(runtime, "verify", &c, &w, err);
+    return r < 0 ? r : tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
+}
+
+/* ---- the local store of images */
+
+static int images_store(struct berth_runtime *runtime, struct container **ret_c, struct store **ret,
+                        struct berth_error *err)
+{
+    int r = container_self(runtime, ret_c, err);
+    return r < 0 ? r : container_store(*ret_c, true, ret, err);
+}
+
+static void print_image(struct text *t, const struct image *image)
+{
+    text_add(t, "{\"reference\":");
+    report_string(t, image->reference ? image->reference : "");
+    text_add(t, ",\"id\":");
+    report_string(t, image->id);
+    report_time(t, "created", image->created_usec);
+    report_time(t, "used", image->used_usec);
+    text_printf(t, ",\"size_bytes\":%llu,\"layers\":%zu,\"wasm\":%s,\"platform\":",
+                (unsigned long long)image->size_bytes, strings_count(image->diff_ids),
+                image->wasm ? "true" : "false");
+    autofree char *platform = format_text(
+        "%s/%s%s%s", image->config.os ? image->config.os : "linux",
+        image->config.architecture ? image->config.architecture : "",
+        image->config.variant && *image->config.variant ? "/" : "",
+        image->config.variant ? image->config.variant : "");
+    report_string(t, platform ? platform : "");
+    text_add(t, "}");
+}
+
+int berth_image_list(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
+{
+    struct container *c;
+    struct store *store;
+    struct image **images = NULL;
+    size_t n = 0;
+    autotext struct text t = {0};
+    int r = images_store(runtime, &c, &store, err);
+    if (r == 0)
+        r = image_list(store, &images, &n, err);
+    if (r < 0)
+        return r;
+    text_add(&t, "[");
+    for (size_t i = 0; i < n; i++) {
+        text_add(&t, i ? "," : "");
+        print_image(&t, images[i]);
+        image_free(images[i]);
+    }
+    free(images);
+    text_add(&t, "]");
+    *ret_json = text_take(&t);
+    return *ret_json ? 0 : fail_memory(err);
+}
+
+int berth_image_inspect(struct berth_runtime *runtime, const char *reference, char **ret_json,
+                        struct berth_error *err)
+{
+    struct container *c;
+    struct store *store;
+    int r = images_store(runtime, &c, &store, err);
+    if (r == 0 && (!reference || !ret_json))
+        r = fail(err, BERTH_INVALID, NULL, "image inspect: an argument is NULL");
+    return r < 0 ? r : image_inspect(store, reference, ret_json, err);
+}
+
+int berth_image_remove(struct berth_runtime *runtime, const char *reference, bool force,
+                       struct berth_error *err)
+{
+    struct container *c;
+    struct store *store;
+    autofree char *report = NULL;
+    int r = images_store(runtime, &c, &store, err);
+    if (r == 0 && !reference)
+        r = fail(err, BERTH_INVALID, NULL, "rmi: `reference` is NULL");
+    if (r == 0)
+        r = container_need("rmi", err);
+    if (r == 0)
+        r = image_untag(store, reference, force, err);
+    if (r == 0)
+        r = image_collect(store, true, false, &report, err);
+    if (r == 0)
+        trash_helper(c);
+    return r;
+}
+
+int berth_image_tag(struct berth_runtime *runtime, const char *source, const char *target,
+                    struct berth_error *err)
+{
+    struct container *c;
+    struct store *store;
+    int r = images_store(runtime, &c, &store, err);
+    if (r == 0 && (!source || !target))
+        r = fail(err, BERTH_INVALID, NULL, "tag: an argument is NULL");
+    return r < 0 ? r : image_tag(store, source, target, err);
+}
+
+int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
+                      struct berth_error *err)
+{
+    struct container *c;
+    struct store *store;
+    int r = images_store(runtime, &c, &store, err);
+    if (r == 0)
+        r = container_need("prune", err);
+    if (r == 0)
+        r = image_collect(store, !all, all, ret_json, err);
+    if (r == 0)
+        trash_helper(c);
+    return r;
+}
+
+/* ---- a workload's root */
+
+static int root_words(struct berth_runtime *runtime, const struct berth_handle *handle,
+                      const char *applet, const char *path, char id[BERTH_ID_TEXT],
+                      struct container **ret_c, struct words *w, struct berth_error *err)
+{
+    autoworkload workload = NULL;
+    int r = begin(runtime, applet, ret_c, w, err);
+    if (r < 0)
+        return r;
+    if (!handle)
+        return fail(err, BERTH_INVALID, NULL, "%s: `handle` is NULL", applet);
+    if ((r = container_need(applet, err)) < 0 || (r = container_get(*ret_c, handle, &workload, err)) < 0)
+        return r;
+    berth_id_print(handle->id, id);
+    add(w, id);
+    if (path)
+        add(w, path);
+    return 0;
+}
+
+int berth_diff(struct berth_runtime *runtime, const struct berth_handle *handle, char **ret_json,
+               struct berth_error *err)
+{
+    struct container *c;
+    struct words w;
+    char id[BERTH_ID_TEXT];
+    int r = root_words(runtime, handle, "diff", NULL, id, &c, &w, err);
+    return r < 0 ? r : tool_lines(c, w.list, ret_json, err);
+}
+
+int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *handle,
+                      struct berth_call **ret_call, struct berth_error *err)
+{
+    struct container *c;
+    struct words w;
+    char id[BERTH_ID_TEXT];
+    int r = root_words(runtime, handle, "export", NULL, id, &c, &w, err);
+    return r < 0 ? r : tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
+}
+
+int berth_copy_out_call(struct berth_runtime *runtime, const struct berth_handle *handle,
+                        const char *path, struct berth_call **ret_call, struct berth_error *err)
+{
+    struct container *c;
+    struct words w;
+    char id[BERTH_ID_TEXT];
+    if (!path || !*path)
+        return fail(err, BERTH_INVALID, NULL, "copy: `path` is empty");
+    int r = root_words(runtime, handle, "copy-out", path, id, &c, &w, err);
+    return r < 0 ? r : tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
+}
+
+int berth_copy_in_call(struct berth_runtime *runtime, const struct berth_handle *handle,
+                       const char *path, struct berth_call **ret_call, struct berth_error *err)
+{
+    struct container *c;
+    struct words w;
+    char id[BERTH_ID_TEXT];
+    if (!path || !*path)
+        return fail(err, BERTH_INVALID, NULL, "copy: `path` is empty");
+    int r = root_words(runtime, handle, "copy-in", path, id, &c, &w, err);
+    return r < 0 ? r : tool_call(c, w.list, TOOL_INPUT, -1, ret_call, err);
+}

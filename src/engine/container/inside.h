@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container engine's rooms.
+ *
+ *   engine.c   the table, open and close          plan*.c    spec and image -> plan
+ *   create.c   drafts, undoing                    cdi.c      devices by CDI name
+ *   start.c    a supervisor is born               peer.c     talking to one
+ *   end.c      stop, remove, restart              job.c      calls that wait: locks, ends, helpers
+ *   exec.c     exec, attach                       settle.c   deaths that nobody recorded
+ *   read.c     status, stats, list, inspect       streams.c  logs, events
+ *   helpers.c berth's other programs              change.c   signal, pause, rename, update
+ *   tool.c, images.c, volumes.c, machine.c, doctor.c, boot.c: container.h's extras
+ */
+#ifndef CONTAINER_INSIDE_H
+#define CONTAINER_INSIDE_H
+
+#include <berth/container.h>
+#include <berth/engine.h>
+#include "base/base.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "image/image.h"
+#include "linux/cgroup.h"
+#include "model/plan.h"
+#include "model/spec.h"
+#include "model/status.h"
+#include "store/store.h"
+#include <pthread.h>
+#include <string.h>
+
+#define SPEC_FILE "spec.json"
+#define PLAN_FILE "plan.json"
+#define FACTS_FILE "facts.json" /* members of status that come from the spec */
+#define IMAGE_LINK "image"      /* its text is the image's name */
+
+#define CACHE_SLOTS 64
+
+struct container {
+    char *root, *run, *programs;
+    pthread_mutex_t lock;          /* store, layout */
+    struct store *store;           /* opened when first needed, made by the first create */
+    struct cgroup_layout *layout;
+    pthread_mutex_t cache_lock;
+    struct cache_slot {            /* groups kept open for stats */
+        char id[BERTH_ID_TEXT];
+        struct cgroup *group;
+        int64_t used;
+        bool own_network;
+    } cache[CACHE_SLOTS];
+    int64_t cache_clock;
+};
+
+/** The store, opened at first use. NOT_FOUND without `make` when there is none yet: then there are no workloads. */
+int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err);
+int container_layout(struct container *c, const struct cgroup_layout **ret_layout, struct berth_error *err);
+/** The container engine behind a runtime, for container.h. */
+int container_self(struct berth_runtime *runtime, struct container **ret, struct berth_error *err);
+/** Path of a program of berth's; NOT_FOUND when it is not installed. free(3) */
+int container_program(const struct container *c, const char *name, char **ret_path, struct berth_error *err);
+/** Open what a handle means. NOT_FOUND names it. */
+int container_get(struct container *c, const struct berth_handle *h, struct workload **ret, struct berth_error *err);
+static inline void cleanup_workload(struct workload **w) { workload_close(*w); }
+#define autoworkload __attribute__((cleanup(cleanup_workload))) struct workload *
+static inline void cleanup_image(struct image **i) { image_free(*i); }
+void container_handle(struct workload *w, struct berth_handle *ret);
+/** What berth does with the kernel needs these: DENIED names the missing one. */
+int container_need(const char *verb, struct berth_error *err);
+
+/* ---- compiling */
+struct compile {
+    struct container *c;
+    struct store *store;
+    const struct spec *spec;
+    struct image *image;
+    struct image **others;         /* of image mounts */
+    size_t n_others;
+    struct plan *plan;
+    const char *id, *name;
+    const char *dir;               /* final path of the workload's folder */
+    bool dry;                      /* nothing may be made */
+};
+/** Everything but files: what create writes and --dry-run prints. The plan is the caller's. */
+int compile_plan(struct compile *k, struct plan **ret_plan, struct berth_error *err);
+void compile_clear(struct compile *k);
+int plan_program(struct compile *k, struct berth_error *err);
+int plan_network(struct compile *k, struct berth_error *err);
+int plan_storage(struct compile *k, struct berth_error *err);
+int plan_security(struct compile *k, struct berth_error *err);
+int plan_resources(struct compile *k, struct berth_error *err);
+int plan_life(struct compile *k, struct berth_error *err);
+/** Devices by CDI name: nodes, mounts, env into the plan. */
+int plan_cdi(struct compile *k, struct berth_error *err);
+/** Refuse what this engine does not do, by name. */
+int plan_refuse(const struct spec *spec, struct berth_error *err);
+/** hosts, hostname, resolv.conf, secrets into the folder. */
+int plan_files(const struct compile *k, int folder_fd, struct berth_error *err);
+int plan_add_mount(struct plan *plan, const struct plan_mount *mount);
+int plan_add_device(struct plan *plan, const struct plan_device *device);
+/** "berth 0.1.0 MACHINE": a plan with another stamp is made anew by start. */
+char *plan_stamp(void);
+/** Anonymous and named volumes of the plan, made and marked as used, when missing. */
+int plan_volumes_make(struct store *store, const struct plan *plan, const char *id, struct berth_error *err);
+/** Names of the volumes that a plan mounts, out of their paths. */
+int plan_volume_names(const struct store *store, const struct plan *plan, char ***ret_names);
+/** The profile's text and where its compiled filter is. *ret_text NULL: unconfined. */
+int seccomp_profile(const struct spec *spec, uint64_t caps, char **ret_text, char ret_key[40], struct berth_error *err);
+/** Members for status: image, ports, labels, network, restart. free(3) */
+char *facts_print(const struct spec *spec, const struct image *image);
+
+/* ---- programs and waiting */
+/** Spawn a program of berth's, fds[i] becoming descriptor i. */
+int helper_spawn(const struct container *c, const char *program, const char *const *argv,
+                 const int *fds, size_t n_fds, int *ret_pid_fd, struct berth_error *err);
+/** Start the helper that waits for a lock file; *ret_fd is readable when it has ended. */
+int lock_helper(const struct container *c, int lock_fd, int *ret_fd, struct berth_error *err);
+/** Take `change`, waiting (in a helper) while somebody else has it. Blocks: for verbs without a call. */
+int change_lock_wait(struct container *c, struct workload *w, struct berth_error *err);
+/** Empty the trash: a helper nobody waits for. */
+void trash_helper(const struct container *c);
+/** Compile a seccomp filter into the cache unless it is there; *ret_fd -1: it is, else readable when done. */
+int seccomp_helper(const struct container *c, struct store *store, const char *text, const char *key,
+                   uint64_t caps, int *ret_fd, struct berth_error *err);
+/** What the helper said on its way out: 0 or its failure. */
+int helper_end(int fd, struct berth_error *err);
+
+/* ---- a supervisor */
+int peer_send(int fd, uint32_t type, uint64_t tag, const char *body, const int *fds, size_t n_fds, struct berth_error *err);
+struct peer_reply { uint32_t type; uint64_t tag; char *body; size_t length; };
+/** 1 and a reply, 0 not yet, LOST at its end. free(reply->body) */
+int peer_receive(int fd, struct peer_reply *ret, struct berth_error *err);
+/** One request and its answer, waiting for it. ret_body may be NULL. */
+int peer_ask(struct workload *w, const char *verb, uint32_t type, const char *body, char **ret_body, struct berth_error *err);
+bool state_lives(int state);
+bool state_final(int state);
+/** `supervisor_pid` while a supervisor is being born over an old record: what the record says is not the end. */
+#define BEING_BORN (-1)
+/** The record is of an end, and no new supervisor is being born over it. */
+bool has_ended(const struct status *status, bool alive);
+int wrong_state(const struct workload *w, const char *verb, int state, struct berth_error *err);
+
+/* ---- settling */
+/** Read the record; a death nobody recorded is told as failed and, if `change` is free, cleared away. */
+int settle_status(struct container *c, struct workload *w, struct status *ret, bool *ret_alive, struct berth_error *err);
+/** The same with `change` held: killed, removed, written down. */
+int settle_locked(struct container *c, struct workload *w, struct status *status, struct berth_error *err);
+/** cgroups of an ended workload: killed, removed. 0 or -errno. */
+int settle_cgroup(struct container *c, const char *path, int wait_msec);
+
+/* ---- verbs */
+int container_create(void *self, const char *spec_json, struct berth_call **ret_call, struct berth_error *err);
+int container_plan(void *self, const char *spec_json, char **ret_json, struct berth_error *err);
+int container_start(void *self, const struct berth_handle *h, struct berth_call **ret_call, struct berth_error *err);
+int container_stop(void *self, const struct berth_handle *h, int64_t timeout_msec, struct berth_call **ret_call, struct berth_error *err);
+int container_restart(void *self, const struct berth_handle *h, int64_t timeout_msec, struct berth_call **ret_call, struct berth_error *err);
+int container_remove(void *self, const struct berth_handle *h, const struct berth_remove_options *o, struct berth_call **ret_call, struct berth_error *err);
+int container_wait(void *self, const struct berth_handle *h, struct berth_call **ret_call, struct berth_error *err);
+int container_status(void *self, const struct berth_handle *h, struct berth_status **ret, struct berth_error *err);
+int container_stats(void *self, const struct berth_handle *h, struct berth_stats *ret, struct berth_error *err);
+int container_logs(void *self, const struct berth_handle *h, const struct berth_logs_options *o, struct berth_stream **ret, struct berth_error *err);
+int container_events(void *self, const struct berth_events_options *o, struct berth_stream **ret, struct berth_error *err);
+int container_exec(void *self, const struct berth_handle *h, const char *const *argv, const struct berth_exec_options *o, struct berth_call **ret_call, struct berth_error *err);
+int container_attach(void *self, const struct berth_handle *h, const struct berth_attach_options *o, struct berth_call **ret_call, struct berth_error *err);
+int container_exec_list(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err);
+int container_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_id, int signal, struct berth_error *err);
+int container_host_port(void *self, const struct berth_handle *h, const struct berth_port *port, struct berth_host_port *ret, struct berth_error *err);
+int container_address(void *self, const struct berth_handle *h, const struct berth_port *port, const char *network, char ret[BERTH_ADDRESS_TEXT], struct berth_error *err);
+int container_find(void *self, const char *name, struct berth_handle *ret, struct berth_error *err);
+int container_list(void *self, struct berth_handle **ret, size_t *ret_count, struct berth_error *err);
+int container_signal(void *self, const struct berth_handle *h, int signal, struct berth_error *err);
+int container_pause(void *self, const struct berth_handle *h, struct berth_error *err);
+int container_unpause(void *self, const struct berth_handle *h, struct berth_error *err);
+int container_update(void *self, const struct berth_handle *h, const char *patch_json, struct berth_error *err);
+int container_rename(void *self, const struct berth_handle *h, const char *new_name, struct berth_error *err);
+int container_inspect(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err);
+
+/** Start from where `change` is not yet taken; `restarting`: an end that was asked for is no obstacle. */
+int start_call(struct container *c, struct workload *w, struct berth_call **ret_call, struct berth_error *err);
+/** Stats' kept group of a workload that is going away. */
+void cache_forget(struct container *c, const char *id);
+void cache_clear(struct container *c);
+
+#endif

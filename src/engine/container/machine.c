@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * container.h: what the machine is like, what it holds, what runs inside a workload.
+ */
+#include "container/inside.h"
+#include "base/file.h"
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+static int dump(json_t *json, char **ret, struct berth_error *err)
+{
+    *ret = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    return *ret ? 0 : fail_memory(err);
+}
+
+/* ---- info */
+
+static json_t *controllers(const struct cgroup_layout *layout)
+{
+    static const char *const names[] = {"cpu", "cpuset", "memory", "pids", "io", "devices", "freezer"};
+    json_t *list = json_array();
+    for (size_t i = 0; layout && i < ARRAY_SIZE(names); i++)
+        if (cgroup_has(layout, names[i]))
+            json_array_append_new(list, json_string(names[i]));
+    return list;
+}
+
+static json_t *count_states(struct container *c, struct store *store)
+{
+    autostrings char **ids = NULL;
+    json_t *counts = json_object();
+    if (!store || store_list(store, &ids, NULL) < 0)
+        return counts;
+    for (size_t i = 0; ids && ids[i]; i++) {
+        struct status s;
+        bool alive;
+        autoworkload w = NULL;
+        if (workload_open(store, ids[i], &w, NULL) < 0 ||
+            settle_status(c, w, &s, &alive, NULL) < 0)
+            continue;
+        const char *state = berth_state_name(s.state);
+        json_int_t n = json_integer_value(json_object_get(counts, state));
+        json_object_set_new(counts, state, json_integer(n + 1));
+    }
+    return counts;
+}
+
+int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
+{
+    struct container *c;
+    struct store *store = NULL;
+    const struct cgroup_layout *layout = NULL;
+    struct utsname machine;
+    struct sysinfo memory;
+    int r = container_self(runtime, &c, err);
+    if (r < 0)
+        return r;
+    r = container_store(c, false, &store, err);
+    if (r < 0 && r != BERTH_NOT_FOUND)
+        return r;
+    container_layout(c, &layout, NULL);
+    uname(&machine);
+    sysinfo(&memory);
+    json_t *info = json_pack(
+        "{s:s,s:s,s:s,s:s,s:s,s:i,s:I,s:s,s:s,s:s,s:s,s:o,s:o}", "version", BERTH_VERSION, "kernel",
+        machine.release, "architecture", machine.machine, "hostname", machine.nodename, "runtime",
+        "container", "cpus", (int)sysconf(_SC_NPROCESSORS_ONLN), "memory_bytes",
+        (json_int_t)((uint64_t)memory.totalram * memory.mem_unit), "root",
+        store ? store_root(store) : c->root, "run", store ? store_run(store) : c->run, "programs",
+        c->programs, "cgroup_mode", layout ? cgroup_mode_name(cgroup_layout_mode(layout)) : "none",
+        "cgroup_controllers", controllers(layout), "workloads", count_states(c, store));
+    if (info && store)
+        json_object_set_new(info, "store_format", json_integer(STORE_FORMAT));
+    if (info && store)
+        json_object_set_new(info, "cgroup_parent", json_sprintf("/berth-%s", store_tag(store)));
+    return dump(info, ret_json, err);
+}
+
+/* ---- df */
+
+static json_int_t size_of(int dir_fd, const char *name)
+{
+    uint64_t bytes = 0;
+    tree_size(dir_fd, name, &bytes);
+    return (json_int_t)bytes;
+}
+
+static json_int_t size_of_logs(struct store *store, json_int_t *ret_layers)
+{
+    autostrings char **ids = NULL;
+    json_int_t logs = 0;
+    *ret_layers = 0;
+    if (store_list(store, &ids, NULL) < 0)
+        return 0;
+    for (size_t i = 0; ids && ids[i]; i++) {
+        autofree char *log = format_text("workloads/%s/log", ids[i]);
+        autofree char *upper = format_text("workloads/%s/fs", ids[i]);
+        if (log && upper) {
+            logs += size_of(store_root_fd(store), log);
+            *ret_layers += size_of(store_root_fd(store), upper);
+        }
+    }
+    return logs;
+}
+
+int berth_disk_usage(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
+{
+    static const char *const parts[] = {"images", "volumes", "cache", "trash", "events"};
+    struct container *c;
+    struct store *store;
+    struct statvfs disk;
+    json_int_t written;
+    int r = container_self(runtime, &c, err);
+    if (r == 0)
+        r = container_store(c, true, &store, err);
+    if (r < 0)
+        return r;
+    json_t *usage = json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        autofree char *key = format_text("%s_bytes", parts[i]);
+        if (key)
+            json_object_set_new(usage, key, json_integer(size_of(store_root_fd(store), parts[i])));
+    }
+    json_object_set_new(usage, "logs_bytes", json_integer(size_of_logs(store, &written)));
+    json_object_set_new(usage, "workloads_bytes", json_integer(written));
+    if (fstatvfs(store_root_fd(store), &disk) == 0) {
+        json_object_set_new(usage, "disk_free_bytes",
+                            json_integer((json_int_t)(disk.f_bavail * disk.f_frsize)));
+        json_object_set_new(usage, "disk_bytes",
+                            json_integer((json_int_t)(disk.f_blocks * disk.f_frsize)));
+    }
+    return dump(usage, ret_json, err);
+}
+
+/* ---- top */
+
+static char *read_proc(int proc_fd, const char *pid, const char *name, size_t *ret_size)
+{
+    char path[64];
+    char *text = NULL;
+    snprintf(path, sizeof(path), "%.16s/%s", pid, name);
+    return file_read(proc_fd, path, 1 << 16, &text, ret_size) < 0 ? NULL : text;
+}
+
+/** In any hierarchy: PARENT/ID/load, or below it. */
+static bool in_group(int proc_fd, const char *pid, const char *group)
+{
+    size_t size;
+    autofree char *text = read_proc(proc_fd, pid, "cgroup", &size);
+    const char *at = text ? strstr(text, group) : NULL;
+    return at && (at[strlen(group)] == '\n' || at[strlen(group)] == '/' || !at[strlen(group)]);
+}
+
+static json_t *command_of(int proc_fd, const char *pid, const char *comm)
+{
+    size_t size = 0;
+    autofree char *text = read_proc(proc_fd, pid, "cmdline", &size);
+    for (size_t i = 0; text && i + 1 < size; i++)
+        if (!text[i])
+            text[i] = ' ';
+    json_t *command = text && *text ? json_string(text) : NULL;
+    return command ? command : json_sprintf("[%s]", utf8_valid(comm, strlen(comm)) ? comm : "?");
+}
+
+static json_int_t user_of(int proc_fd, const char *pid)
+{
+    size_t size;
+    autofree char *text = read_proc(proc_fd, pid, "status", &size);
+    const char *line = text ? strstr(text, "\nUid:\t") : NULL;
+    return line ? strtoll(line + 6, NULL, 10) : 0;
+}
+
+static json_t *process(int proc_fd, const char *pid)
+{
+    size_t size;
+    char comm[64] = "";
+    autofree char *text = read_proc(proc_fd, pid, "stat", &size);
+    char *open = text ? strchr(text, '(') : NULL, *close = text ? strrchr(text, ')') : NULL;
+    int ppid = 0;
+    unsigned long long user = 0, system = 0;
+    long rss = 0;
+    if (!open || !close || close < open)
+        return NULL;
+    snprintf(comm, sizeof(comm), "%.*s", (int)(close - open - 1), open + 1);
+    sscanf(close + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d "
+           "%*u %*u %ld", &ppid, &user, &system, &rss);
+    long long tick = 1000000 / sysconf(_SC_CLK_TCK);
+    return json_pack("{s:i,s:i,s:I,s:I,s:I,s:o}", "pid", atoi(pid), "ppid", ppid, "user",
+                     user_of(proc_fd, pid), "cpu_usec", (json_int_t)((user + system) * (unsigned long long)tick),
+                     "memory_bytes", (json_int_t)rss * sysconf(_SC_PAGESIZE), "command",
+                     command_of(proc_fd, pid, comm));
+}
+
+int berth_top(struct berth_runtime *runtime, const struct berth_handle *handle, char **ret_json,
+              struct berth_error *err)
+{
+    struct container *c;
+    struct status status;
+    bool alive;
+    autoworkload w = NULL;
+    int r = container_self(runtime, &c, err);
+    if (r == 0 && (!handle || !ret_json))
+        r = fail(err, BERTH_INVALID, NULL, "top: an argument is NULL");
+    if (r == 0)
+        r = container_get(c, handle, &w, err);
+    if (r == 0)
+        r = settle_status(c, w, &status, &alive, err);
+    if (r < 0)
+        return r;
+    if (!alive || !state_lives(status.state))
+        return wrong_state(w, "top of", status.state, err);
+    autofree char *group = format_text("%s/load", status.cgroup);
+    DIR *dir = group ? opendir("/proc") : NULL;
+    if (!dir)
+        return group ? fail_os(err, errno, NULL, "open /proc") : fail_memory(err);
+    json_t *list = json_array();
+    const struct dirent *entry;
+    while ((entry = readdir(dir)))
+        if (isdigit((unsigned char)entry->d_name[0]) && in_group(dirfd(dir), entry->d_name, group)) {
+            json_t *p = process(dirfd(dir), entry->d_name);
+            if (p)
+                json_array_append_new(list, p);
+        }
+    closedir(dir);
+    return dump(list, ret_json, err);
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * start: a supervisor is born into berth's own group with the workload's life in its hands; what it
+ * says over the starter's socket is the answer.
+ *
+ * `change` is held until the supervisor exists. From then on `life` says that it runs, so nobody
+ * has to hold anything while the program starts.
+ */
+#include "container/job.h"
+#include "base/crash.h"
+#include "base/file.h"
+#include "base/spawn.h"
+#include "model/message.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+/* ---- the plan, made anew when something else made it */
+
+static int read_plan(struct workload *w, struct plan **ret, struct berth_error *err)
+{
+    autofree char *json = NULL;
+    size_t size;
+    int r = workload_read(w, PLAN_FILE, PLAN_MAX_BYTES, &json, &size, err);
+    return r < 0 ? r : plan_parse(json, size, ret, err);
+}
+
+static int write_text(struct workload *w, const char *name, char *text, struct berth_error *err)
+{
+    int r = text ? workload_write(w, name, text, strlen(text), err) : fail_memory(err);
+    free(text);
+    return r;
+}
+
+static int read_spec(struct workload *w, struct spec **ret, struct berth_error *err)
+{
+    autofree char *json = NULL;
+    size_t size;
+    int r = workload_read(w, SPEC_FILE, SPEC_MAX_BYTES, &json, &size, err);
+    return r < 0 ? r : spec_parse(json, size, ret, err);
+}
+
+static int plan_again(struct container *c, struct workload *w, const struct spec *spec,
+                      struct plan **ret, struct berth_error *err)
+{
+    char name[BERTH_NAME_MAX + 8];
+    struct compile k = {.c = c, .store = c->store, .spec = spec, .id = workload_id(w), .name = name,
+                        .dir = workload_path(w)};
+    struct plan *plan = NULL;
+    int r = workload_name(w, name, err);
+    if (r == 0)
+        r = compile_plan(&k, &plan, err);
+    if (r == 0) {
+        k.plan = plan;
+        r = plan_files(&k, workload_fd(w), err);
+        k.plan = NULL;
+    }
+    if (r == 0)
+        r = write_text(w, PLAN_FILE, plan_print(plan), err);
+    if (r == 0)
+        r = write_text(w, FACTS_FILE, facts_print(spec, k.image), err);
+    compile_clear(&k);
+    if (r < 0) {
+        plan_free(plan);
+        return r;
+    }
+    plan_free(*ret);
+    *ret = plan;
+    return 0;
+}
+
+static int ensure_filter(struct container *c, const struct plan *plan, const struct spec *spec,
+                         struct berth_error *err)
+{
+    char key[40];
+    autofree char *text = NULL;
+    autoclose int words = -1;
+    int r = seccomp_profile(spec, plan->caps_bounding, &text, key, err);
+    if (r == 0 && text)
+        r = seccomp_helper(c, c->store, text, key, plan->caps_bounding, &words, err);
+    while (r == 0 && words >= 0) {
+        struct pollfd p = {.fd = words, .events = POLLIN};
+        if (poll(&p, 1, -1) >= 0 && (r = helper_end(words, err)) != BERTH_AGAIN)
+            break;
+        r = 0;
+    }
+    return r;
+}
+
+static bool has_volumes(const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->n_mounts; i++)
+        if (plan->mounts[i].kind == PLAN_MOUNT_VOLUME)
+            return true;
+    return false;
+}
+
+/** What may be missing since create: another berth's plan, a cleaned cache, volumes. */
+static int make_whole(struct container *c, struct workload *w, struct plan **plan,
+                      struct berth_error *err)
+{
+    autofree char *stamp = plan_stamp();
+    if (!stamp)
+        return fail_memory(err);
+    int r = 0;
+    bool old = !(*plan)->stamp || strcmp((*plan)->stamp, stamp);
+    bool no_filter = (*plan)->seccomp && access((*plan)->seccomp, R_OK) < 0;
+    if (old || no_filter) {
+        autoclean(cleanup_spec) struct spec *spec = NULL;
+        r = read_spec(w, &spec, err);
+        if (r == 0 && old)
+            r = plan_again(c, w, spec, plan, err);
+        if (r == 0)
+            r = ensure_filter(c, *plan, spec, err);
+    }
+    if (r == 0 && has_volumes(*plan))
+        r = plan_volumes_make(c->store, *plan, workload_id(w), err);
+    return r;
+}
+
+/* ---- birth */
+
+/** The supervisor's group where it can be born there (v2); made here, removed by it. */
+static int birth_group(struct container *c, const struct plan *plan, struct cgroup **ret,
+                       struct berth_error *err)
+{
+    const struct cgroup_layout *layout;
+    int r = container_layout(c, &layout, err);
+    return r < 0 ? r : cgroup_make(layout, plan->cgroup_parent, plan->id, ret, err);
+}
+
+static int spawn_supervisor(struct job *j, int starter_fd, int group_fd, struct berth_error *err)
+{
+    autofree char *path = NULL;
+    autoclose int root_fd = -1;
+    int run_fd = workload_run_fd(j->w, err);
+    int r = run_fd < 0 ? run_fd : container_program(j->c, "berth-supervisor", &path, err);
+    if (r < 0)
+        return r;
+    root_fd = open(store_root(j->c->store), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root_fd < 0)
+        return fail_os(err, errno, NULL, "open %s", store_root(j->c->store));
+    const char *const argv[] = {"berth-supervisor", j->handle.name, workload_id(j->w), NULL};
+    const int fds[] = {-1, -1, -1, j->life_fd, root_fd, workload_fd(j->w), run_fd, starter_fd};
+    struct spawn s = {.path = path, .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds),
+                      .session = true, .cgroup_fd = MAX(group_fd, 0)};
+    pid_t pid;
+    int pid_fd;
+    r = spawn(&s, &pid, &pid_fd);
+    if (r < 0)
+        return fail_os(err, r, NULL, "start %s", path);
+    close(pid_fd);
+    return 0;
+}
+
+static int give_birth(struct job *j, const struct plan *plan, struct berth_error *err)
+{
+    struct cgroup *group = NULL;
+    int pair[2];
+    int r = birth_group(j->c, plan, &group, err);
+    if (r < 0)
+        return r;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+        cgroup_close(group);
+        return fail_os(err, errno, NULL, "socketpair");
+    }
+    r = spawn_supervisor(j, pair[1], cgroup_sup_v2_fd(group), err);
+    cgroup_close(group);
+    close(pair[1]);
+    j->socket_fd = pair[0];
+    if (r < 0)
+        settle_cgroup(j->c, plan->cgroup_parent, 0);
+    return r;
+}
+
+/* ---- the moments */
+
+static int on_answer(struct job *j, struct berth_result *ret, struct berth_error *err)
+{
+    struct peer_reply reply;
+    if (j->cancelled && !j->asked) {
+        j->asked = true;
+        peer_send(j->socket_fd, MESSAGE_STOP, 2, "{\"timeout_usec\":0,\"cancel\":true}", NULL, 0, NULL);
+    }
+    int r = peer_receive(j->socket_fd, &reply, err);
+    if (r <= 0)
+        return r;
+    autofree char *body = reply.body;
+    if (reply.type == MESSAGE_ERROR) {
+        struct berth_error failure;
+        r = message_error_parse(body, reply.length, &failure);
+        if (err)
+            *err = failure;
+        return r;
+    }
+    if (reply.tag == 2) /* it was undone; the answer to the start says so */
+        return JOB_ON;
+    return JOB_DONE;
+}
+
+static int refuse_running(struct job *j, int state, struct berth_error *err)
+{
+    return fail(err, BERTH_WRONG_STATE, j->handle.name, "it is %s", berth_state_name(state));
+}
+
+static int on_locked(struct job *j, struct berth_result *ret, struct berth_error *err);
+
+/** A supervisor that has written the end but not let go yet: its life comes to us. */
+static int on_life(struct job *j, struct berth_result *ret, struct berth_error *err)
+{
+    if (j->cancelled)
+        return fail(err, BERTH_CANCELLED, j->handle.name, "start %s: cancelled", j->handle.name);
+    int r = job_take_life(j, err);
+    if (r != JOB_ON)
+        return r;
+    j->next = job_lock;
+    j->locked = on_locked;
+    return JOB_ON;
+}
+
+static int take_life(struct job *j, struct berth_error *err)
+{
+    return j->life_fd >= 0 ? 0 : workload_take_life(j->w, &j->life_fd, err);
+}
+
+/** From here to the supervisor's first record, the old one is not to be taken for an end. */
+static int birth(struct job *j, const struct plan *plan, const struct status *before,
+                 struct berth_error *err)
+{
+    struct status status = *before;
+    status.supervisor_pid = BEING_BORN;
+    int r = workload_status_write(j->w, &status, false, err);
+    if (r < 0)
+        return r;
+    crash_point("start.marked");
+    r = give_birth(j, plan, err);
+    if (r < 0)
+        workload_status_write(j->w, before, false, NULL);
+    return r;
+}
+
+static int start_locked(struct job *j, struct berth_error *err)
+{
+    struct status status;
+    bool alive;
+    autoclean(cleanup_plan) struct plan *plan = NULL;
+    int r = workload_status_read(j->w, &status, &alive, err);
+    if (r < 0)
+        return r;
+    if (j->life_fd >= 0)
+        alive = false; /* it is ours */
+    if (alive && has_ended(&status, alive))
+        return JOB_ON;
+    if (alive)
+        return refuse_running(j, state_lives(status.state) ? status.state : BERTH_CREATING, err);
+    if ((r = settle_locked(j->c, j->w, &status, err)) < 0 ||
+        (r = read_plan(j->w, &plan, err)) < 0 || (r = make_whole(j->c, j->w, &plan, err)) < 0)
+        return r;
+    workload_name(j->w, j->handle.name, NULL);
+    r = take_life(j, err);
+    if (r == BERTH_WRONG_STATE)
+        return workload_alive(j->w, NULL) > 0 ? refuse_running(j, BERTH_RUNNING, err) : JOB_ON;
+    if (r == 0)
+        r = birth(j, plan, &status, err);
+    return r;
+}
+
+static int on_locked(struct job *j, struct berth_result *ret, struct berth_error *err)
+{
+    int r = start_locked(j, err);
+    workload_unlock_change(j->w);
+    if (r == JOB_ON) {
+        close_fd(&j->life_fd);
+        j->next = on_life;
+        return JOB_ON;
+    }
+    close_fd(&j->life_fd);
+    if (r == 0)
+        r = job_watch(j, j->socket_fd, err);
+    if (r < 0)
+        return r;
+    j->next = on_answer;
+    return JOB_ON;
+}
+
+static int start_job(struct job *j, struct berth_call **ret_call, struct berth_error *err)
+{
+    j->next = job_lock;
+    j->locked = on_locked;
+    return job_call(j, ret_call, err);
+}
+
+int container_start(void *self, const struct berth_handle *h, struct berth_call **ret_call,
+                    struct berth_error *err)
+{
+    struct job *j;
+    int r = container_need("start", err);
+    if (r == 0)
+        r = job_new(self, h, "start", &j, err);
+    return r < 0 ? r : start_job(j, ret_call, err);
+}
+
+/* ---- restart: the supervisor does both, or there is none and it is a start */
+
+static int on_restarted(struct job *j, struct berth_result *ret, struct berth_error *err)
+{
+    struct peer_reply reply;
+    int r = peer_receive(j->socket_fd, &reply, err);
+    if (r == BERTH_LOST) { /* it ended before it heard us */
+        close_fd(&j->socket_fd);
+        j->watched_fd = -1;
+        j->next = job_lock;
+        j->locked = on_locked;
+        return JOB_ON;
+    }
+    if (r <= 0)
+        return r;
+    autofree char *body = reply.body;
+    struct berth_error failure;
+    if (reply.type != MESSAGE_ERROR)
+        return JOB_DONE;
+    r = message_error_parse(body, reply.length, &failure);
+    if (err)
+        *err = failure;
+    return r;
+}
+
+int container_restart(void *self, const struct berth_handle *h, int64_t timeout_msec,
+                      struct berth_call **ret_call, struct berth_error *err)
+{
+    struct job *j;
+    char body[80];
+    int r = container_need("restart", err);
+    if (r == 0)
+        r = job_new(self, h, "restart", &j, err);
+    if (r < 0)
+        return r;
+    if (workload_connect(j->w, &j->socket_fd, NULL) < 0)
+        return start_job(j, ret_call, err);
+    snprintf(body, sizeof(body), "{\"timeout_usec\":%lld,\"restart\":true}",
+             timeout_msec < 0 ? -1LL : (long long)timeout_msec * 1000);
+    r = peer_send(j->socket_fd, MESSAGE_STOP, 1, body, NULL, 0, err);
+    if (r == 0)
+        r = job_watch(j, j->socket_fd, err);
+    if (r < 0) {
+        job_free(j);
+        return r;
+    }
+    j->detached = true;
+    j->next = on_restarted;
+    return job_call(j, ret_call, err);
+}
