@@ -30,6 +30,36 @@ static void assert_message(json_t *body, const char *part)
     assert_non_null(strstr(message, part));
 }
 
+static void send_pipes(struct bench *b, int fd, uint32_t type, const char *json, int ret_ends[3])
+{
+    int in[2], out[2], e[2];
+    assert_int_equal(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC) | pipe2(e, O_CLOEXEC), 0);
+    bench_send(b, fd, type, json, (int[]){in[0], out[1], e[1]}, 3);
+    close(in[0]);
+    close(out[1]);
+    close(e[1]);
+    ret_ends[0] = in[1];
+    ret_ends[1] = out[0];
+    ret_ends[2] = e[0];
+}
+
+static void exec_pipes(struct bench *b, int fd, const char *json, int ret_ends[3])
+{
+    send_pipes(b, fd, MESSAGE_EXEC, json, ret_ends);
+}
+
+static void attach_pipes(struct bench *b, int fd, const char *json, int ret_ends[3])
+{
+    send_pipes(b, fd, MESSAGE_ATTACH, json, ret_ends);
+    assert_int_equal(bench_receive(fd, NULL, NULL), MESSAGE_STARTED);
+}
+
+static void close_ends(int ends[3])
+{
+    for (int i = 0; i < 3; i++)
+        close_fd(&ends[i]);
+}
+
 /* ---- start and end -----------------------------------------------------------------------------
  */
 
@@ -466,6 +496,51 @@ static void attached_viewer_sees_and_feeds(void **state)
     close(e[0]);
 }
 
+/* The end is heard while the pipe is still full: what is in it belongs into the log all the same.
+ */
+static void full_pipe_is_drained_at_the_end(void **state)
+{
+    BENCH;
+    int ends[3];
+    char script[200];
+    snprintf(script, sizeof(script),
+             "while ! test -e %s/go; do sleep 0.01; done; head -c 900000 /dev/zero | tr '\\0' x",
+             b->top);
+    bench_script(b, script);
+    bench_start(b);
+    autoclose int fd = bench_connect(b);
+    attach_pipes(b, fd, "{}", ends);
+    kill(b->pid, SIGSTOP);
+    assert_int_equal(file_write(AT_FDCWD, bench_file(b, "go"), "x", 1, 0600, 0), 0);
+    usleep(300000);
+    kill(b->pid, SIGCONT);
+    bench_wait_end(b);
+    autofree char *log = bench_log(b);
+    assert_int_equal(strlen(log), 900000);
+    close_ends(ends);
+}
+
+/* A viewer that has not read all keeps the process for a while, but not the workload. */
+static void lingering_viewer_keeps_nothing_locked(void **state)
+{
+    BENCH;
+    int ends[3];
+    b->plan.stdin_open = true;
+    bench_script(b, "read line; head -c 200000 /dev/zero; exec sleep 100");
+    bench_start(b);
+    autoclose int fd = bench_connect(b);
+    attach_pipes(b, fd, "{\"input\":true}", ends);
+    assert_int_equal(write(ends[0], "go\n", 3), 3);
+    usleep(100000);
+    assert_int_equal(bench_ask(b, fd, MESSAGE_STOP, "{\"timeout_usec\":0}", NULL), MESSAGE_DONE);
+    assert_true(pid_alive(b->pid));
+    autoclose int life = openat(b->run_fd, "life", O_RDWR | O_CLOEXEC);
+    assert_int_equal(lock_take(life), 0);
+    assert_true(pid_alive(b->pid));
+    bench_wait_end(b);
+    close_ends(ends);
+}
+
 static void slow_viewer_blocks_nobody(void **state)
 {
     BENCH;
@@ -556,25 +631,6 @@ static void terminal_survives_its_last_close(void **state)
 
 /* ---- exec -------------------------------------------------------------------------------------
  */
-
-static void exec_pipes(struct bench *b, int fd, const char *json, int ret_ends[3])
-{
-    int in[2], out[2], e[2];
-    assert_int_equal(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC) | pipe2(e, O_CLOEXEC), 0);
-    bench_send(b, fd, MESSAGE_EXEC, json, (int[]){in[0], out[1], e[1]}, 3);
-    close(in[0]);
-    close(out[1]);
-    close(e[1]);
-    ret_ends[0] = in[1];
-    ret_ends[1] = out[0];
-    ret_ends[2] = e[0];
-}
-
-static void close_ends(int ends[3])
-{
-    for (int i = 0; i < 3; i++)
-        close_fd(&ends[i]);
-}
 
 static void exec_has_code_and_both_streams(void **state)
 {
@@ -1176,6 +1232,8 @@ int main(void)
         TEST(exec_dies_with_its_client),
         TEST(detached_exec_outlives_its_client),
         TEST(exec_with_a_terminal),
+        TEST(full_pipe_is_drained_at_the_end),
+        TEST(lingering_viewer_keeps_nothing_locked),
         TEST(exec_takes_no_files),
         TEST(many_execs_leak_nothing),
         TEST(health_goes_by_its_command),
