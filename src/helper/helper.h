@@ -17,10 +17,11 @@
  *   lock FD
  *       Waits for an exclusive lock on the inherited open file description, then exits 0: the lock
  *       is then the one who holds that description. The waiting ends when the helper is killed.
- *   remove ROOT RUN ID
+ *   remove ROOT RUN ID [--volumes]
  *       What --rm and a forced remove need after the end: waits until `life` is free, takes it and
- *       `change`, removes the cgroup of the status record, the anonymous volumes and the workload,
- *       appends the event "remove" and empties the trash. A workload that has gone is a success.
+ *       `change`, removes the cgroup of the status record and the workload, appends the event
+ *       "remove" and empties the trash. --volumes (--rm): its anonymous volumes too; without it they
+ *       go only if workload_remove_volumes was called. A workload that has gone is a success.
  *   seccomp FILE CAPS_HEX
  *       Compiles the docker-format profile on descriptor 0 for these capabilities into FILE.
  */

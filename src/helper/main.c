@@ -18,6 +18,7 @@ static const struct {
     {"events", "ROOT_FD [OPTIONS]", applet_events, 1, 32},
     {"delete", "ROOT", applet_delete, 1, 1},
     {"lock", "FD", applet_lock, 1, 1},
+    {"remove", "ROOT RUN ID [--volumes]", applet_remove, 3, 4},
 };
 
 int applet_number(const char *text, long long *ret_number, struct berth_error *err)

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The end of a workload that removes itself, or whose remover did not stay: --rm, rm --force.
+ *
+ * Started by the supervisor as its last act. `life` falls free when the supervisor has really gone;
+ * held here from then on, it keeps the workload from being started while it is taken apart.
+ */
+#include "helper/helper.h"
+#include "base/base.h"
+#include "base/crash.h"
+#include "linux/cgroup.h"
+#include "store/store.h"
+#include <string.h>
+
+#define CGROUP_WAIT_MSEC 5000
+
+static void cleanup_store_handle(struct store **s)
+{
+    store_close(*s);
+}
+
+static void cleanup_workload_handle(struct workload **w)
+{
+    workload_close(*w);
+}
+
+static void cleanup_layout(struct cgroup_layout **layout)
+{
+    cgroup_layout_free(*layout);
+}
+
+/* What the supervisor could not remove, being in it. */
+static int remove_cgroup(struct workload *w, struct berth_error *err)
+{
+    struct status status;
+    if (workload_status_read(w, &status, NULL, NULL) < 0 || !status.cgroup[0])
+        return 0; /* never started, or nothing known: nothing to remove */
+    autoclean(cleanup_layout) struct cgroup_layout *layout = NULL;
+    int r = cgroup_layout_read(&layout, err);
+    if (r < 0)
+        return r;
+    r = cgroup_remove(layout, status.cgroup, CGROUP_WAIT_MSEC);
+    return r < 0 && r != -ENOENT ? fail_os(err, r, status.cgroup, "remove the cgroup %s", status.cgroup) : 0;
+}
+
+/* Both locks: nobody starts it, nobody else removes it. NOT_FOUND when it has gone meanwhile. */
+static int take_locks(struct workload *w, int *ret_life_fd, struct berth_error *err)
+{
+    autoclose int life_fd = -1;
+    int r = workload_life_fd(w, &life_fd, err);
+    if (r < 0)
+        return r;
+    r = lock_wait(life_fd);
+    if (r < 0)
+        return fail_os(err, r, workload_id(w), "wait for the end of workload %.12s", workload_id(w));
+    crash_point("helper.remove.waited");
+    int change_fd = workload_change_fd(w, err);
+    if (change_fd < 0)
+        return change_fd;
+    r = lock_wait(change_fd);
+    if (r < 0)
+        return fail_os(err, r, workload_id(w), "lock workload %.12s", workload_id(w));
+    r = workload_lock_change(w, err); /* ours already: looks whether it still is there */
+    if (r < 0)
+        return r;
+    *ret_life_fd = take_fd(&life_fd);
+    return 0;
+}
+
+static int remove_workload(struct store *store, struct workload *w, bool volumes,
+                           struct berth_error *err)
+{
+    char name[BERTH_NAME_MAX + 8];
+    autoclose int life_fd = -1;
+    int r = take_locks(w, &life_fd, err);
+    if (r == 0)
+        r = workload_name(w, name, err);
+    if (r == 0)
+        r = remove_cgroup(w, err);
+    if (r < 0)
+        return r;
+    crash_point("helper.remove.cgroup");
+    r = volumes ? workload_remove_volumes(w, err) : 0;
+    if (r == 0)
+        r = workload_discard(w, err);
+    if (r < 0)
+        return r;
+    event_append(store_root_fd(store), "remove", workload_id(w), name, NULL);
+    return 0;
+}
+
+int applet_remove(int argc, char **argv, struct berth_error *err)
+{
+    autoclean(cleanup_store_handle) struct store *store = NULL;
+    autoclean(cleanup_workload_handle) struct workload *w = NULL;
+    bool volumes = false;
+    const struct applet_option table[] = {{"--volumes", .ret_flag = &volumes}};
+    int r = applet_options(argv + 4, table, ARRAY_SIZE(table), err);
+    if (r < 0)
+        return r;
+    r = store_open(argv[1], argv[2], false, &store, err);
+    if (r < 0)
+        return r == BERTH_NOT_FOUND ? 0 : r;
+    r = workload_open(store, argv[3], &w, err);
+    if (r == 0)
+        r = remove_workload(store, w, volumes, err);
+    if (r < 0 && r != BERTH_NOT_FOUND)
+        return r;
+    return store_empty_trash(store_root_fd(store), err);
+}
