@@ -32,12 +32,23 @@ struct applet {
     const char *folder;   /* name of folder_fd in the jail */
     bool folder_writable;
     int (*prepare)(struct work *w, struct berth_error *err);
+    int (*enter)(struct work *w, struct berth_error *err);  /* another jail than the usual one */
     int (*run)(struct work *w, struct berth_error *err);
+    int (*finish)(struct work *w, bool done, struct berth_error *err); /* outside again */
 };
 
+static int enter_images(struct work *w, struct berth_error *err);
+
 static const struct applet applets[] = {
-    {"import", 1, 1, true, "source", false, import_prepare, import_run},
-    {"load", 1, 1, true, "source", false, load_prepare, load_run},
+    {"import", 1, 1, true, "source", false, import_prepare, enter_images, import_run, NULL},
+    {"load", 1, 1, true, "source", false, load_prepare, enter_images, load_run, NULL},
+    {"save", 2, 256, false, "target", true, save_prepare, enter_images, save_run, save_finish},
+    {"verify", 0, 0, true, NULL, false, NULL, enter_images, verify_run, NULL},
+    {"collect", 0, 0, false, NULL, false, collect_prepare, NULL, NULL, NULL},
+    {"export", 1, 1, false, NULL, false, workload_prepare, workload_enter, export_run, NULL},
+    {"copy-out", 2, 2, false, NULL, false, workload_prepare, workload_enter, copy_out_run, NULL},
+    {"copy-in", 2, 2, false, NULL, false, workload_prepare, workload_enter, copy_in_run, NULL},
+    {"diff", 1, 1, false, NULL, false, diff_prepare, diff_enter, diff_run, NULL},
 };
 
 /* ---- options */
@@ -166,9 +177,10 @@ static int make_aside(struct work *w, struct berth_error *err)
 
 /* ---- the jail, seen from inside and outside */
 
-static int enter(struct work *w, const struct applet *a, struct berth_error *err)
+static int enter_images(struct work *w, struct berth_error *err)
 {
-    struct jail_bind binds[2] = {{"images", w->images_fd, true}};
+    const struct applet *a = w->applet;
+    struct jail_bind binds[2] = {{"images", w->images_fd, a->makes}};
     size_t n = 1;
     if (w->folder_fd >= 0)
         binds[n++] = (struct jail_bind){a->folder, w->folder_fd, a->folder_writable};
@@ -180,20 +192,24 @@ static int enter(struct work *w, const struct applet *a, struct berth_error *err
     w->images_fd = open("/images", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (w->folder_fd >= 0) {
         close(w->folder_fd);
-        w->folder_fd = openat(AT_FDCWD, a->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        w->folder_fd = open(a->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
-    return jail_lock(err);
+    return 0;
 }
 
-static void inside(struct work *w, const struct applet *a)
+struct end { int code; struct berth_error err; };
+
+static void inside(struct work *w, const struct applet *a, int end_fd)
 {
-    struct berth_error err = {0};
+    struct end end = {0};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int r = a->run ? enter(w, a, &err) : 0;
-    if (r == 0)
-        r = a->run(w, &err);
-    say_end(r < 0 ? &err : NULL);
-    _exit(r < 0 ? 1 : 0);
+    end.code = a->enter(w, &end.err);
+    if (end.code == 0)
+        end.code = jail_lock(&end.err);
+    if (end.code == 0)
+        end.code = a->run(w, &end.err);
+    fd_write_all(end_fd, &end, sizeof end);
+    _exit(0);
 }
 
 /* Cancelled: the caller sends SIGTERM or lets go of descriptor 3. */
@@ -227,17 +243,27 @@ static int run_jail(struct work *w, const struct applet *a, struct berth_error *
     autoclose int signal_fd = signalfd(-1, &mask, SFD_CLOEXEC);
     if (signal_fd < 0 || unshare(CLONE_NEWPID) < 0)
         return fail_os(err, errno, "", "make the unpacker's jail (this needs CAP_SYS_ADMIN: sudo)");
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return fail_os(err, errno, "", "make a pipe");
     pid_t pid = fork();
-    if (pid < 0)
-        return fail_os(err, errno, "", "start the jail");
     if (pid == 0)
-        inside(w, a);
+        inside(w, a, ends[1]);
+    int fork_error = errno;
+    close(ends[1]);
+    autoclose int end_fd = ends[0];
+    if (pid < 0)
+        return fail_os(err, fork_error, "", "start the jail");
     autoclose int pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
     bool cancelled = wait_for_jail(pid, pid_fd, signal_fd);
     int status = 0;
+    struct end end;
     RETRY(waitpid(pid, &status, 0));
-    if (WIFEXITED(status) && WEXITSTATUS(status) <= 1)
-        return WEXITSTATUS(status) ? 1 : 0; /* it has said how it ended */
+    if (RETRY(read(end_fd, &end, sizeof end)) == (ssize_t)sizeof end) {
+        if (end.code < 0)
+            *err = end.err;
+        return end.code;
+    }
     return cancelled ? fail(err, BERTH_CANCELLED, a->name, "%s was cancelled", a->name)
                      : fail(err, BERTH_LOST, a->name, "%s: the jail was killed (signal %d)", a->name, WTERMSIG(status));
 }
@@ -250,21 +276,25 @@ static int work(struct work *w, const struct applet *a, struct berth_error *err)
         r = make_places(w, err);
     if (r == 0 && a->makes)
         r = images_lock(w->images_fd, false, true, &lock_fd, err);
-    if (r == 0)
+    if (r == 0 && a->prepare)
         r = a->prepare(w, err);
     if (r == 0 && a->makes)
         r = make_aside(w, err);
-    if (r == 0)
+    if (r == 0 && a->run)
         r = run_jail(w, a, err);
     if (*w->aside)
         tree_remove(w->images_fd, w->aside);
+    if (a->finish) {
+        int finished = a->finish(w, r == 0, err);
+        r = r == 0 ? finished : r;
+    }
     return r;
 }
 
 int main(int argc, char **argv)
 {
     struct berth_error err = {0};
-    struct work w = {.images_fd = -1, .source_fd = -1, .folder_fd = -1};
+    struct work w = {.images_fd = -1, .source_fd = -1, .folder_fd = -1, .root_fd = -1};
     setlocale(LC_CTYPE, "C.UTF-8"); /* libarchive's names */
     signal(SIGPIPE, SIG_IGN);
     umask(022);
@@ -275,13 +305,13 @@ int main(int argc, char **argv)
     int r = i < ARRAY_SIZE(applets) ? 0
           : fail(&err, BERTH_INVALID, "", "berth-image APPLET ROOT RUN ...: no such applet or too few arguments");
     if (r == 0) {
+        w.applet = &applets[i];
         w.root = argv[2];
         w.run = argv[3];
         r = parse(&w, &applets[i], argv + 4, &err);
     }
     if (r == 0)
         r = work(&w, &applets[i], &err);
-    if (r < 0)
-        say_end(&err);
-    return r != 0;
+    say_end(r < 0 ? &err : NULL);
+    return r < 0;
 }

@@ -322,8 +322,13 @@ static int pack_entry(struct pack *p, int folder_fd, const char *name, size_t de
         struct open_how how = {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME,
                                .resolve = RESOLVE_NO_MAGICLINKS | (p->options->one_mount ? RESOLVE_NO_XDEV : 0)};
         fd = (int)syscall(SYS_openat2, folder_fd, name, &how, sizeof how);
-        if (fd < 0 && (errno == EXDEV || (errno == ENOENT && depth > 0)))
+        if (fd < 0 && errno == ENOENT && depth > 0)
             return 0;
+        if (fd < 0 && errno == EXDEV) { /* mounted there: only that there is something */
+            st.st_size = 0;
+            st.st_nlink = 1;
+            return write_entry(p, folder_fd, name, -1, &st);
+        }
         if (fd < 0 || fstat(fd, &opened) < 0)
             return failed_os(p, "open");
         if (((opened.st_mode ^ st.st_mode) & S_IFMT) != 0)

@@ -40,6 +40,7 @@ struct unpack {
     size_t n_late, room_late;
     uint64_t entries, bytes;
     int64_t newest_sec;
+    struct timespec now[2]; /* times of the current entry: also of folders made only because of it */
 };
 
 struct entry { struct archive_entry *archive; const char *path, *name; int parent_fd; mode_t mode; };
@@ -52,6 +53,16 @@ static int bad(struct berth_error *err, const char *path, const char *why)
 static int bad_os(struct berth_error *err, const char *path, const char *what)
 {
     return fail_os(err, errno, path, "entry \"%.300s\": %s", path, what);
+}
+
+static void times_of(struct archive_entry *a, struct timespec times[2])
+{
+    times[1] = (struct timespec){.tv_sec = archive_entry_mtime(a), .tv_nsec = archive_entry_mtime_nsec(a)};
+    times[0] = archive_entry_atime_is_set(a)
+             ? (struct timespec){.tv_sec = archive_entry_atime(a), .tv_nsec = archive_entry_atime_nsec(a)} : times[1];
+    for (int i = 0; i < 2; i++)
+        if (times[i].tv_nsec < 0 || times[i].tv_nsec >= 1000000000l)
+            times[i].tv_nsec = 0;
 }
 
 /* ---- names */
@@ -89,6 +100,24 @@ static void forget_parent(struct unpack *u)
     close_fd(&u->parent_fd);
 }
 
+static int remember_times(struct unpack *u, const char *path, const struct timespec times[2], struct berth_error *err)
+{
+    if (u->n_late == u->room_late) {
+        size_t room = u->room_late ? 2 * u->room_late : 256;
+        struct late *late = reallocarray(u->late, room, sizeof *late);
+        if (!late)
+            return fail_memory(err);
+        u->late = late;
+        u->room_late = room;
+    }
+    struct late *late = &u->late[u->n_late];
+    if (!(late->path = strdup(path)))
+        return fail_memory(err);
+    memcpy(late->times, times, sizeof late->times);
+    u->n_late++;
+    return 0;
+}
+
 /* The folder `path`, made with all above it when the archive didn't bring them. Yours to close. */
 static int folder_in(struct unpack *u, char *path, struct berth_error *err)
 {
@@ -110,6 +139,9 @@ static int folder_in(struct unpack *u, char *path, struct berth_error *err)
     if (mkdirat(above_fd, slash ? slash + 1 : path, 0755) < 0)
         return errno == EEXIST ? bad(err, path, "it is a link to nowhere, but something is said to be in it")
                                : bad_os(err, path, "make the folder");
+    int r = remember_times(u, path, u->now, err);
+    if (r < 0)
+        return r;
     fd = open_in(u, path, O_PATH | O_DIRECTORY);
     return fd < 0 ? bad_os(err, path, "open the folder") : fd;
 }
@@ -199,16 +231,6 @@ static int set_xattrs(const struct entry *e, int fd, struct berth_error *err)
             return fail_os(err, errno, e->path, "entry \"%.300s\": set the attribute %.80s", e->path, name);
     }
     return 0;
-}
-
-static void times_of(struct archive_entry *a, struct timespec times[2])
-{
-    times[1] = (struct timespec){.tv_sec = archive_entry_mtime(a), .tv_nsec = archive_entry_mtime_nsec(a)};
-    times[0] = archive_entry_atime_is_set(a)
-             ? (struct timespec){.tv_sec = archive_entry_atime(a), .tv_nsec = archive_entry_atime_nsec(a)} : times[1];
-    for (int i = 0; i < 2; i++)
-        if (times[i].tv_nsec < 0 || times[i].tv_nsec >= 1000000000l)
-            times[i].tv_nsec = 0;
 }
 
 static int check_owner(const struct entry *e, struct berth_error *err)
@@ -301,24 +323,6 @@ static int make_file(struct unpack *u, struct entry *e, struct berth_error *err)
     return r < 0 ? r : set_metadata(u, e, fd, true, err);
 }
 
-static int remember_times(struct unpack *u, const struct entry *e, struct berth_error *err)
-{
-    if (u->n_late == u->room_late) {
-        size_t room = u->room_late ? 2 * u->room_late : 256;
-        struct late *late = reallocarray(u->late, room, sizeof *late);
-        if (!late)
-            return fail_memory(err);
-        u->late = late;
-        u->room_late = room;
-    }
-    struct late *late = &u->late[u->n_late];
-    if (!(late->path = strdup(e->path)))
-        return fail_memory(err);
-    times_of(e->archive, late->times);
-    u->n_late++;
-    return 0;
-}
-
 static int set_opaque(const struct entry *e, const char *name, struct berth_error *err)
 {
     if (fchdir(e->parent_fd) < 0 || lsetxattr(name, "trusted.overlay.opaque", "y", 1, 0) < 0)
@@ -345,7 +349,7 @@ static int make_folder(struct unpack *u, struct entry *e, struct berth_error *er
     int r = set_metadata(u, e, -1, false, err);
     if (r == 0 && hides) /* it was removed below, so that nothing of there may be seen in it */
         r = set_opaque(e, e->name, err);
-    return r < 0 ? r : remember_times(u, e, err);
+    return r < 0 ? r : remember_times(u, e->path, u->now, err);
 }
 
 static int make_symlink(struct unpack *u, struct entry *e, struct berth_error *err)
@@ -406,9 +410,8 @@ static int make_node(struct unpack *u, struct entry *e, struct berth_error *err)
 
 static int white_out(struct unpack *u, struct entry *e, struct berth_error *err)
 {
-    if (strcmp(e->name, OPAQUE) == 0) {
+    if (strcmp(e->name, OPAQUE) == 0)
         return set_opaque(e, ".", err);
-    }
     if (starts_with(e->name, WHITEOUT WHITEOUT))
         return 0; /* aufs's own notes */
     const char *hidden = e->name + strlen(WHITEOUT);
@@ -417,7 +420,8 @@ static int white_out(struct unpack *u, struct entry *e, struct berth_error *err)
     struct stat st;
     if (fstatat(e->parent_fd, hidden, &st, AT_SYMLINK_NOFOLLOW) == 0) /* this layer has it anew */
         return S_ISDIR(st.st_mode) ? set_opaque(e, hidden, err) : 0;
-    if (mknodat(e->parent_fd, hidden, S_IFCHR, makedev(0, 0)) < 0)
+    if (mknodat(e->parent_fd, hidden, S_IFCHR, makedev(0, 0)) < 0 ||
+        utimensat(e->parent_fd, hidden, u->now, AT_SYMLINK_NOFOLLOW) < 0)
         return bad_os(err, e->path, "hide the file below");
     return 0;
 }
@@ -488,7 +492,10 @@ static int unpack_all(struct unpack *u, struct berth_error *err)
             return fail(err, BERTH_TOO_BIG, "", "the archive has more than %llu entries",
                         (unsigned long long)u->options->max_entries);
         u->newest_sec = MAX(u->newest_sec, (int64_t)archive_entry_mtime(entry));
-        if ((status = unpack_entry(u, entry, err)) < 0)
+        times_of(entry, u->now);
+        if (u->entries == 1 && u->options->layer) /* the root, should the archive not name it */
+            status = remember_times(u, "", u->now, err);
+        if (status < 0 || (status = unpack_entry(u, entry, err)) < 0)
             return status;
     }
     if (r != ARCHIVE_EOF)
@@ -500,7 +507,7 @@ static int unpack_all(struct unpack *u, struct berth_error *err)
 
 static void set_late_times(struct unpack *u)
 {
-    for (size_t i = u->n_late; i-- > 0;) {
+    for (size_t i = 0; i < u->n_late; i++) { /* the last one said counts */
         autoclose int fd = open_in(u, u->late[i].path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
         if (fd >= 0) /* else it has become something else since */
             futimens(fd, u->late[i].times);

@@ -27,6 +27,11 @@ struct work {
     char aside[80];         /* below it: what is being made, thrown away at the end */
     int source_fd;          /* file, or -1 */
     int folder_fd;          /* folder (source, target), or -1; in the jail /source or /target */
+    int root_fd;            /* a workload's root, or -1 when it does not run */
+    struct workload *workload;
+    struct plan *plan;
+    const struct applet *applet;
+    char *partial;          /* save: the file beside the target that is being written */
     const char *source;     /* as given, without a form's prefix */
     char *config_text;      /* contents of --config */
     char *source_name;      /* for images whose archive says only a tag */
@@ -97,5 +102,18 @@ int import_prepare(struct work *w, struct berth_error *err);
 int import_run(struct work *w, struct berth_error *err);
 int load_prepare(struct work *w, struct berth_error *err);
 int load_run(struct work *w, struct berth_error *err);
+int save_prepare(struct work *w, struct berth_error *err);
+int save_run(struct work *w, struct berth_error *err);
+int save_finish(struct work *w, bool done, struct berth_error *err);
+int verify_run(struct work *w, struct berth_error *err);
+int collect_prepare(struct work *w, struct berth_error *err);
+int workload_prepare(struct work *w, struct berth_error *err);
+int workload_enter(struct work *w, struct berth_error *err);
+int export_run(struct work *w, struct berth_error *err);
+int copy_out_run(struct work *w, struct berth_error *err);
+int copy_in_run(struct work *w, struct berth_error *err);
+int diff_prepare(struct work *w, struct berth_error *err);
+int diff_enter(struct work *w, struct berth_error *err);
+int diff_run(struct work *w, struct berth_error *err);
 
 #endif
