@@ -33,7 +33,7 @@ static void append(char *s, size_t room, const char *more)
     s[length + n] = '\0';
 }
 
-static void fill(struct berth_error *err, int code, int os_error, const char *object,
+__attribute__((format(printf, 5, 0))) static void fill(struct berth_error *err, int code, int os_error, const char *object,
                  const char *format, va_list ap)
 {
     err->code = code;
