@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What runs inside, for every kind of engine.
+ *
+ * A program is a list of fake.h's steps. An engine with real programs gets the same steps as a shell
+ * script; what only a shell can do is a script at once, and an engine without one says UNSUPPORTED.
+ */
+#include "contract.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+char *print_text(const char *format, ...)
+{
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    int r = vasprintf(&text, format, args);
+    va_end(args);
+    check(r >= 0, "out of memory");
+    return text;
+}
+
+/** Milliseconds of "250ms", "2s". */
+static double seconds_of(const char *text)
+{
+    char *unit;
+    double n = strtod(text, &unit);
+    return strcmp(unit, "ms") == 0 ? n / 1000 : n;
+}
+
+/** One step as a line of shell. */
+static char *shell_line(const char *step)
+{
+    char verb[16];
+    int taken = 0;
+    check(sscanf(step, "%15s %n", verb, &taken) >= 1, "a step without a verb");
+    const char *rest = step + taken;
+    if (strcmp(verb, "print") == 0)
+        return print_text("echo '%s'\n", rest);
+    if (strcmp(verb, "eprint") == 0)
+        return print_text("echo '%s' >&2\n", rest);
+    if (strcmp(verb, "sleep") == 0)
+        return print_text("sleep %.3f & wait $!\n", seconds_of(rest));
+    if (strcmp(verb, "exit") == 0)
+        return print_text("exit %s\n", rest);
+    if (strcmp(verb, "ignore") == 0)
+        return print_text("trap '' %s\n", rest);
+    if (strcmp(verb, "wait") == 0)
+        return print_text("while :; do sleep 1000 & wait $!; done\n");
+    if (strcmp(verb, "oom") == 0)
+        return print_text("exec tail /dev/zero\n");
+    fail("no such step: %s", step);
+}
+
+/** The steps as a script. Process 1 of a namespace ignores what it has no handler for: it gets one. */
+static char *shell_script(const char *const *steps)
+{
+    char *script = print_text("trap 'exit 143' TERM\n");
+    for (size_t i = 0; steps[i]; i++) {
+        char *line = shell_line(steps[i]);
+        char *longer = print_text("%s%s", script, line);
+        free(line);
+        free(script);
+        script = longer;
+    }
+    return script;
+}
+
+static json_t *command_of(const struct contract *c, struct program program)
+{
+    json_t *command = json_array();
+    if (program.steps && c->steps) {
+        for (size_t i = 0; program.steps[i]; i++)
+            json_array_append_new(command, json_string(program.steps[i]));
+        return command;
+    }
+    char *script = program.shell ? print_text("%s", program.shell) : shell_script(program.steps);
+    json_array_append_new(command, json_string("/bin/sh"));
+    json_array_append_new(command, json_string("-c"));
+    json_array_append_new(command, json_string(script));
+    free(script);
+    return command;
+}
+
+static json_t *value_of(const char *text)
+{
+    char *copy = print_text("%s", text);
+    for (char *p = copy; *p; p++)
+        if (*p == '\'')
+            *p = '"';
+    json_error_t e;
+    json_t *value = json_loads(copy, JSON_DECODE_ANY, &e);
+    check(value, "the case's own JSON %s: %s", copy, e.text);
+    free(copy);
+    return value;
+}
+
+void spec_set(json_t *spec, const char *path, const char *value)
+{
+    char key[128];
+    const char *dot = strchr(path, '.');
+    if (!dot) {
+        json_object_set_new(spec, path, value_of(value));
+        return;
+    }
+    snprintf(key, sizeof(key), "%.*s", (int)(dot - path), path);
+    json_t *inner = json_object_get(spec, key);
+    if (!inner) {
+        inner = json_object();
+        json_object_set_new(spec, key, inner);
+    }
+    spec_set(inner, dot + 1, value);
+}
+
+static char *spec_from(const struct contract *c, const char *name, struct program program,
+                       va_list pairs)
+{
+    json_t *spec = json_object();
+    if (name)
+        json_object_set_new(spec, "name", json_string(name));
+    json_object_set_new(spec, "image", json_string(c->image));
+    json_object_set_new(spec, "network", json_string(c->network));
+    json_object_set_new(spec, "command", command_of(c, program));
+    for (const char *path; (path = va_arg(pairs, const char *));)
+        spec_set(spec, path, va_arg(pairs, const char *));
+    char *text = json_dumps(spec, JSON_COMPACT);
+    json_decref(spec);
+    check(text, "out of memory");
+    return text;
+}
+
+char *spec_text(const struct contract *c, const char *name, struct program program, ...)
+{
+    va_list pairs;
+    va_start(pairs, program);
+    char *text = spec_from(c, name, program, pairs);
+    va_end(pairs);
+    return text;
+}
+
+static struct berth_handle create_from(struct contract *c, const char *name, struct program program,
+                                       va_list pairs)
+{
+    struct berth_handle handle;
+    char *spec = spec_from(c, name, program, pairs);
+    ok(berth_create(c->runtime, spec, &handle, ERR));
+    free(spec);
+    return handle;
+}
+
+struct berth_handle create(struct contract *c, const char *name, struct program program, ...)
+{
+    va_list pairs;
+    va_start(pairs, program);
+    struct berth_handle handle = create_from(c, name, program, pairs);
+    va_end(pairs);
+    return handle;
+}
+
+struct berth_handle run(struct contract *c, const char *name, struct program program, ...)
+{
+    va_list pairs;
+    va_start(pairs, program);
+    struct berth_handle handle = create_from(c, name, program, pairs);
+    va_end(pairs);
+    ok(berth_start(c->runtime, &handle, ERR));
+    return handle;
+}
+
+struct berth_handle run_ready(struct contract *c, const char *name, struct program program, ...)
+{
+    va_list pairs;
+    va_start(pairs, program);
+    struct berth_handle handle = create_from(c, name, program, pairs);
+    va_end(pairs);
+    ok(berth_start(c->runtime, &handle, ERR));
+    until_log(c, &handle, "ready");
+    return handle;
+}
+
+int create_code(struct contract *c, const char *name, struct program program, ...)
+{
+    struct berth_handle handle;
+    va_list pairs;
+    va_start(pairs, program);
+    char *spec = spec_from(c, name, program, pairs);
+    va_end(pairs);
+    int r = berth_create(c->runtime, spec, &handle, ERR);
+    free(spec);
+    return r;
+}

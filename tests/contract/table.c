@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What may be unsupported, and why: one table, a row per engine and reason.
+ *
+ * A row is checked both ways: what is in it must answer UNSUPPORTED, what is not in it must not.
+ */
+#include "harness.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct row {
+    const char *engine;
+    unsigned needs;   /* any of these, or */
+    const char *glob; /* the case's name */
+    const char *reason;
+};
+
+static const struct row rows[] = {
+    {"fake", NEEDS_PROGRAM, NULL, "it runs scripts, not programs"},
+    {"fake", NEEDS_KERNEL, NULL, "it asks nothing of the kernel"},
+    {"fake", NEEDS_PROCESS, NULL, "it lives in the memory of one process"},
+    {"container", 0, "network_*", "networks beyond none and host come with the Network issue"},
+};
+
+#define FILE_ROWS_MAX 256
+static struct row file_rows[FILE_ROWS_MAX];
+static size_t n_file_rows;
+
+/** A stranger's own table: a line is a glob, a blank and the reason. */
+static void read_rows(const struct settings *s)
+{
+    char *text = read_file(s->unsupported);
+    if (!text) {
+        fprintf(stderr, "berth-contract: %s: cannot be read\n", s->unsupported);
+        exit(2);
+    }
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        size_t n = strcspn(line, " \t");
+        if (line[0] == '#' || n == 0 || n_file_rows == FILE_ROWS_MAX)
+            continue;
+        const char *reason = line[n] ? line + n + 1 + strspn(line + n + 1, " \t") : "no reason given";
+        line[n] = '\0';
+        file_rows[n_file_rows++] = (struct row){s->engine, 0, line, reason};
+    }
+}
+
+static bool row_has(const struct row *row, const struct settings *s, const struct contract_case *k)
+{
+    if (strcmp(row->engine, s->engine) != 0)
+        return false;
+    return (row->needs & k->needs) || (row->glob && fnmatch(row->glob, k->name, 0) == 0);
+}
+
+const char *table_reason(const struct settings *s, const struct contract_case *k)
+{
+    if (s->unsupported && n_file_rows == 0)
+        read_rows(s);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (row_has(&rows[i], s, k))
+            return rows[i].reason;
+    for (size_t i = 0; i < n_file_rows; i++)
+        if (row_has(&file_rows[i], s, k))
+            return file_rows[i].reason;
+    return NULL;
+}
+
+static void row_print(const struct row *row)
+{
+    const char *what = row->needs == NEEDS_PROGRAM   ? "(cases with a real program)"
+                       : row->needs == NEEDS_KERNEL  ? "(cases of the kernel)"
+                       : row->needs == NEEDS_PROCESS ? "(cases of several processes)"
+                                                     : row->glob;
+    printf("%-12s %-32s %s\n", row->engine, what, row->reason);
+}
+
+void table_print(const struct settings *s)
+{
+    if (s->unsupported && n_file_rows == 0)
+        read_rows(s);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        row_print(&rows[i]);
+    for (size_t i = 0; i < n_file_rows; i++)
+        row_print(&file_rows[i]);
+}
