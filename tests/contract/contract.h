@@ -155,6 +155,14 @@ struct berth_exec_result *exec_with(struct contract *c, const struct berth_handl
                                     const struct berth_exec_options *options, const char *arg, ...)
     __attribute__((sentinel));
 
+/** exec of a program: its result; the code of the call; the call. */
+struct berth_exec_result *exec_program(struct contract *c, const struct berth_handle *h,
+                                       const struct berth_exec_options *options, struct program program);
+int exec_code(struct contract *c, const struct berth_handle *h, const struct berth_exec_options *options,
+              struct program program, struct berth_exec_result **ret_result);
+struct berth_call *exec_begin(struct contract *c, const struct berth_handle *h,
+                              const struct berth_exec_options *options, struct program program);
+
 /* ---- the machine ----------------------------------------------------------------------------- */
 
 struct snapshot; /**< what exists of these folders: mounts, groups, links, processes, files */

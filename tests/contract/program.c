@@ -50,6 +50,8 @@ static char *shell_line(const char *step)
         return print_text("trap '' %s\n", rest);
     if (strcmp(verb, "wait") == 0)
         return print_text("while :; do sleep 1000 & wait $!; done\n");
+    if (strcmp(verb, "cat") == 0)
+        return print_text("cat\n");
     if (strcmp(verb, "oom") == 0)
         return print_text("exec tail /dev/zero\n");
     fail("no such step: %s", step);
@@ -69,19 +71,36 @@ static char *shell_script(const char *const *steps)
     return script;
 }
 
+/** argv of a program, NULL at the end. */
+static char **argv_of(const struct contract *c, struct program program)
+{
+    char **argv = calloc(64, sizeof(*argv));
+    check(argv, "out of memory");
+    if (program.steps && c->steps) {
+        for (size_t i = 0; program.steps[i] && i < 63; i++)
+            argv[i] = print_text("%s", program.steps[i]);
+        return argv;
+    }
+    argv[0] = print_text("/bin/sh");
+    argv[1] = print_text("-c");
+    argv[2] = program.shell ? print_text("%s", program.shell) : shell_script(program.steps);
+    return argv;
+}
+
+static void argv_free(char **argv)
+{
+    for (size_t i = 0; argv[i]; i++)
+        free(argv[i]);
+    free(argv);
+}
+
 static json_t *command_of(const struct contract *c, struct program program)
 {
+    char **argv = argv_of(c, program);
     json_t *command = json_array();
-    if (program.steps && c->steps) {
-        for (size_t i = 0; program.steps[i]; i++)
-            json_array_append_new(command, json_string(program.steps[i]));
-        return command;
-    }
-    char *script = program.shell ? print_text("%s", program.shell) : shell_script(program.steps);
-    json_array_append_new(command, json_string("/bin/sh"));
-    json_array_append_new(command, json_string("-c"));
-    json_array_append_new(command, json_string(script));
-    free(script);
+    for (size_t i = 0; argv[i]; i++)
+        json_array_append_new(command, json_string(argv[i]));
+    argv_free(argv);
     return command;
 }
 
@@ -115,9 +134,32 @@ void spec_set(json_t *spec, const char *path, const char *value)
     spec_set(inner, dot + 1, value);
 }
 
+/**
+ * An engine of steps is asked for a shell: when it says that it has none, the case needs what it
+ * can't have, and says so.
+ */
+static void need_shell(const struct contract *c, struct program program)
+{
+    if (!c->steps || !program.shell || !c->runtime)
+        return;
+    struct berth_handle h;
+    struct berth_remove_options force = {.size = sizeof(force), .force = true};
+    char *spec = print_text("{\"image\":\"%s\",\"network\":\"%s\",\"command\":[\"/bin/sh\",\"-c\",\"true\"]}",
+                            c->image, c->network);
+    int r = berth_create(c->runtime, spec, &h, ERR);
+    free(spec);
+    if (r == 0 && (r = berth_start(c->runtime, &h, ERR)) < 0)
+        berth_remove(c->runtime, &h, &force, NULL);
+    if (r == BERTH_NO_PROGRAM || r == BERTH_UNSUPPORTED)
+        end_unsupported("it has no shell: %s", ERR->message);
+    ok(r);
+    ok(berth_remove(c->runtime, &h, &force, ERR));
+}
+
 static char *spec_from(const struct contract *c, const char *name, struct program program,
                        va_list pairs)
 {
+    need_shell(c, program);
     json_t *spec = json_object();
     if (name)
         json_object_set_new(spec, "name", json_string(name));
@@ -191,4 +233,32 @@ int create_code(struct contract *c, const char *name, struct program program, ..
     int r = berth_create(c->runtime, spec, &handle, ERR);
     free(spec);
     return r;
+}
+
+int exec_code(struct contract *c, const struct berth_handle *h, const struct berth_exec_options *options,
+              struct program program, struct berth_exec_result **ret_result)
+{
+    char **argv = argv_of(c, program);
+    int r = berth_exec(c->runtime, h, (const char *const *)argv, options, ret_result, ERR);
+    argv_free(argv);
+    return r;
+}
+
+struct berth_exec_result *exec_program(struct contract *c, const struct berth_handle *h,
+                                       const struct berth_exec_options *options, struct program program)
+{
+    struct berth_exec_result *result = NULL;
+    ok(exec_code(c, h, options, program, &result));
+    check(result, "exec brought no result");
+    return result;
+}
+
+struct berth_call *exec_begin(struct contract *c, const struct berth_handle *h,
+                              const struct berth_exec_options *options, struct program program)
+{
+    struct berth_call *call = NULL;
+    char **argv = argv_of(c, program);
+    ok(berth_exec_call(c->runtime, h, (const char *const *)argv, options, &call, ERR));
+    argv_free(argv);
+    return call;
 }

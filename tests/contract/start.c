@@ -129,13 +129,13 @@ static void a_program_that_ends_at_once_was_started(struct contract *c)
 
 static void a_missing_program_fails_and_is_named(struct contract *c)
 {
-    struct berth_handle h = create(c, "x", SHELL("true"), "command", "['/no/such/program']", NULL);
+    struct berth_handle h = create(c, "x", WAITS, "command", "['/no/such/program']", NULL);
     fails_to_start(c, &h, BERTH_NO_PROGRAM, "/no/such/program");
 }
 
 static void a_missing_program_of_the_path_fails_and_is_named(struct contract *c)
 {
-    struct berth_handle h = create(c, "x", SHELL("true"), "command", "['nosuchprogram','-x']", NULL);
+    struct berth_handle h = create(c, "x", WAITS, "command", "['nosuchprogram','-x']", NULL);
     fails_to_start(c, &h, BERTH_NO_PROGRAM, "nosuchprogram");
 }
 
@@ -265,8 +265,8 @@ static const struct contract_case start_cases[] = {
     CASE(start_of_a_removed_one_is_not_found),
     CASE(of_two_starts_at_once_one_is_wrong_state),
     CASE(a_program_that_ends_at_once_was_started),
-    CASE_NEEDS(a_missing_program_fails_and_is_named, NEEDS_PROGRAM),
-    CASE_NEEDS(a_missing_program_of_the_path_fails_and_is_named, NEEDS_PROGRAM),
+    CASE(a_missing_program_fails_and_is_named),
+    CASE(a_missing_program_of_the_path_fails_and_is_named),
     CASE_NEEDS(a_file_that_is_no_program_fails_and_is_named, NEEDS_PROGRAM),
     CASE_NEEDS(a_folder_as_program_fails_and_is_named, NEEDS_PROGRAM),
     CASE_NEEDS(a_foreign_architecture_fails_and_is_named, NEEDS_PROGRAM),
