@@ -54,11 +54,14 @@ static void every_verb_of_an_unknown_handle_is_not_found(struct contract *c)
     fails_with(BERTH_NOT_FOUND, berth_stop(c->runtime, &h, 0, ERR));
     fails_with(BERTH_NOT_FOUND, berth_status(c->runtime, &h, &status, ERR));
     fails_with(BERTH_NOT_FOUND, berth_logs(c->runtime, &h, NULL, &stream, ERR));
-    fails_with(BERTH_NOT_FOUND, berth_exec(c->runtime, &h, (const char *const[]){"true", NULL}, NULL, &result, ERR));
+    fails_with(BERTH_NOT_FOUND,
+               berth_exec(c->runtime, &h, (const char *const[]){"true", NULL}, NULL, &result, ERR));
     fails_with(BERTH_NOT_FOUND, berth_stats(c->runtime, &h, &stats, ERR));
     fails_with(BERTH_NOT_FOUND, berth_resolve_host_port(c->runtime, &h, &port, &host_port, ERR));
-    fails_with(BERTH_NOT_FOUND, berth_resolve_container_address(c->runtime, &h, &port, NULL, text, ERR));
-    ok(berth_remove(c->runtime, &h, NULL, ERR)); /* removing twice succeeds, so does once too often */
+    fails_with(BERTH_NOT_FOUND,
+               berth_resolve_container_address(c->runtime, &h, &port, NULL, text, ERR));
+    ok(berth_remove(c->runtime, &h, NULL,
+                    ERR)); /* removing twice succeeds, so does once too often */
 }
 
 static void every_other_method_of_an_unknown_handle_is_not_found(struct contract *c)
@@ -111,8 +114,10 @@ static void a_handle_survives_being_text(struct contract *c)
 static void what_is_no_handle_is_refused(struct contract *c)
 {
     (void)c;
-    static const char *const bad[] = {"", "x", "::::", "container", "fake:one:", "berth1:fake:one:00112233:",
-                                      "\n", "fake:one:zz112233445566778899aabbccddeeff"};
+    static const char *const bad[] = {"",          "x",
+                                      "::::",      "container",
+                                      "fake:one:", "berth1:fake:one:00112233:",
+                                      "\n",        "fake:one:zz112233445566778899aabbccddeeff"};
     struct berth_handle h;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         fails_with(BERTH_INVALID, berth_handle_parse(bad[i], &h, ERR));
@@ -133,7 +138,9 @@ static void a_handle_made_by_another_process_works(struct contract *c)
         struct contract own = *c;
         char text[BERTH_HANDLE_TEXT];
         ok(berth_open(c->engine, &options, &own.runtime, ERR));
-        struct berth_handle h = run(&own, "theirs", SHELL("trap 'exit 0' TERM; echo ready; while :; do sleep 100 & wait $!; done"), NULL);
+        struct berth_handle h = run(
+            &own, "theirs",
+            SHELL("trap 'exit 0' TERM; echo ready; while :; do sleep 100 & wait $!; done"), NULL);
         berth_handle_print(&h, text);
         if (write(fds[1], text, strlen(text)) < 0)
             _exit(FAILED);
@@ -230,7 +237,10 @@ static void rename_keeps_the_handle(struct contract *c)
 static void update_changes_labels_and_restart(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", WAITS, "labels", "{'old':'1'}", NULL);
-    ok(berth_update(c->runtime, &h, "{\"labels\":{\"new\":\"2\"},\"restart\":{\"policy\":\"always\",\"delay\":\"10ms\"}}", ERR));
+    ok(berth_update(
+        c->runtime, &h,
+        "{\"labels\":{\"new\":\"2\"},\"restart\":{\"policy\":\"always\",\"delay\":\"10ms\"}}",
+        ERR));
     json_t *s = status_json(c, &h);
     equal_text(json_string_value(json_object_get(json_object_get(s, "labels"), "new")), "2");
     json_decref(s);
@@ -250,7 +260,8 @@ static void update_names_what_cannot_change(struct contract *c)
 
 static void update_changes_the_limits_of_a_running_one(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; sleep 1000"), "resources", "{'memory':'64Mi','pids':50}", NULL);
+    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; sleep 1000"), "resources",
+                                      "{'memory':'64Mi','pids':50}", NULL);
     ok(berth_update(c->runtime, &h, "{\"resources\":{\"memory\":\"128Mi\",\"pids\":70}}", ERR));
     struct berth_stats s = {.size = sizeof(s)};
     ok(berth_stats(c->runtime, &h, &s, ERR));
@@ -279,14 +290,16 @@ static void pause_and_unpause(struct contract *c)
 
 static void a_paused_one_does_nothing(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do echo x >> /tmp/n; sleep 0.01; done"), NULL);
+    struct berth_handle h = run_ready(
+        c, "one", SHELL("echo ready; while :; do echo x >> /tmp/n; sleep 0.01; done"), NULL);
     ok(berth_pause(c->runtime, &h, ERR));
     struct berth_stats a = {.size = sizeof(a)}, b = a;
     pause_msec(20);
     ok(berth_stats(c->runtime, &h, &a, ERR));
     pause_msec(200);
     ok(berth_stats(c->runtime, &h, &b, ERR));
-    check(b.cpu_usec - a.cpu_usec < 5000, "it used %llu us while paused", (unsigned long long)(b.cpu_usec - a.cpu_usec));
+    check(b.cpu_usec - a.cpu_usec < 5000, "it used %llu us while paused",
+          (unsigned long long)(b.cpu_usec - a.cpu_usec));
     ok(berth_unpause(c->runtime, &h, ERR));
 }
 
@@ -319,7 +332,10 @@ static void events_tell_its_life(struct contract *c)
     struct berth_handle h = run(c, "watched", STEPS("exit 3"), NULL);
     berth_status_free(until_ended(c, &h));
     ok(berth_remove(c->runtime, &h, NULL, ERR));
-    struct berth_events_options o = {.size = sizeof(o), .since_usec = since, .until_usec = wall_usec() + 1000000, .name = "watched"};
+    struct berth_events_options o = {.size = sizeof(o),
+                                     .since_usec = since,
+                                     .until_usec = wall_usec() + 1000000,
+                                     .name = "watched"};
     struct berth_stream *stream = NULL;
     ok(berth_events(c->runtime, &o, &stream, ERR));
     char *text = read_all(berth_stream_fd(stream), NULL);
@@ -354,7 +370,8 @@ static void followed_events_come_as_they_happen(struct contract *c)
 
 static void attach_brings_the_output(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", STEPS("print ready", "sleep 300ms", "print later", "exit 5"), NULL);
+    struct berth_handle h =
+        run_ready(c, "one", STEPS("print ready", "sleep 300ms", "print later", "exit 5"), NULL);
     struct berth_call *call = NULL;
     ok(berth_attach_call(c->runtime, &h, NULL, &call, ERR));
     until_text(berth_call_stream_fd(call, 1), "later");
@@ -377,7 +394,8 @@ static void attach_with_input_that_the_spec_does_not_have_is_wrong_state(struct 
 
 static void attach_reaches_standard_input(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; read x; echo got $x; exit 6"), "stdin", "true", NULL);
+    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; read x; echo got $x; exit 6"),
+                                      "stdin", "true", NULL);
     struct berth_attach_options o = {.size = sizeof(o), .input = true};
     struct berth_call *call = NULL;
     ok(berth_attach_call(c->runtime, &h, &o, &call, ERR));
@@ -391,8 +409,9 @@ static void attach_reaches_standard_input(struct contract *c)
 
 static void several_attach_to_one_terminal(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", SHELL("stty -echo; tty; while read x; do echo got $x; stty size; done"),
-                                "stdin", "true", "tty", "true", NULL);
+    struct berth_handle h =
+        run(c, "one", SHELL("stty -echo; tty; while read x; do echo got $x; stty size; done"),
+            "stdin", "true", "tty", "true", NULL);
     struct berth_attach_options o = {.size = sizeof(o), .input = true, .rows = 30, .columns = 90};
     struct berth_call *calls[3];
     for (int i = 0; i < 3; i++)
@@ -478,8 +497,10 @@ static void *same_body(void *data)
     struct berth_handle h;
     ok(berth_find(c->runtime, "shared", &h, ERR));
     for (int i = 0; i < 20; i++) {
-        int r = crowd->number % 2 ? berth_start(c->runtime, &h, ERR) : berth_stop(c->runtime, &h, 0, ERR);
-        check(r == 0 || r == BERTH_WRONG_STATE || r == BERTH_CANCELLED, "%s: %s", berth_code_name(r), ERR->message);
+        int r = crowd->number % 2 ? berth_start(c->runtime, &h, ERR)
+                                  : berth_stop(c->runtime, &h, 0, ERR);
+        check(r == 0 || r == BERTH_WRONG_STATE || r == BERTH_CANCELLED, "%s: %s",
+              berth_code_name(r), ERR->message);
         struct berth_status *s = NULL;
         ok(berth_status(c->runtime, &h, &s, ERR));
         berth_status_free(s);

@@ -93,7 +93,8 @@ static void finish_twice_says_the_same_and_gives_once(struct contract *c)
     berth_status_free(first.status);
     berth_call_free(call);
     struct berth_call *bad = NULL;
-    int r = berth_start_call(c->runtime, &h, &bad, ERR); /* ended: starts; start again: wrong state */
+    int r =
+        berth_start_call(c->runtime, &h, &bad, ERR); /* ended: starts; start again: wrong state */
     ok(r);
     ok(finish(bad, NULL));
     berth_call_free(bad);
@@ -288,7 +289,8 @@ static void fifty_at_once_from_one_poll_loop(struct contract *c)
     for (int left = COUNT; left > 0;) {
         struct pollfd p[COUNT];
         for (int i = 0; i < COUNT; i++)
-            p[i] = (struct pollfd){.fd = lives[i].call ? berth_call_fd(lives[i].call) : -1, .events = POLLIN};
+            p[i] = (struct pollfd){.fd = lives[i].call ? berth_call_fd(lives[i].call) : -1,
+                                   .events = POLLIN};
         check(poll(p, COUNT, 20000) > 0, "nothing in twenty seconds, %d left", left);
         for (int i = 0; i < COUNT; i++) {
             struct berth_result r = {0};

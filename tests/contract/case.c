@@ -76,7 +76,8 @@ int process_run(void (*body)(const void *data), const void *data, int timeout_se
     if (!ended)
         *ret_words = print_text("not finished after %d seconds; %s", timeout_sec, words);
     else if (WIFSIGNALED(status))
-        *ret_words = print_text("signal %d (%s); %s", WTERMSIG(status), strsignal(WTERMSIG(status)), words);
+        *ret_words =
+            print_text("signal %d (%s); %s", WTERMSIG(status), strsignal(WTERMSIG(status)), words);
     else
         *ret_words = print_text("%s", words);
     return ended && WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
@@ -90,9 +91,14 @@ struct job {
 
 static struct contract contract_of(const struct job *j)
 {
-    struct contract c = {.engine = j->s->engine, .image = j->p->image, .network = j->s->network,
-                         .root = j->p->root, .run = j->p->run, .scratch = j->p->scratch,
-                         .steps = j->s->steps, .long_run = j->s->long_run};
+    struct contract c = {.engine = j->s->engine,
+                         .image = j->p->image,
+                         .network = j->s->network,
+                         .root = j->p->root,
+                         .run = j->p->run,
+                         .scratch = j->p->scratch,
+                         .steps = j->s->steps,
+                         .long_run = j->s->long_run};
     struct berth_options options = {.size = sizeof(options), .root = c.root, .run = c.run};
     ok(berth_open(c.engine, &options, &c.runtime, ERR));
     return c;
@@ -106,7 +112,7 @@ static void volumes_remove(struct berth_runtime *runtime)
         return;
     json_t *list = json_loads(text, 0, NULL), *volume;
     size_t i;
-    json_array_foreach(list, i, volume) {
+    json_array_foreach (list, i, volume) {
         const char *name = json_is_string(volume)
                                ? json_string_value(volume)
                                : json_string_value(json_object_get(volume, "name"));
@@ -188,7 +194,8 @@ int case_run(const struct settings *s, const struct place *p, const struct contr
     char *extra = leaks(p, before);
     snapshot_free(before);
     if (extra) {
-        char *more = print_text("%s%sleft behind: %.2000s", *ret_words, (*ret_words)[0] ? "; " : "", extra);
+        char *more =
+            print_text("%s%sleft behind: %.2000s", *ret_words, (*ret_words)[0] ? "; " : "", extra);
         free(*ret_words);
         *ret_words = more;
         verdict = FAILED;

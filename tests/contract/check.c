@@ -24,7 +24,8 @@ static _Noreturn void end_case(int verdict, const char *where, const char *forma
     char text[4096], line[4600];
     vsnprintf(text, sizeof(text), format, args);
     int n = snprintf(line, sizeof(line), "%s%s", where, text);
-    if (n > 0 && write(REPORT_FD, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1) < 0)
+    if (n > 0 &&
+        write(REPORT_FD, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1) < 0)
         fprintf(stderr, "%s\n", line);
     _exit(verdict);
 }
@@ -90,7 +91,8 @@ void check_code(const char *file, int line, const char *text, int result, int wa
 void check_text(const char *file, int line, const char *what, const char *text, const char *wanted)
 {
     if (!text || strcmp(text, wanted) != 0)
-        fail_at(file, line, "%s is \"%.600s\", wanted \"%.600s\"", what, text ? text : "(none)", wanted);
+        fail_at(file, line, "%s is \"%.600s\", wanted \"%.600s\"", what, text ? text : "(none)",
+                wanted);
 }
 
 void check_has(const char *file, int line, const char *what, const char *text, const char *wanted)

@@ -2,8 +2,9 @@
 /*
  * What a contract case is written with.
  *
- * A case is one function, run in a process of its own, that returns when the engine did what it must.
- * Anything else ends the process through one of the checks below, with a line that says what was wrong.
+ * A case is one function, run in a process of its own, that returns when the engine did what it
+ * must. Anything else ends the process through one of the checks below, with a line that says what
+ * was wrong.
  */
 #ifndef CONTRACT_CONTRACT_H
 #define CONTRACT_CONTRACT_H
@@ -36,10 +37,18 @@ struct contract_case {
     unsigned needs;
     int timeout_sec; /**< 0: the default */
 };
-#define CASE(function) {.name = #function, .run = function}
-#define CASE_NEEDS(function, what) {.name = #function, .run = function, .needs = (what)}
+#define CASE(function)                                                                             \
+    {                                                                                              \
+        .name = #function, .run = function                                                         \
+    }
+#define CASE_NEEDS(function, what)                                                                 \
+    {                                                                                              \
+        .name = #function, .run = function, .needs = (what)                                        \
+    }
 #define CASE_SLOW(function, what, seconds)                                                         \
-    {.name = #function, .run = function, .needs = (what), .timeout_sec = (seconds)}
+    {                                                                                              \
+        .name = #function, .run = function, .needs = (what), .timeout_sec = (seconds)              \
+    }
 
 struct contract_group {
     const char *name;
@@ -47,8 +56,8 @@ struct contract_group {
     size_t n_cases;
 };
 #define GROUP(id)                                                                                  \
-    const struct contract_group id##_group = {                                                     \
-        #id, id##_cases, sizeof(id##_cases) / sizeof(id##_cases[0])}
+    const struct contract_group id##_group = {#id, id##_cases,                                     \
+                                              sizeof(id##_cases) / sizeof(id##_cases[0])}
 
 /** Exit codes of a case's process. */
 enum verdict { PASSED = 0, FAILED = 10, UNSUPPORTED = 11, SKIPPED = 12 };
@@ -81,26 +90,28 @@ void check_number(const char *file, int line, const char *what, long long number
 /** The call succeeds; its value. UNSUPPORTED ends the case as unsupported. */
 #define ok(call) check_call(__FILE__, __LINE__, #call, call)
 /** The call fails with exactly this code, and its message is one clear line. */
-#define fails_with(code, call) check_code(__FILE__, __LINE__, #call, call, code)
+#define fails_with(code, call)   check_code(__FILE__, __LINE__, #call, call, code)
 #define equal_text(text, wanted) check_text(__FILE__, __LINE__, #text, text, wanted)
-#define has_text(text, wanted) check_has(__FILE__, __LINE__, #text, text, wanted)
-#define equal(number, wanted) check_number(__FILE__, __LINE__, #number, number, wanted)
+#define has_text(text, wanted)   check_has(__FILE__, __LINE__, #text, text, wanted)
+#define equal(number, wanted)    check_number(__FILE__, __LINE__, #number, number, wanted)
 /** The last failure's message (or object) names this. */
 #define names(wanted) check_has(__FILE__, __LINE__, "the message", error_slot()->message, wanted)
 
 /* ---- programs -------------------------------------------------------------------------------- */
 
-/** What runs inside: fake.h's steps, which real engines run as a shell script; or a shell script. */
+/** What runs inside: fake.h's steps, which real engines run as a shell script; or a shell script.
+ */
 struct program {
     const char *const *steps;
     const char *shell;
 };
-#define STEPS(...) ((struct program){.steps = (const char *const[]){__VA_ARGS__, NULL}})
+#define STEPS(...)  ((struct program){.steps = (const char *const[]){__VA_ARGS__, NULL}})
 #define SHELL(text) ((struct program){.shell = (text)})
 /** Runs until it is asked to end. */
 #define WAITS STEPS("print ready", "wait")
 
-/** A spec document: image, network, and `program`; then pairs of dotted path and JSON, NULL at the end. */
+/** A spec document: image, network, and `program`; then pairs of dotted path and JSON, NULL at the
+ * end. */
 char *spec_text(const struct contract *c, const char *name, struct program program, ...)
     __attribute__((sentinel));
 /** Set `path` ("resources.memory") in a document to what `value` (JSON, ' for ") says. */
@@ -157,9 +168,11 @@ struct berth_exec_result *exec_with(struct contract *c, const struct berth_handl
 
 /** exec of a program: its result; the code of the call; the call. */
 struct berth_exec_result *exec_program(struct contract *c, const struct berth_handle *h,
-                                       const struct berth_exec_options *options, struct program program);
-int exec_code(struct contract *c, const struct berth_handle *h, const struct berth_exec_options *options,
-              struct program program, struct berth_exec_result **ret_result);
+                                       const struct berth_exec_options *options,
+                                       struct program program);
+int exec_code(struct contract *c, const struct berth_handle *h,
+              const struct berth_exec_options *options, struct program program,
+              struct berth_exec_result **ret_result);
 struct berth_call *exec_begin(struct contract *c, const struct berth_handle *h,
                               const struct berth_exec_options *options, struct program program);
 

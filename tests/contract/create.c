@@ -96,8 +96,9 @@ static void create_without_a_name_makes_one(struct contract *c)
 
 static void bad_names_are_refused(struct contract *c)
 {
-    static const char *const bad[] = {"'a/b'", "'..'", "'.'", "'a\\nb'", "'a;b'", "'<<'", "' a'", "'-a'",
-                                      "'a b'", "''", "'a\\u0000b'", "'\\u00e4'", "'a:b'", "'a\\tb'", "7"};
+    static const char *const bad[] = {"'a/b'",       "'..'",      "'.'",   "'a\\nb'", "'a;b'",
+                                      "'<<'",        "' a'",      "'-a'",  "'a b'",   "''",
+                                      "'a\\u0000b'", "'\\u00e4'", "'a:b'", "'a\\tb'", "7"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         fails_with(BERTH_INVALID, create_code(c, NULL, WAITS, "name", bad[i], NULL));
     char long_name[10001];
@@ -157,9 +158,12 @@ static void a_wrong_type_is_named_with_its_place(struct contract *c)
 static void numbers_out_of_range_are_refused(struct contract *c)
 {
     static const char *const wrong[][2] = {
-        {"resources.pids", "-5"},          {"resources.cpu", "-1"},
-        {"resources.cpu_weight", "0"},     {"resources.cpu_weight", "10001"},
-        {"resources.memory", "'-1'"},      {"oom_score_adj", "1001"},
+        {"resources.pids", "-5"},
+        {"resources.cpu", "-1"},
+        {"resources.cpu_weight", "0"},
+        {"resources.cpu_weight", "10001"},
+        {"resources.memory", "'-1'"},
+        {"oom_score_adj", "1001"},
         {"resources.memory", "'99999999999999999999'"},
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
@@ -185,8 +189,17 @@ static void a_duration_without_a_unit_is_refused(struct contract *c)
 
 static void what_is_no_document_is_refused(struct contract *c)
 {
-    static const char *const bad[] = {"", " ", "{", "[]", "7", "null", "\"x\"", "{} {}", "{\"name\":}",
-                                      "{\"name\":\"a\xff\xfe\"}", "{'name':'a'}"};
+    static const char *const bad[] = {"",
+                                      " ",
+                                      "{",
+                                      "[]",
+                                      "7",
+                                      "null",
+                                      "\"x\"",
+                                      "{} {}",
+                                      "{\"name\":}",
+                                      "{\"name\":\"a\xff\xfe\"}",
+                                      "{'name':'a'}"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         refuses_text(c, BERTH_INVALID, bad[i]);
 }
@@ -281,7 +294,8 @@ static void a_missing_image_is_not_found_and_leaves_nothing(struct contract *c)
 
 static void a_bad_image_name_is_refused(struct contract *c)
 {
-    static const char *const bad[] = {"'UPPER CASE'", "'a//b'", "'a:b:c:d'", "'../x'", "'x@sha256:12'"};
+    static const char *const bad[] = {"'UPPER CASE'", "'a//b'", "'a:b:c:d'", "'../x'",
+                                      "'x@sha256:12'"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         int r = create_code(c, "x", SHELL("true"), "image", bad[i], NULL);
         if (r == BERTH_UNSUPPORTED)
@@ -347,7 +361,8 @@ static void labels_come_back(struct contract *c)
 
 static void inspect_gives_the_spec_back(struct contract *c)
 {
-    struct berth_handle h = create(c, "seen", WAITS, "labels", "{'k':'v'}", "stop_timeout", "'3s'", NULL);
+    struct berth_handle h =
+        create(c, "seen", WAITS, "labels", "{'k':'v'}", "stop_timeout", "'3s'", NULL);
     char *text = NULL;
     ok(berth_inspect(c->runtime, &h, &text, ERR));
     json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
@@ -379,7 +394,8 @@ static void the_schema_is_a_document(struct contract *c)
     const char *text = berth_spec_schema();
     json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &e);
     check(json_is_object(json), "the schema: %s", e.text);
-    check(json_object_get(json_object_get(json, "properties"), "image"), "image is not in the schema");
+    check(json_object_get(json_object_get(json, "properties"), "image"),
+          "image is not in the schema");
     json_decref(json);
 }
 

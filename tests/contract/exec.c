@@ -30,7 +30,8 @@ static int running_inside(struct contract *c, const struct berth_handle *h, cons
 static void exec_brings_code_and_streams_apart(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
-    struct berth_exec_result *r = exec_program(c, &h, NULL, STEPS("print out", "eprint wrong", "exit 42"));
+    struct berth_exec_result *r =
+        exec_program(c, &h, NULL, STEPS("print out", "eprint wrong", "exit 42"));
     equal(r->exit_code, 42);
     equal(r->signal, 0);
     equal_text(r->out, "out\n");
@@ -61,7 +62,9 @@ static void a_hundred_megabytes_of_output_are_complete(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IDLES, NULL);
     struct berth_exec_result *r = exec_with(
-        c, &h, NULL, "sh", "-c", "head -c 100000000 /dev/zero | tr '\\0' o; head -c 1000000 /dev/zero | tr '\\0' e >&2", NULL);
+        c, &h, NULL, "sh", "-c",
+        "head -c 100000000 /dev/zero | tr '\\0' o; head -c 1000000 /dev/zero | tr '\\0' e >&2",
+        NULL);
     equal(r->exit_code, 0);
     equal((long long)r->out_size, 100000000);
     equal((long long)r->err_size, 1000000);
@@ -109,9 +112,12 @@ static void an_unknown_program_is_named(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
     struct berth_exec_result *r = NULL;
-    fails_with(BERTH_NO_PROGRAM, berth_exec(c->runtime, &h, (const char *const[]){"nosuchprogram", NULL}, NULL, &r, ERR));
+    fails_with(
+        BERTH_NO_PROGRAM,
+        berth_exec(c->runtime, &h, (const char *const[]){"nosuchprogram", NULL}, NULL, &r, ERR));
     names("nosuchprogram");
-    fails_with(BERTH_NO_PROGRAM, berth_exec(c->runtime, &h, (const char *const[]){"/no/such", NULL}, NULL, &r, ERR));
+    fails_with(BERTH_NO_PROGRAM,
+               berth_exec(c->runtime, &h, (const char *const[]){"/no/such", NULL}, NULL, &r, ERR));
     names("/no/such");
 }
 
@@ -119,7 +125,9 @@ static void a_file_that_is_no_program_is_named(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IDLES, NULL);
     struct berth_exec_result *r = NULL;
-    fails_with(BERTH_NOT_EXECUTABLE, berth_exec(c->runtime, &h, (const char *const[]){"/usr/bin/not-executable", NULL}, NULL, &r, ERR));
+    fails_with(BERTH_NOT_EXECUTABLE,
+               berth_exec(c->runtime, &h, (const char *const[]){"/usr/bin/not-executable", NULL},
+                          NULL, &r, ERR));
     names("/usr/bin/not-executable");
 }
 
@@ -127,7 +135,8 @@ static void an_empty_command_is_refused(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
     struct berth_exec_result *r = NULL;
-    fails_with(BERTH_INVALID, berth_exec(c->runtime, &h, (const char *const[]){NULL}, NULL, &r, ERR));
+    fails_with(BERTH_INVALID,
+               berth_exec(c->runtime, &h, (const char *const[]){NULL}, NULL, &r, ERR));
     fails_with(BERTH_INVALID, berth_exec(c->runtime, &h, NULL, NULL, &r, ERR));
 }
 
@@ -144,10 +153,14 @@ static void exec_in_one_that_does_not_run_is_wrong_state(struct contract *c)
 
 static void env_user_and_workdir_hold(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", IDLES, "env", "{'OWN':'workload','BOTH':'workload'}", NULL);
-    struct berth_exec_options o = {.size = sizeof(o), .env = (const char *const[]){"BOTH=exec", "NEW=exec", NULL},
-                                   .user = "guest", .workdir = "/tmp"};
-    struct berth_exec_result *r = exec_with(c, &h, &o, "sh", "-c", "echo $OWN $BOTH $NEW $(id -u) $(id -g) $(pwd) $HOME", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", IDLES, "env", "{'OWN':'workload','BOTH':'workload'}", NULL);
+    struct berth_exec_options o = {.size = sizeof(o),
+                                   .env = (const char *const[]){"BOTH=exec", "NEW=exec", NULL},
+                                   .user = "guest",
+                                   .workdir = "/tmp"};
+    struct berth_exec_result *r = exec_with(
+        c, &h, &o, "sh", "-c", "echo $OWN $BOTH $NEW $(id -u) $(id -g) $(pwd) $HOME", NULL);
     equal_text(r->out, "workload exec exec 1000 1000 /tmp /home/guest\n");
     berth_exec_result_free(r);
     o.user = "77:88";
@@ -162,7 +175,8 @@ static void env_user_and_workdir_hold(struct contract *c)
 
 static void the_workloads_user_and_workdir_are_the_default(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", IDLES, "user", "'1000:1000'", "workdir", "'/srv'", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", IDLES, "user", "'1000:1000'", "workdir", "'/srv'", NULL);
     char *text = inside(c, &h, "echo $(id -u) $(pwd)");
     equal_text(text, "1000 /srv");
     free(text);
@@ -190,7 +204,8 @@ static void a_timeout_kills_only_the_exec(struct contract *c)
     struct berth_exec_options o = {.size = sizeof(o), .timeout_msec = 150};
     struct berth_exec_result *r = NULL;
     int64_t begin = now_usec();
-    fails_with(BERTH_TIMED_OUT, exec_code(c, &h, &o, STEPS("ignore TERM", "sleep 7654s", "exit 0"), &r));
+    fails_with(BERTH_TIMED_OUT,
+               exec_code(c, &h, &o, STEPS("ignore TERM", "sleep 7654s", "exit 0"), &r));
     int64_t took = (now_usec() - begin) / 1000;
     check(took >= 140 && took < 2000, "it took %lld ms", (long long)took);
     is_state(c, &h, BERTH_RUNNING);
@@ -241,7 +256,8 @@ static void many_execs_leave_nothing(struct contract *c)
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
     struct berth_stats before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
     json_t *s = status_json(c, &h);
-    char *fds = print_text("/proc/%d/fd", (int)json_integer_value(json_object_get(s, "supervisor_pid")));
+    char *fds =
+        print_text("/proc/%d/fd", (int)json_integer_value(json_object_get(s, "supervisor_pid")));
     json_decref(s);
     berth_exec_result_free(exec_program(c, &h, NULL, STEPS("exit 0")));
     ok(berth_stats(c->runtime, &h, &before, ERR));
@@ -298,11 +314,13 @@ static void a_killed_client_leaves_no_process(struct contract *c)
         berth_exec(own, &h, (const char *const[]){"sleep", "8765", NULL}, NULL, &r, NULL);
         _exit(0);
     }
-    for (int64_t end = now_usec() + 5000000; running_inside(c, &h, "sleep 8765") == 0; pause_msec(10))
+    for (int64_t end = now_usec() + 5000000; running_inside(c, &h, "sleep 8765") == 0;
+         pause_msec(10))
         check(now_usec() < end, "it never ran");
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    for (int64_t end = now_usec() + 5000000; running_inside(c, &h, "sleep 8765") > 0; pause_msec(10))
+    for (int64_t end = now_usec() + 5000000; running_inside(c, &h, "sleep 8765") > 0;
+         pause_msec(10))
         check(now_usec() < end, "it runs on without its client");
 }
 
@@ -317,9 +335,11 @@ static void a_cancelled_exec_is_killed(struct contract *c)
     until_none_is_listed(c, &h);
 }
 
-static struct berth_call *exec_streamed(struct contract *c, const struct berth_handle *h, bool tty, struct program program)
+static struct berth_call *exec_streamed(struct contract *c, const struct berth_handle *h, bool tty,
+                                        struct program program)
 {
-    struct berth_exec_options o = {.size = sizeof(o), .stream = true, .tty = tty, .rows = 24, .columns = 80};
+    struct berth_exec_options o = {
+        .size = sizeof(o), .stream = true, .tty = tty, .rows = 24, .columns = 80};
     return exec_begin(c, h, &o, program);
 }
 
@@ -338,13 +358,18 @@ static int code_of(struct berth_call *call)
 static void the_streamed_form_reads_and_writes(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
-    struct berth_call *call = exec_streamed(c, &h, false, STEPS("print begin", "eprint wrong", "cat", "exit 9"));
-    int in = berth_call_stream_fd(call, 0), out = berth_call_stream_fd(call, 1), err = berth_call_stream_fd(call, 2);
-    check(in >= 0 && out >= 0 && err >= 0 && berth_call_stream_fd(call, 3) < 0, "descriptors %d %d %d", in, out, err);
+    struct berth_call *call =
+        exec_streamed(c, &h, false, STEPS("print begin", "eprint wrong", "cat", "exit 9"));
+    int in = berth_call_stream_fd(call, 0), out = berth_call_stream_fd(call, 1),
+        err = berth_call_stream_fd(call, 2);
+    check(in >= 0 && out >= 0 && err >= 0 && berth_call_stream_fd(call, 3) < 0,
+          "descriptors %d %d %d", in, out, err);
     check(write(in, "hello\n", 6) == 6, "write");
-    struct pollfd p[] = {{.fd = out, .events = POLLIN}, {.fd = berth_call_fd(call), .events = POLLIN}};
+    struct pollfd p[] = {{.fd = out, .events = POLLIN},
+                         {.fd = berth_call_fd(call), .events = POLLIN}};
     char text[100] = "";
-    for (size_t size = 0; !strstr(text, "hello");) { /* an engine in this process moves its bytes in finish */
+    for (size_t size = 0;
+         !strstr(text, "hello");) { /* an engine in this process moves its bytes in finish */
         check(poll(p, 2, 5000) > 0, "only \"%s\" came", text);
         if (p[0].revents) {
             ssize_t n = read(out, text + size, sizeof(text) - size - 1);
@@ -362,7 +387,8 @@ static void the_streamed_form_reads_and_writes(struct contract *c)
 static void a_dialogue_in_the_streamed_form(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IDLES, NULL);
-    struct berth_call *call = exec_streamed(c, &h, false, SHELL("echo begin; read x; echo got $x; echo wrong >&2; cat; exit 9"));
+    struct berth_call *call = exec_streamed(
+        c, &h, false, SHELL("echo begin; read x; echo got $x; echo wrong >&2; cat; exit 9"));
     int in = berth_call_stream_fd(call, 0), out = berth_call_stream_fd(call, 1);
     until_text(out, "begin\n");
     check(write(in, "hello\n", 6) == 6, "write");
@@ -379,8 +405,9 @@ static void a_dialogue_in_the_streamed_form(struct contract *c)
 static void a_terminal_is_one_and_resizes(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IDLES, NULL);
-    struct berth_call *call = exec_streamed(
-        c, &h, true, SHELL("tty; stty size; trap 'stty size; exit 3' WINCH; echo waiting; while :; do sleep 0.05; done"));
+    struct berth_call *call = exec_streamed(c, &h, true,
+                                            SHELL("tty; stty size; trap 'stty size; exit 3' WINCH; "
+                                                  "echo waiting; while :; do sleep 0.05; done"));
     int out = berth_call_stream_fd(call, 1);
     check(out >= 0 && berth_call_stream_fd(call, 2) < 0, "a terminal has one output");
     until_text(out, "24 80");
@@ -422,10 +449,12 @@ static void a_detached_exec_runs_on_its_own(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IDLES, NULL);
     struct berth_exec_options o = {.size = sizeof(o), .detach = true};
-    struct berth_exec_result *r = exec_with(c, &h, &o, "sh", "-c", "sleep 0.1; echo x > /tmp/done", NULL);
+    struct berth_exec_result *r =
+        exec_with(c, &h, &o, "sh", "-c", "sleep 0.1; echo x > /tmp/done", NULL);
     check(r->exec_id > 0, "no id");
     berth_exec_result_free(r);
-    for (int64_t end = now_usec() + 5000000; inside_code(c, &h, "test -s /tmp/done"); pause_msec(20))
+    for (int64_t end = now_usec() + 5000000; inside_code(c, &h, "test -s /tmp/done");
+         pause_msec(20))
         check(now_usec() < end, "it did not do its work");
 }
 
@@ -473,9 +502,12 @@ static void an_exec_has_the_workloads_confinement(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IDLES, NULL);
     char *of_main = inside(c, &h, "grep -E '^(CapEff|CapBnd|Seccomp|NoNewPrivs):' /proc/1/status");
-    char *of_exec = inside(c, &h, "grep -E '^(CapEff|CapBnd|Seccomp|NoNewPrivs):' /proc/self/status");
+    char *of_exec =
+        inside(c, &h, "grep -E '^(CapEff|CapBnd|Seccomp|NoNewPrivs):' /proc/self/status");
     equal_text(of_exec, of_main);
-    char *namespaces = inside(c, &h, "for n in mnt net ipc uts pid cgroup; do [ $(readlink /proc/1/ns/$n) = $(readlink /proc/self/ns/$n) ] || echo $n; done");
+    char *namespaces = inside(c, &h,
+                              "for n in mnt net ipc uts pid cgroup; do [ $(readlink /proc/1/ns/$n) "
+                              "= $(readlink /proc/self/ns/$n) ] || echo $n; done");
     equal_text(namespaces, "");
     char *fds = inside(c, &h, "exec ls /proc/self/fd | tr '\\n' ' '");
     equal_text(fds, "0 1 2 3 "); /* 3 is ls's own */
@@ -489,7 +521,8 @@ static void a_privileged_exec_has_all_capabilities(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IDLES, NULL);
     struct berth_exec_options o = {.size = sizeof(o), .privileged = true};
-    struct berth_exec_result *r = exec_with(c, &h, &o, "sh", "-c", "grep CapEff /proc/self/status", NULL);
+    struct berth_exec_result *r =
+        exec_with(c, &h, &o, "sh", "-c", "grep CapEff /proc/self/status", NULL);
     check(strstr(r->out, "1ffffffffff") || strstr(r->out, "3fffffffff"), "%s", r->out);
     berth_exec_result_free(r);
 }
@@ -498,7 +531,8 @@ static void an_execs_orphan_does_not_hold_it_up(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IDLES, NULL);
     struct berth_exec_options o = {.size = sizeof(o), .timeout_msec = 10000};
-    struct berth_exec_result *r = exec_with(c, &h, &o, "sh", "-c", "sleep 1000 > /dev/null 2>&1 & exit 4", NULL);
+    struct berth_exec_result *r =
+        exec_with(c, &h, &o, "sh", "-c", "sleep 1000 > /dev/null 2>&1 & exit 4", NULL);
     equal(r->exit_code, 4);
     berth_exec_result_free(r);
 }

@@ -25,17 +25,20 @@ struct place {
 bool place_make(const struct settings *s, int number, struct place *ret_place);
 void place_remove(const struct settings *s, struct place *p);
 
-/** Run one case in its own process, then look for what it left. `ret_words` is what it said; free. */
+/** Run one case in its own process, then look for what it left. `ret_words` is what it said; free.
+ */
 int case_run(const struct settings *s, const struct place *p, const struct contract_case *k,
              char **ret_words);
 /** Fork, run `body` with descriptor 3 collecting its words, and wait at most that long. */
-int process_run(void (*body)(const void *data), const void *data, int timeout_sec, char **ret_words);
+int process_run(void (*body)(const void *data), const void *data, int timeout_sec,
+                char **ret_words);
 
 /** Why a case may be unsupported by the engine; NULL when it may not. */
 const char *table_reason(const struct settings *s, const struct contract_case *k);
 void table_print(const struct settings *s);
 
 extern const struct contract_group create_group, start_group, stop_group, status_group, logs_group,
-    exec_group, stats_group, resolve_group, remove_group, all_group, inside_group, async_group, host_group;
+    exec_group, stats_group, resolve_group, remove_group, all_group, inside_group, async_group,
+    host_group;
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * host: the library is a guest in its caller's process and leaves it as it was.
  *
- * One case for each thing that a library could disturb; every verb is used in between, good and bad.
+ * One case for each thing that a library could disturb; every verb is used in between, good and
+ * bad.
  */
 #include "contract.h"
 
@@ -70,10 +71,13 @@ static void fail_everywhere(struct contract *c, const struct berth_handle *h)
     struct berth_status *status = NULL;
     check(berth_create(c->runtime, "{\"nonsense\":1}", &none, ERR) < 0, "nonsense was created");
     check(berth_start(c->runtime, h, ERR) < 0, "a running one was started");
-    check(berth_exec(c->runtime, h, (const char *const[]){"/no/such", NULL}, NULL, &result, ERR) < 0, "exec");
+    check(berth_exec(c->runtime, h, (const char *const[]){"/no/such", NULL}, NULL, &result, ERR) <
+              0,
+          "exec");
     memset(&none, 0, sizeof(none));
     check(berth_status(c->runtime, &none, &status, ERR) < 0, "a handle of zeros has a status");
-    struct berth_handle broken = create(c, "broken", WAITS, "command", "['/no/such/program']", NULL);
+    struct berth_handle broken =
+        create(c, "broken", WAITS, "command", "['/no/such/program']", NULL);
     check(berth_start(c->runtime, &broken, ERR) < 0, "a missing program was started");
     ok(berth_remove(c->runtime, &broken, NULL, ERR));
 }
@@ -81,7 +85,8 @@ static void fail_everywhere(struct contract *c, const struct berth_handle *h)
 /** Every verb, and every way to fail that is cheap. */
 static void use_every_verb(struct contract *c)
 {
-    struct berth_events_options events = {.size = sizeof(events), .since_usec = 1, .until_usec = wall_usec() + 1};
+    struct berth_events_options events = {
+        .size = sizeof(events), .since_usec = 1, .until_usec = wall_usec() + 1};
     struct berth_stream *stream = NULL;
     struct berth_call *wait = NULL;
     struct berth_result result = {0};
@@ -121,7 +126,8 @@ static void its_sigchld_is_left_alone(struct contract *c)
 
 static void ignoring_sigchld_breaks_nothing(struct contract *c)
 {
-    signal(SIGCHLD, SIG_IGN); /* children vanish unreaped: a library that waits for its own must cope */
+    signal(SIGCHLD,
+           SIG_IGN); /* children vanish unreaped: a library that waits for its own must cope */
     use_every_verb(c);
 }
 
@@ -154,7 +160,8 @@ static void its_signal_handlers_are_left_alone(struct contract *c)
     use_every_verb(c);
     for (int i = 1; i <= 64; i++) {
         sigaction(i, NULL, &after);
-        check(after.sa_handler == before[i].sa_handler && after.sa_flags == before[i].sa_flags, "signal %d", i);
+        check(after.sa_handler == before[i].sa_handler && after.sa_flags == before[i].sa_flags,
+              "signal %d", i);
     }
     equal(heard, 0);
 }
@@ -193,7 +200,9 @@ static void a_blocked_signal_of_the_host_does_not_reach_inside(struct contract *
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     signal(SIGUSR1, SIG_IGN);
-    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; grep -E '^Sig(Blk|Ign):' /proc/self/status; sleep 1000"), NULL);
+    struct berth_handle h = run_ready(
+        c, "one", SHELL("echo ready; grep -E '^Sig(Blk|Ign):' /proc/self/status; sleep 1000"),
+        NULL);
     until_log(c, &h, "SigIgn:");
     char *log = log_of(c, &h);
     has_text(log, "SigBlk:\t0000000000000000\n");
@@ -211,7 +220,9 @@ static void its_umask_is_left_alone(struct contract *c)
 static void its_umask_does_not_reach_inside(struct contract *c)
 {
     umask(0777);
-    struct berth_handle h = run_ready(c, "one", SHELL("touch /f; echo mask $(umask) $(stat -c %a /f); echo ready; sleep 1000"), NULL);
+    struct berth_handle h = run_ready(
+        c, "one", SHELL("touch /f; echo mask $(umask) $(stat -c %a /f); echo ready; sleep 1000"),
+        NULL);
     char *log = log_of(c, &h);
     has_text(log, "mask 0022 644");
     free(log);
@@ -220,7 +231,8 @@ static void its_umask_does_not_reach_inside(struct contract *c)
 static void its_working_directory_is_left_alone(struct contract *c)
 {
     char *folder = print_text("%s/cwd", c->scratch), before[PATH_MAX], after[PATH_MAX];
-    check(mkdir(folder, 0755) == 0 && chdir(folder) == 0 && getcwd(before, sizeof(before)), "%s", folder);
+    check(mkdir(folder, 0755) == 0 && chdir(folder) == 0 && getcwd(before, sizeof(before)), "%s",
+          folder);
     use_every_verb(c);
     check(getcwd(after, sizeof(after)) && strcmp(before, after) == 0, "it is %s", after);
     check(rmdir(folder) == 0, "%s is not empty", folder);

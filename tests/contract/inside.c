@@ -18,11 +18,13 @@ struct question {
     const char *line, *wanted;
 };
 
-static void answers(struct contract *c, const struct berth_handle *h, const struct question *q, size_t n)
+static void answers(struct contract *c, const struct berth_handle *h, const struct question *q,
+                    size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         char *text = inside(c, h, q[i].line);
-        check(strcmp(text, q[i].wanted) == 0, "%s: \"%.300s\", wanted \"%s\"", q[i].line, text, q[i].wanted);
+        check(strcmp(text, q[i].wanted) == 0, "%s: \"%.300s\", wanted \"%s\"", q[i].line, text,
+              q[i].wanted);
         free(text);
     }
 }
@@ -41,7 +43,8 @@ static char *output_of(struct contract *c, const struct berth_handle *h)
 
 static void the_environment_is_dockers(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", SHELL("env; echo pwd=$(pwd)"), "env", "{'MINE':'a b=c','PATH2':''}", "hostname", "'box'", NULL);
+    struct berth_handle h = run(c, "one", SHELL("env; echo pwd=$(pwd)"), "env",
+                                "{'MINE':'a b=c','PATH2':''}", "hostname", "'box'", NULL);
     char *text = output_of(c, &h);
     has_text(text, "PATH=/bin:/usr/bin\n");
     has_text(text, "HOME=/root\n");
@@ -67,7 +70,8 @@ static void nothing_of_the_callers_environment_comes_in(struct contract *c)
 
 static void home_is_the_users(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", SHELL("echo $HOME $(id -u):$(id -g) $(id -G)"), "user", "'guest'", NULL);
+    struct berth_handle h =
+        run(c, "one", SHELL("echo $HOME $(id -u):$(id -g) $(id -G)"), "user", "'guest'", NULL);
     char *text = output_of(c, &h);
     equal_text(text, "/home/guest 1000:1000 1000 2000\n");
     free(text);
@@ -75,7 +79,8 @@ static void home_is_the_users(struct contract *c)
 
 static void a_number_without_an_entry_is_a_user_too(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", SHELL("echo $(id -u):$(id -g) $HOME"), "user", "'4242:4343'", NULL);
+    struct berth_handle h =
+        run(c, "one", SHELL("echo $(id -u):$(id -g) $HOME"), "user", "'4242:4343'", NULL);
     char *text = output_of(c, &h);
     equal_text(text, "4242:4343 /\n");
     free(text);
@@ -83,7 +88,8 @@ static void a_number_without_an_entry_is_a_user_too(struct contract *c)
 
 static void term_comes_with_a_terminal(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", SHELL("echo $TERM; tty; ls -l /dev/console"), "tty", "true", NULL);
+    struct berth_handle h =
+        run(c, "one", SHELL("echo $TERM; tty; ls -l /dev/console"), "tty", "true", NULL);
     char *text = output_of(c, &h);
     has_text(text, "xterm");
     check(!strstr(text, "not a tty"), "%s", text);
@@ -92,7 +98,9 @@ static void term_comes_with_a_terminal(struct contract *c)
 
 static void the_command_and_args_of_the_image_are_kept(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", SHELL("unused"), "command", "['/bin/sh','-c','echo \\\"$@\\\"; exit 3','x','a b','$HOME']", NULL);
+    struct berth_handle h =
+        run(c, "one", SHELL("unused"), "command",
+            "['/bin/sh','-c','echo \\\"$@\\\"; exit 3','x','a b','$HOME']", NULL);
     struct berth_status *s = until_ended(c, &h);
     equal(s->exit_code, 3);
     berth_status_free(s);
@@ -111,17 +119,21 @@ static void the_working_directory_is_made(struct contract *c)
 
 static void hosts_hostname_and_resolv_conf_are_made(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", RESTS, "hostname", "'box'", "hosts", "['db:10.1.2.3']", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", RESTS, "hostname", "'box'", "hosts", "['db:10.1.2.3']", NULL);
     ANSWERS(c, &h, {"cat /etc/hostname", "box"}, {"hostname", "box"},
-            {"grep -c '127.0.0.1.*localhost' /etc/hosts", "1"}, {"grep -c '10.1.2.3.*db' /etc/hosts", "1"},
-            {"grep -c box /etc/hosts", "1"}, {"test -f /etc/resolv.conf && echo yes", "yes"},
+            {"grep -c '127.0.0.1.*localhost' /etc/hosts", "1"},
+            {"grep -c '10.1.2.3.*db' /etc/hosts", "1"}, {"grep -c box /etc/hosts", "1"},
+            {"test -f /etc/resolv.conf && echo yes", "yes"},
             {"grep -c 127.0.0.53 /etc/resolv.conf || true", "0"});
 }
 
 static void dns_of_the_spec_is_in_resolv_conf(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", RESTS, "dns", "['10.9.8.7']", "dns_search", "['example.test']", NULL);
-    ANSWERS(c, &h, {"grep -c 'nameserver 10.9.8.7' /etc/resolv.conf", "1"}, {"grep -c 'search example.test' /etc/resolv.conf", "1"});
+    struct berth_handle h =
+        run_ready(c, "one", RESTS, "dns", "['10.9.8.7']", "dns_search", "['example.test']", NULL);
+    ANSWERS(c, &h, {"grep -c 'nameserver 10.9.8.7' /etc/resolv.conf", "1"},
+            {"grep -c 'search example.test' /etc/resolv.conf", "1"});
 }
 
 static void capabilities_are_dockers(struct contract *c)
@@ -136,14 +148,17 @@ static void capabilities_are_dockers(struct contract *c)
 
 static void capabilities_are_added_and_dropped(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", RESTS, "security", "{'cap_drop':['ALL'],'cap_add':['NET_ADMIN','CAP_CHOWN']}", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", RESTS, "security",
+                  "{'cap_drop':['ALL'],'cap_add':['NET_ADMIN','CAP_CHOWN']}", NULL);
     ANSWERS(c, &h, {"awk '/CapEff/{print $2}' /proc/1/status", "0000000000001001"},
             {"awk '/CapBnd/{print $2}' /proc/1/status", "0000000000001001"});
 }
 
 static void an_unknown_capability_is_refused(struct contract *c)
 {
-    fails_with(BERTH_INVALID, create_code(c, "one", SHELL("true"), "security.cap_add", "['FLY']", NULL));
+    fails_with(BERTH_INVALID,
+               create_code(c, "one", SHELL("true"), "security.cap_add", "['FLY']", NULL));
     names("FLY");
 }
 
@@ -158,7 +173,8 @@ static void seccomp_filters(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, NULL);
     ANSWERS(c, &h, {"awk '/^Seccomp:/{print $2}' /proc/1/status", "2"});
-    struct berth_handle free_one = run_ready(c, "two", RESTS, "security.seccomp", "'unconfined'", NULL);
+    struct berth_handle free_one =
+        run_ready(c, "two", RESTS, "security.seccomp", "'unconfined'", NULL);
     ANSWERS(c, &free_one, {"awk '/^Seccomp:/{print $2}' /proc/1/status", "0"});
 }
 
@@ -171,20 +187,28 @@ static void no_new_privileges_is_set_when_asked(struct contract *c)
 static void devices_are_dockers(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, NULL);
-    ANSWERS(c, &h, {"for d in null zero full random urandom tty ptmx; do test -c /dev/$d || echo $d; done", ""},
+    ANSWERS(c, &h,
+            {"for d in null zero full random urandom tty ptmx; do test -c /dev/$d || echo $d; done",
+             ""},
             {"for d in fd stdin stdout stderr; do test -L /dev/$d || echo $d; done", ""},
             {"for d in pts shm mqueue; do test -d /dev/$d || echo $d; done", ""},
             {"ls /dev | grep -E '^(sd|vd|mem|kmsg|loop|nvme|kvm|fuse)' || true", ""},
             {"echo x > /dev/null && head -c 3 /dev/zero | wc -c", "3"},
-            {"mknod /tmp/sda b 8 0 && (head -c 1 /tmp/sda > /dev/null 2>&1 && echo read || echo refused)", "refused"},
-            {"mknod /tmp/kmsg c 1 11 2>/dev/null; (head -c 1 /tmp/kmsg > /dev/null 2>&1 && echo read || echo refused)", "refused"});
+            {"mknod /tmp/sda b 8 0 && (head -c 1 /tmp/sda > /dev/null 2>&1 && echo read || echo "
+             "refused)",
+             "refused"},
+            {"mknod /tmp/kmsg c 1 11 2>/dev/null; (head -c 1 /tmp/kmsg > /dev/null 2>&1 && echo "
+             "read || echo refused)",
+             "refused"});
 }
 
 static void a_device_of_the_spec_is_there(struct contract *c)
 {
     if (access("/dev/kmsg", F_OK) != 0)
         end_skipped("the machine has no /dev/kmsg");
-    struct berth_handle h = run_ready(c, "one", RESTS, "security.devices", "[{'path':'/dev/kmsg','target':'/dev/own','access':'r'}]", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", RESTS, "security.devices",
+                  "[{'path':'/dev/kmsg','target':'/dev/own','access':'r'}]", NULL);
     ANSWERS(c, &h, {"test -c /dev/own && echo yes", "yes"},
             {"(head -c 0 /dev/own) && echo opened", "opened"},
             {"(echo x > /dev/own) 2>/dev/null && echo wrote || echo refused", "refused"});
@@ -193,14 +217,18 @@ static void a_device_of_the_spec_is_there(struct contract *c)
 static void paths_are_masked_and_read_only(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, NULL);
-    ANSWERS(c, &h, {"for p in kcore keys timer_list sched_debug latency_stats; do [ -e /proc/$p ] && [ -s /proc/$p ] && echo $p; done; true", ""},
-            {"head -c 1 /proc/kcore 2>/dev/null | wc -c", "0"},
-            {"ls /sys/firmware 2>/dev/null | wc -l", "0"},
-            {"ls /proc/acpi 2>/dev/null | wc -l", "0"},
-            {"(echo 1 > /proc/sys/kernel/panic) 2>/dev/null && echo wrote || echo refused", "refused"},
-            {"(echo h > /proc/sysrq-trigger) 2>/dev/null && echo wrote || echo refused", "refused"},
-            {"(mkdir /sys/fs/cgroup/x) 2>/dev/null && echo made || echo refused", "refused"},
-            {"(echo x > /sys/kernel/uevent_helper) 2>/dev/null && echo wrote || echo refused", "refused"});
+    ANSWERS(
+        c, &h,
+        {"for p in kcore keys timer_list sched_debug latency_stats; do [ -e /proc/$p ] && [ -s "
+         "/proc/$p ] && echo $p; done; true",
+         ""},
+        {"head -c 1 /proc/kcore 2>/dev/null | wc -c", "0"},
+        {"ls /sys/firmware 2>/dev/null | wc -l", "0"}, {"ls /proc/acpi 2>/dev/null | wc -l", "0"},
+        {"(echo 1 > /proc/sys/kernel/panic) 2>/dev/null && echo wrote || echo refused", "refused"},
+        {"(echo h > /proc/sysrq-trigger) 2>/dev/null && echo wrote || echo refused", "refused"},
+        {"(mkdir /sys/fs/cgroup/x) 2>/dev/null && echo made || echo refused", "refused"},
+        {"(echo x > /sys/kernel/uevent_helper) 2>/dev/null && echo wrote || echo refused",
+         "refused"});
 }
 
 static void it_sees_its_own_processes_only(struct contract *c)
@@ -213,7 +241,10 @@ static void it_sees_its_own_processes_only(struct contract *c)
 static void the_program_has_three_descriptors(struct contract *c)
 {
     int fd = open("/etc/passwd", O_RDONLY); /* not close-on-exec, as a careless host has it */
-    struct berth_handle h = run(c, "one", SHELL("ls -l /proc/$$/fd | awk '{print $9}' | sort | tr '\\n' ' '; readlink /proc/$$/fd/0"), NULL);
+    struct berth_handle h = run(
+        c, "one",
+        SHELL("ls -l /proc/$$/fd | awk '{print $9}' | sort | tr '\\n' ' '; readlink /proc/$$/fd/0"),
+        NULL);
     char *text = output_of(c, &h);
     close(fd);
     check(strstr(text, " 0 1 2 ") || strncmp(text, "0 1 2 ", 6) == 0, "%s", text);
@@ -234,7 +265,8 @@ static void the_hosts_file_system_is_out_of_reach(struct contract *c)
 
 static void a_read_only_root_is_one(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", RESTS, "read_only", "true", "mounts", "[{'type':'tmpfs','target':'/tmp'}]", NULL);
+    struct berth_handle h = run_ready(c, "one", RESTS, "read_only", "true", "mounts",
+                                      "[{'type':'tmpfs','target':'/tmp'}]", NULL);
     ANSWERS(c, &h, {"(touch /x) 2>/dev/null && echo wrote || echo refused", "refused"},
             {"touch /tmp/x && echo wrote", "wrote"});
 }
@@ -244,8 +276,10 @@ static void a_bind_mount_shows_the_hosts_files(struct contract *c)
     char *folder = print_text("%s/shared", c->scratch);
     mkdir(folder, 0755);
     char *file = scratch_file(c, "shared/file", "of the host\n");
-    char *mounts = print_text("[{'type':'bind','source':'%s','target':'/rw'},{'type':'bind','source':'%s','target':'/ro','read_only':true},"
-                              "{'type':'bind','source':'%s','target':'/etc/one-file'}]", folder, folder, file);
+    char *mounts = print_text("[{'type':'bind','source':'%s','target':'/"
+                              "rw'},{'type':'bind','source':'%s','target':'/ro','read_only':true},"
+                              "{'type':'bind','source':'%s','target':'/etc/one-file'}]",
+                              folder, folder, file);
     struct berth_handle h = run_ready(c, "one", RESTS, "mounts", mounts, NULL);
     ANSWERS(c, &h, {"cat /rw/file /ro/file /etc/one-file | sort -u", "of the host"},
             {"echo back > /rw/back && echo wrote", "wrote"},
@@ -264,9 +298,12 @@ static void a_bind_mount_shows_the_hosts_files(struct contract *c)
 
 static void a_tmpfs_has_its_size_and_mode(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", RESTS, "mounts", "[{'type':'tmpfs','target':'/scratch','size':'1Mi','mode':'0700'}]", NULL);
-    ANSWERS(c, &h, {"stat -c %a /scratch", "700"},
-            {"(head -c 3000000 /dev/zero > /scratch/x) 2>/dev/null && echo fits || echo full", "full"});
+    struct berth_handle h =
+        run_ready(c, "one", RESTS, "mounts",
+                  "[{'type':'tmpfs','target':'/scratch','size':'1Mi','mode':'0700'}]", NULL);
+    ANSWERS(
+        c, &h, {"stat -c %a /scratch", "700"},
+        {"(head -c 3000000 /dev/zero > /scratch/x) 2>/dev/null && echo fits || echo full", "full"});
 }
 
 static void shm_has_its_size(struct contract *c)
@@ -279,14 +316,18 @@ static void shm_has_its_size(struct contract *c)
 
 static void ulimits_hold(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", RESTS, "resources.ulimits", "[{'name':'nofile','soft':123,'hard':456}]", NULL);
+    struct berth_handle h = run_ready(c, "one", RESTS, "resources.ulimits",
+                                      "[{'name':'nofile','soft':123,'hard':456}]", NULL);
     ANSWERS(c, &h, {"awk '/Max open files/{print $4, $5}' /proc/1/limits", "123 456"});
 }
 
 static void sysctls_are_set(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", RESTS, "sysctls", "{'net.ipv4.ip_default_ttl':'77','kernel.msgmax':'5000'}", NULL);
-    ANSWERS(c, &h, {"cat /proc/sys/net/ipv4/ip_default_ttl", "77"}, {"cat /proc/sys/kernel/msgmax", "5000"});
+    struct berth_handle h =
+        run_ready(c, "one", RESTS, "sysctls",
+                  "{'net.ipv4.ip_default_ttl':'77','kernel.msgmax':'5000'}", NULL);
+    ANSWERS(c, &h, {"cat /proc/sys/net/ipv4/ip_default_ttl", "77"},
+            {"cat /proc/sys/kernel/msgmax", "5000"});
 }
 
 static void a_sysctl_of_the_whole_machine_is_refused(struct contract *c)
@@ -309,16 +350,20 @@ static void oom_score_adj_is_set(struct contract *c)
 static void limits_are_in_its_own_groups(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, "resources.pids", "20", NULL);
-    ANSWERS(c, &h, {"i=0; while [ $i -lt 40 ]; do sleep 3 2>/dev/null & i=$((i+1)); done; echo done", "done"});
+    ANSWERS(
+        c, &h,
+        {"i=0; while [ $i -lt 40 ]; do sleep 3 2>/dev/null & i=$((i+1)); done; echo done", "done"});
 }
 
 static void an_init_reaps(struct contract *c)
 {
-    struct berth_handle h = run_ready(
-        c, "one", SHELL("echo ready; (setsid sh -c 'sleep 0.05' &); exec sleep 1000"), "init", "true", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", SHELL("echo ready; (setsid sh -c 'sleep 0.05' &); exec sleep 1000"),
+                  "init", "true", NULL);
     pause_msec(300);
-    ANSWERS(c, &h, {"grep -c 'State:.*zombie' /proc/[0-9]*/status | grep -vc ':0$' || true", "0"},
-            {"[ \"$(tr '\\0' ' ' < /proc/1/cmdline | cut -c 1-5)\" != sleep ] && echo init", "init"});
+    ANSWERS(
+        c, &h, {"grep -c 'State:.*zombie' /proc/[0-9]*/status | grep -vc ':0$' || true", "0"},
+        {"[ \"$(tr '\\0' ' ' < /proc/1/cmdline | cut -c 1-5)\" != sleep ] && echo init", "init"});
     ok(berth_stop(c->runtime, &h, 2000, ERR));
 }
 
@@ -328,26 +373,33 @@ static void an_init_passes_the_code_on(struct contract *c)
     struct berth_status *s = until_ended(c, &h);
     equal(s->exit_code, 23);
     berth_status_free(s);
-    struct berth_handle bad = create(c, "two", SHELL("true"), "init", "true", "command", "['/no/such']", NULL);
+    struct berth_handle bad =
+        create(c, "two", SHELL("true"), "init", "true", "command", "['/no/such']", NULL);
     fails_with(BERTH_NO_PROGRAM, berth_start(c->runtime, &bad, ERR));
 }
 
 static void ports_below_1024_are_for_any_user(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, "user", "'guest'", NULL);
-    ANSWERS(c, &h, {"(timeout 1 nc -l -p 80 -s 127.0.0.1 < /dev/null; [ $? -ge 124 ] && echo listened || echo refused) 2>&1", "listened"});
+    ANSWERS(c, &h,
+            {"(timeout 1 nc -l -p 80 -s 127.0.0.1 < /dev/null; [ $? -ge 124 ] && echo listened || "
+             "echo refused) 2>&1",
+             "listened"});
 }
 
 static void ping_works_for_any_user(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, "user", "'guest'", NULL);
-    ANSWERS(c, &h, {"ping -c 1 -W 2 127.0.0.1 > /dev/null 2>&1 && echo answered || echo refused", "answered"});
+    ANSWERS(
+        c, &h,
+        {"ping -c 1 -W 2 127.0.0.1 > /dev/null 2>&1 && echo answered || echo refused", "answered"});
 }
 
 static void the_network_none_has_a_loopback_alone(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, "network", "'none'", NULL);
-    ANSWERS(c, &h, {"ls /sys/class/net | tr '\\n' ' '", "lo "}, {"ip addr show lo | grep -c 'inet 127.0.0.1/8'", "1"},
+    ANSWERS(c, &h, {"ls /sys/class/net | tr '\\n' ' '", "lo "},
+            {"ip addr show lo | grep -c 'inet 127.0.0.1/8'", "1"},
             {"ip link show lo | grep -c UP", "1"});
 }
 
@@ -364,7 +416,8 @@ static void namespaces_are_its_own_unless_shared(struct contract *c)
 {
     static const char *const kinds[] = {"mnt", "pid", "ipc", "uts", "net", "cgroup"};
     struct berth_handle h = run_ready(c, "one", RESTS, "network", "'none'", NULL);
-    struct berth_handle joined = run_ready(c, "two", RESTS, "namespaces", "{'pid':'container:one','ipc':'host','uts':'host'}", NULL);
+    struct berth_handle joined = run_ready(
+        c, "two", RESTS, "namespaces", "{'pid':'container:one','ipc':'host','uts':'host'}", NULL);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         char *host_path = print_text("/proc/self/ns/%s", kinds[i]), host[64] = "";
         char *line = print_text("readlink /proc/self/ns/%s", kinds[i]);
@@ -387,7 +440,8 @@ static void secrets_are_files(struct contract *c)
     char *file = scratch_file(c, "secret", "hush\n");
     char *secrets = print_text("[{'name':'token','source':'%s'}]", file);
     struct berth_handle h = run_ready(c, "one", RESTS, "secrets", secrets, NULL);
-    ANSWERS(c, &h, {"cat /run/secrets/token", "hush"}, {"(echo x > /run/secrets/token) 2>/dev/null && echo wrote || echo refused", "refused"});
+    ANSWERS(c, &h, {"cat /run/secrets/token", "hush"},
+            {"(echo x > /run/secrets/token) 2>/dev/null && echo wrote || echo refused", "refused"});
     unlink(file);
     free(secrets);
     free(file);
@@ -424,7 +478,8 @@ static void files_it_writes_stay_in_the_workload(struct contract *c)
 {
     struct berth_handle a = run_ready(c, "one", RESTS, NULL), b = run_ready(c, "two", RESTS, NULL);
     free(inside(c, &a, "echo changed > /etc/passwd; rm /data/of-the-image"));
-    ANSWERS(c, &b, {"head -n 1 /etc/passwd | cut -d : -f 1", "root"}, {"cat /data/of-the-image", "from the image"});
+    ANSWERS(c, &b, {"head -n 1 /etc/passwd | cut -d : -f 1", "root"},
+            {"cat /data/of-the-image", "from the image"});
 }
 
 static const struct contract_case inside_cases[] = {

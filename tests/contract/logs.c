@@ -57,7 +57,8 @@ static struct piece *pieces_of(char *data, size_t size, size_t *ret_n)
 
 static void all_lines_in_order(struct contract *c)
 {
-    struct berth_handle h = ended(c, "one", STEPS("print one", "print two", "print three", "exit 0"));
+    struct berth_handle h =
+        ended(c, "one", STEPS("print one", "print two", "print three", "exit 0"));
     char *log = log_of(c, &h);
     equal_text(log, "one\ntwo\nthree\n");
     free(log);
@@ -65,8 +66,10 @@ static void all_lines_in_order(struct contract *c)
 
 static void tail_0_1_2_and_more_than_there_are(struct contract *c)
 {
-    struct berth_handle h = ended(c, "one", STEPS("print one", "print two", "print three", "exit 0"));
-    static const char *const wanted[] = {"", "three\n", "two\nthree\n", "one\ntwo\nthree\n", "one\ntwo\nthree\n"};
+    struct berth_handle h =
+        ended(c, "one", STEPS("print one", "print two", "print three", "exit 0"));
+    static const char *const wanted[] = {"", "three\n", "two\nthree\n", "one\ntwo\nthree\n",
+                                         "one\ntwo\nthree\n"};
     for (uint64_t n = 0; n < 5; n++) {
         char *log = tail_of(c, &h, n);
         equal_text(log, wanted[n]);
@@ -90,7 +93,9 @@ static void an_empty_log_is_empty(struct contract *c)
 
 static void the_streams_are_told_apart(struct contract *c)
 {
-    struct berth_handle h = ended(c, "one", STEPS("print out", "sleep 20ms", "eprint wrong", "sleep 20ms", "print more", "exit 0"));
+    struct berth_handle h = ended(
+        c, "one",
+        STEPS("print out", "sleep 20ms", "eprint wrong", "sleep 20ms", "print more", "exit 0"));
     struct berth_logs_options o = {.size = sizeof(o), .streams = BERTH_STDERR};
     char *log = log_with(c, &h, &o, NULL);
     equal_text(log, "wrong\n");
@@ -108,7 +113,8 @@ static void the_streams_are_told_apart(struct contract *c)
 static void frames_carry_stream_time_and_length(struct contract *c)
 {
     int64_t before = wall_usec();
-    struct berth_handle h = ended(c, "one", STEPS("print out", "sleep 20ms", "eprint wrong", "exit 0"));
+    struct berth_handle h =
+        ended(c, "one", STEPS("print out", "sleep 20ms", "eprint wrong", "exit 0"));
     struct berth_logs_options o = {.size = sizeof(o), .frames = true};
     size_t size, n;
     char *log = log_with(c, &h, &o, &size);
@@ -120,7 +126,8 @@ static void frames_carry_stream_time_and_length(struct contract *c)
     equal(p[1].frame.stream, BERTH_STDERR);
     equal(memcmp(p[1].data, "wrong\n", 6), 0);
     check(p[0].frame.time_usec >= before && p[1].frame.time_usec > p[0].frame.time_usec &&
-              p[1].frame.time_usec <= wall_usec(), "the times are not in order");
+              p[1].frame.time_usec <= wall_usec(),
+          "the times are not in order");
     free(p);
     free(log);
 }
@@ -135,7 +142,8 @@ static void an_unknown_stream_is_refused(struct contract *c)
 
 static void since_and_until_are_exact_to_the_microsecond(struct contract *c)
 {
-    struct berth_handle h = ended(c, "one", STEPS("print a", "sleep 10ms", "print b", "sleep 10ms", "print c", "exit 0"));
+    struct berth_handle h = ended(
+        c, "one", STEPS("print a", "sleep 10ms", "print b", "sleep 10ms", "print c", "exit 0"));
     struct berth_logs_options o = {.size = sizeof(o), .frames = true};
     size_t size, n;
     char *framed = log_with(c, &h, &o, &size);
@@ -145,7 +153,8 @@ static void since_and_until_are_exact_to_the_microsecond(struct contract *c)
     static const struct {
         int since, until;
         const char *wanted;
-    } rows[] = {{0, -1, "b\nc\n"}, {1, -1, "c\n"}, {-1, 0, "a\n"}, {-1, 1, "a\nb\n"}, {0, 1, "b\n"}, {0, 0, ""}};
+    } rows[] = {{0, -1, "b\nc\n"}, {1, -1, "c\n"}, {-1, 0, "a\n"},
+                {-1, 1, "a\nb\n"}, {0, 1, "b\n"},  {0, 0, ""}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct berth_logs_options range = {.size = sizeof(range)};
         range.since_usec = rows[i].since < 0 ? 0 : t + rows[i].since;
@@ -167,7 +176,8 @@ static void timestamps_are_rfc_3339_with_nanoseconds(struct contract *c)
     for (int i = 0; i < 2; i++) {
         struct tm tm = {0};
         char *end = strptime(line, "%Y-%m-%dT%H:%M:%S", &tm);
-        check(end && *end == '.' && strspn(end + 1, "0123456789") == 9, "no timestamp: %.60s", line);
+        check(end && *end == '.' && strspn(end + 1, "0123456789") == 9, "no timestamp: %.60s",
+              line);
         end += 10;
         check(*end == 'Z' || *end == '+' || *end == '-', "no zone: %.60s", line);
         time_t t = timegm(&tm);
@@ -182,7 +192,8 @@ static void timestamps_are_rfc_3339_with_nanoseconds(struct contract *c)
 
 static void follow_brings_what_comes_and_ends_with_the_program(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", STEPS("print first", "sleep 60ms", "print last", "exit 0"), NULL);
+    struct berth_handle h =
+        run(c, "one", STEPS("print first", "sleep 60ms", "print last", "exit 0"), NULL);
     struct berth_logs_options o = {.size = sizeof(o), .follow = true};
     char *log = log_with(c, &h, &o, NULL);
     equal_text(log, "first\nlast\n");
@@ -214,7 +225,8 @@ static void follow_ends_when_it_is_stopped(struct contract *c)
 
 static void follow_with_tail_0_brings_only_what_is_new(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", STEPS("print old", "print ready", "sleep 300ms", "print new", "exit 0"), NULL);
+    struct berth_handle h = run_ready(
+        c, "one", STEPS("print old", "print ready", "sleep 300ms", "print new", "exit 0"), NULL);
     struct berth_logs_options o = {.size = sizeof(o), .follow = true, .has_tail = true};
     char *log = log_with(c, &h, &o, NULL);
     equal_text(log, "new\n");
@@ -223,8 +235,9 @@ static void follow_with_tail_0_brings_only_what_is_new(struct contract *c)
 
 static void follow_goes_on_over_policy_restarts(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", STEPS("print ran", "exit 1"), "restart",
-                                "{'policy':'on-failure','max':3,'delay':'30ms','cap':'30ms'}", NULL);
+    struct berth_handle h =
+        run(c, "one", STEPS("print ran", "exit 1"), "restart",
+            "{'policy':'on-failure','max':3,'delay':'30ms','cap':'30ms'}", NULL);
     struct berth_logs_options o = {.size = sizeof(o), .follow = true};
     char *log = log_with(c, &h, &o, NULL);
     equal_text(log, "ran\nran\nran\nran\n");
@@ -246,7 +259,9 @@ static void follow_goes_on_over_restart(struct contract *c)
 static void many_followers_see_the_same(struct contract *c)
 {
     enum { COUNT = 10 };
-    struct berth_handle h = run(c, "one", STEPS("print a", "sleep 50ms", "print b", "sleep 50ms", "print c", "exit 0"), NULL);
+    struct berth_handle h =
+        run(c, "one", STEPS("print a", "sleep 50ms", "print b", "sleep 50ms", "print c", "exit 0"),
+            NULL);
     struct berth_logs_options o = {.size = sizeof(o), .follow = true};
     struct berth_stream *streams[COUNT];
     for (int i = 0; i < COUNT; i++)
@@ -295,11 +310,13 @@ static void a_last_line_without_its_newline_is_kept(struct contract *c)
 
 static void a_line_written_in_parts_is_one_line(struct contract *c)
 {
-    struct berth_handle h = ended(c, "one", SHELL("echo zero; printf a; sleep 0.05; printf b; sleep 0.05; echo c"));
+    struct berth_handle h =
+        ended(c, "one", SHELL("echo zero; printf a; sleep 0.05; printf b; sleep 0.05; echo c"));
     char *log = tail_of(c, &h, 1);
     equal_text(log, "abc\n");
     free(log);
-    struct berth_logs_options o = {.size = sizeof(o), .timestamps = true, .has_tail = true, .tail = 1};
+    struct berth_logs_options o = {
+        .size = sizeof(o), .timestamps = true, .has_tail = true, .tail = 1};
     log = log_with(c, &h, &o, NULL);
     has_text(log, " abc\n");
     free(log);
@@ -308,7 +325,8 @@ static void a_line_written_in_parts_is_one_line(struct contract *c)
 static void binary_bytes_are_kept(struct contract *c)
 {
     struct berth_handle h = ended(
-        c, "one", SHELL("i=0; while [ $i -lt 256 ]; do printf \"\\\\$(printf %03o $i)\"; i=$((i+1)); done"));
+        c, "one",
+        SHELL("i=0; while [ $i -lt 256 ]; do printf \"\\\\$(printf %03o $i)\"; i=$((i+1)); done"));
     size_t size;
     char *log = log_with(c, &h, NULL, &size);
     equal((long long)size, 256);
@@ -319,7 +337,8 @@ static void binary_bytes_are_kept(struct contract *c)
 
 static void a_line_of_a_mebibyte_is_one_line(struct contract *c)
 {
-    struct berth_handle h = ended(c, "one", SHELL("echo before; head -c 1048576 /dev/zero | tr '\\0' x; echo; echo after"));
+    struct berth_handle h = ended(
+        c, "one", SHELL("echo before; head -c 1048576 /dev/zero | tr '\\0' x; echo; echo after"));
     struct berth_logs_options o = {.size = sizeof(o), .has_tail = true, .tail = 2};
     size_t size;
     char *log = log_with(c, &h, &o, &size);
@@ -368,10 +387,11 @@ static void old_files_go_when_the_limit_is_reached(struct contract *c)
 
 static void follow_goes_on_over_rotation(struct contract *c)
 {
-    struct berth_handle h = run(
-        c, "one", SHELL("i=0; while [ $i -lt 40 ]; do seq -f 'line %.0f' $((i*500+1)) $((i*500+500)); "
-                        "i=$((i+1)); sleep 0.02; done"),
-        "log", "{'max_size':'32Ki','max_files':4}", NULL);
+    struct berth_handle h =
+        run(c, "one",
+            SHELL("i=0; while [ $i -lt 40 ]; do seq -f 'line %.0f' $((i*500+1)) $((i*500+500)); "
+                  "i=$((i+1)); sleep 0.02; done"),
+            "log", "{'max_size':'32Ki','max_files':4}", NULL);
     struct berth_logs_options o = {.size = sizeof(o), .follow = true};
     char *log = log_with(c, &h, &o, NULL);
     equal(numbered(log, 1), 20000);
@@ -380,9 +400,10 @@ static void follow_goes_on_over_rotation(struct contract *c)
 
 static void a_reader_that_falls_behind_is_told_what_is_gone(struct contract *c)
 {
-    struct berth_handle h = run(
-        c, "one", SHELL("echo ready; sleep 0.3; head -c 4000000 /dev/zero | tr '\\0' x; echo; sleep 0.2; echo end"),
-        "log", "{'max_size':'64Ki','max_files':2}", NULL);
+    struct berth_handle h = run(c, "one",
+                                SHELL("echo ready; sleep 0.3; head -c 4000000 /dev/zero | tr '\\0' "
+                                      "x; echo; sleep 0.2; echo end"),
+                                "log", "{'max_size':'64Ki','max_files':2}", NULL);
     struct berth_logs_options o = {.size = sizeof(o), .follow = true, .frames = true};
     struct berth_stream *stream = NULL;
     ok(berth_logs(c->runtime, &h, &o, &stream, ERR));
@@ -408,7 +429,8 @@ static void a_reader_that_falls_behind_is_told_what_is_gone(struct contract *c)
 
 static void a_reader_that_never_reads_stops_no_workload(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", SHELL("head -c 20000000 /dev/zero | tr '\\0' '\\n'; exit 3"), NULL);
+    struct berth_handle h =
+        run(c, "one", SHELL("head -c 20000000 /dev/zero | tr '\\0' '\\n'; exit 3"), NULL);
     struct berth_logs_options o = {.size = sizeof(o), .follow = true};
     struct berth_stream *stream = NULL;
     ok(berth_logs(c->runtime, &h, &o, &stream, ERR));
@@ -420,7 +442,8 @@ static void a_reader_that_never_reads_stops_no_workload(struct contract *c)
 
 static void the_log_driver_none_keeps_nothing(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", SHELL("echo unseen; exit 4"), "log.driver", "'none'", NULL);
+    struct berth_handle h =
+        run(c, "one", SHELL("echo unseen; exit 4"), "log.driver", "'none'", NULL);
     struct berth_status *s = until_ended(c, &h);
     equal(s->exit_code, 4);
     berth_status_free(s);
@@ -434,7 +457,8 @@ static void image_carry(struct contract *from, struct contract *to)
 {
     char *file = print_text("%s/image.tar", from->scratch);
     struct berth_call *call = NULL;
-    struct berth_image_save_options save = {.size = sizeof(save), .target = file,
+    struct berth_image_save_options save = {.size = sizeof(save),
+                                            .target = file,
                                             .references = (const char *const[]){from->image, NULL}};
     ok(berth_image_save_call(from->runtime, &save, &call, ERR));
     ok(berth_call_wait(call, 30000, NULL, ERR));
@@ -468,15 +492,18 @@ static void on_a_full_disk_lines_are_dropped_and_counted(struct contract *c)
     struct berth_handle probe = create(c, "probe", SHELL("true"), NULL);
     ok(berth_remove(c->runtime, &probe, NULL, ERR));
     struct contract small = on_a_small_disk(c, "12m");
-    struct berth_handle h = run(&small, "flood", SHELL("seq -f 'line %.0f' 1 2000000; exit 6"), NULL);
+    struct berth_handle h =
+        run(&small, "flood", SHELL("seq -f 'line %.0f' 1 2000000; exit 6"), NULL);
     struct berth_status *s = until_ended(&small, &h);
     equal(s->state, BERTH_FAILED);
     equal(s->exit_code, 6);
-    check(s->log_dropped_bytes > 1000000 && s->log_dropped_lines > 10000, "%llu bytes, %llu lines dropped",
-          (unsigned long long)s->log_dropped_bytes, (unsigned long long)s->log_dropped_lines);
+    check(s->log_dropped_bytes > 1000000 && s->log_dropped_lines > 10000,
+          "%llu bytes, %llu lines dropped", (unsigned long long)s->log_dropped_bytes,
+          (unsigned long long)s->log_dropped_lines);
     char *log = log_of(&small, &h);
     has_text(log, "line 1\n");
-    check(strlen(log) + s->log_dropped_bytes >= 20000000, "bytes are missing without being counted");
+    check(strlen(log) + s->log_dropped_bytes >= 20000000,
+          "bytes are missing without being counted");
     free(log);
     berth_status_free(s);
     ok(berth_remove(small.runtime, &h, NULL, ERR));

@@ -18,8 +18,9 @@
 #include <unistd.h>
 
 static const struct contract_group *const groups[] = {
-    &create_group, &start_group,   &stop_group,   &status_group, &logs_group,   &exec_group,
-    &stats_group,  &resolve_group, &remove_group, &all_group,    &inside_group, &async_group, &host_group,
+    &create_group, &start_group, &stop_group,    &status_group, &logs_group,
+    &exec_group,   &stats_group, &resolve_group, &remove_group, &all_group,
+    &inside_group, &async_group, &host_group,
 };
 
 /** Shared by the workers. */
@@ -84,8 +85,8 @@ static void judge(struct tally *t, const struct settings *s, const struct chosen
     }
 }
 
-static void worker(const struct settings *s, struct tally *t, int number,
-                   const struct chosen *list, size_t n)
+static void worker(const struct settings *s, struct tally *t, int number, const struct chosen *list,
+                   size_t n)
 {
     struct place p;
     if (!place_make(s, number, &p)) {
@@ -116,7 +117,8 @@ static char *folders_make(struct settings *s)
 {
     char *base = NULL;
     if (!s->root || !s->run) {
-        base = print_text("%s/berth-contract-XXXXXX", access("/var/tmp", W_OK) == 0 ? "/var/tmp" : "/tmp");
+        base = print_text("%s/berth-contract-XXXXXX",
+                          access("/var/tmp", W_OK) == 0 ? "/var/tmp" : "/tmp");
         check(mkdtemp(base), "%s: %s", base, strerror(errno));
     }
     if (!s->root)

@@ -2,8 +2,8 @@
 /*
  * Where a worker keeps its things, and the image that its programs come from.
  *
- * Unless told otherwise the image is made here of the machine's static busybox, so that the installed
- * suite needs nothing beside it.
+ * Unless told otherwise the image is made here of the machine's static busybox, so that the
+ * installed suite needs nothing beside it.
  */
 #include "harness.h"
 
@@ -19,28 +19,31 @@
 
 #define IMAGE "contract:1"
 
-static const char *const folders[] = {"bin", "etc", "tmp", "root", "home", "home/guest", "proc",
-                                      "sys", "dev", "data", "usr", "usr/bin", "srv"};
+static const char *const folders[] = {"bin", "etc", "tmp",  "root", "home",    "home/guest", "proc",
+                                      "sys", "dev", "data", "usr",  "usr/bin", "srv"};
 static const char *const applets[] = {
-    "sh", "echo", "sleep", "cat", "tail", "head", "tr", "wc", "ls", "id", "env", "stty", "printf",
-    "dd", "grep", "sed", "seq", "kill", "ps", "touch", "rm", "mkdir", "mount", "umount", "nc", "ping",
-    "hostname", "setsid", "yes", "true", "false", "stat", "readlink", "test", "cut", "sort", "date",
-    "chmod", "chown", "ln", "mv", "cp", "find", "awk", "usleep", "timeout", "nproc", "pwd", "tty",
-    "mknod", "uname", "df", "md5sum", "ulimit", "ip", "httpd", "xargs", "tee", "sync", "whoami"};
+    "sh",      "echo",  "sleep", "cat",    "tail",  "head",     "tr",   "wc",     "ls",
+    "id",      "env",   "stty",  "printf", "dd",    "grep",     "sed",  "seq",    "kill",
+    "ps",      "touch", "rm",    "mkdir",  "mount", "umount",   "nc",   "ping",   "hostname",
+    "setsid",  "yes",   "true",  "false",  "stat",  "readlink", "test", "cut",    "sort",
+    "date",    "chmod", "chown", "ln",     "mv",    "cp",       "find", "awk",    "usleep",
+    "timeout", "nproc", "pwd",   "tty",    "mknod", "uname",    "df",   "md5sum", "ulimit",
+    "ip",      "httpd", "xargs", "tee",    "sync",  "whoami"};
 struct text_file {
     const char *path, *text;
     mode_t mode;
 };
 static const struct text_file files[] = {
-    {"etc/passwd",
-     "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/home/guest:/bin/sh\n", 0644},
+    {"etc/passwd", "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/home/guest:/bin/sh\n",
+     0644},
     {"etc/group", "root:x:0:\nguest:x:1000:\nextra:x:2000:guest\n", 0644},
     {"usr/bin/not-executable", "#!/bin/sh\necho never\n", 0644},
     {"usr/bin/no-interpreter", "#!/no/such/interpreter\n", 0755},
     {"data/of-the-image", "from the image\n", 0644},
 };
 /** An ELF head for a machine that this one is not (EM_S390, big endian). */
-static const unsigned char foreign[64] = {0x7f, 'E', 'L', 'F', 2, 2, 1, [16] = 0, 2, 0, 22, 0, 0, 0, 1};
+static const unsigned char foreign[64] = {0x7f, 'E', 'L', 'F', 2, 2, 1, [16] = 0,
+                                          2,    0,   22,  0,   0, 0, 1};
 
 static void put(int dir, const char *path, const void *data, size_t size, mode_t mode)
 {
@@ -144,8 +147,12 @@ static char *cgroup_parent(struct contract *c)
 static void place_prepare(const void *data)
 {
     const struct job *j = data;
-    struct contract c = {.engine = j->s->engine, .image = j->p->image, .network = j->s->network,
-                         .root = j->p->root, .run = j->p->run, .scratch = j->p->scratch,
+    struct contract c = {.engine = j->s->engine,
+                         .image = j->p->image,
+                         .network = j->s->network,
+                         .root = j->p->root,
+                         .run = j->p->run,
+                         .scratch = j->p->scratch,
                          .steps = j->s->steps};
     struct berth_options options = {.size = sizeof(options), .root = c.root, .run = c.run};
     ok(berth_open(c.engine, &options, &c.runtime, ERR));

@@ -2,8 +2,9 @@
 /*
  * What runs inside, for every kind of engine.
  *
- * A program is a list of fake.h's steps. An engine with real programs gets the same steps as a shell
- * script; what only a shell can do is a script at once, and an engine without one says UNSUPPORTED.
+ * A program is a list of fake.h's steps. An engine with real programs gets the same steps as a
+ * shell script; what only a shell can do is a script at once, and an engine without one says
+ * UNSUPPORTED.
  */
 #include "contract.h"
 
@@ -57,7 +58,8 @@ static char *shell_line(const char *step)
     fail("no such step: %s", step);
 }
 
-/** The steps as a script. Process 1 of a namespace ignores what it has no handler for: it gets one. */
+/** The steps as a script. Process 1 of a namespace ignores what it has no handler for: it gets one.
+ */
 static char *shell_script(const char *const *steps)
 {
     char *script = print_text("trap 'exit 143' TERM\n");
@@ -144,8 +146,9 @@ static void need_shell(const struct contract *c, struct program program)
         return;
     struct berth_handle h;
     struct berth_remove_options force = {.size = sizeof(force), .force = true};
-    char *spec = print_text("{\"image\":\"%s\",\"network\":\"%s\",\"command\":[\"/bin/sh\",\"-c\",\"true\"]}",
-                            c->image, c->network);
+    char *spec = print_text(
+        "{\"image\":\"%s\",\"network\":\"%s\",\"command\":[\"/bin/sh\",\"-c\",\"true\"]}", c->image,
+        c->network);
     int r = berth_create(c->runtime, spec, &h, ERR);
     free(spec);
     if (r == 0 && (r = berth_start(c->runtime, &h, ERR)) < 0)
@@ -235,8 +238,9 @@ int create_code(struct contract *c, const char *name, struct program program, ..
     return r;
 }
 
-int exec_code(struct contract *c, const struct berth_handle *h, const struct berth_exec_options *options,
-              struct program program, struct berth_exec_result **ret_result)
+int exec_code(struct contract *c, const struct berth_handle *h,
+              const struct berth_exec_options *options, struct program program,
+              struct berth_exec_result **ret_result)
 {
     char **argv = argv_of(c, program);
     int r = berth_exec(c->runtime, h, (const char *const *)argv, options, ret_result, ERR);
@@ -245,7 +249,8 @@ int exec_code(struct contract *c, const struct berth_handle *h, const struct ber
 }
 
 struct berth_exec_result *exec_program(struct contract *c, const struct berth_handle *h,
-                                       const struct berth_exec_options *options, struct program program)
+                                       const struct berth_exec_options *options,
+                                       struct program program)
 {
     struct berth_exec_result *result = NULL;
     ok(exec_code(c, h, options, program, &result));

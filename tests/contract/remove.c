@@ -85,8 +85,10 @@ static void the_old_handle_does_not_reach_its_successor(struct contract *c)
 
 static void every_ended_state_can_be_removed(struct contract *c)
 {
-    struct berth_handle created = create(c, "a", WAITS, NULL), completed = run(c, "b", STEPS("exit 0"), NULL),
-                        failed = run(c, "c", STEPS("exit 1"), NULL), stopped = run_ready(c, "d", WAITS, NULL);
+    struct berth_handle created = create(c, "a", WAITS, NULL),
+                        completed = run(c, "b", STEPS("exit 0"), NULL),
+                        failed = run(c, "c", STEPS("exit 1"), NULL),
+                        stopped = run_ready(c, "d", WAITS, NULL);
     berth_status_free(until_ended(c, &completed));
     berth_status_free(until_ended(c, &failed));
     ok(berth_stop(c->runtime, &stopped, 0, ERR));
@@ -111,7 +113,8 @@ static void a_paused_one_is_removed_by_force(struct contract *c)
 
 static void one_that_waits_for_its_restart_is_removed_by_force(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", STEPS("exit 1"), "restart", "{'policy':'always','delay':'60s'}", NULL);
+    struct berth_handle h =
+        run(c, "one", STEPS("exit 1"), "restart", "{'policy':'always','delay':'60s'}", NULL);
     until_state(c, &h, BERTH_RESTARTING);
     ok(berth_remove(c->runtime, &h, &force, ERR));
 }
@@ -137,10 +140,12 @@ static void named_volumes_stay(struct contract *c)
 {
     static const char mounts[] = "[{'type':'volume','source':'kept','target':'/data'}]";
     struct berth_remove_options all = {.size = sizeof(all), .force = true, .volumes = true};
-    struct berth_handle h = run(c, "one", SHELL("echo precious > /data/file"), "mounts", mounts, NULL);
+    struct berth_handle h =
+        run(c, "one", SHELL("echo precious > /data/file"), "mounts", mounts, NULL);
     berth_status_free(until_ended(c, &h));
     ok(berth_remove(c->runtime, &h, &all, ERR));
-    struct berth_handle next = run(c, "two", SHELL("cat /data/file /data/of-the-image"), "mounts", mounts, NULL);
+    struct berth_handle next =
+        run(c, "two", SHELL("cat /data/file /data/of-the-image"), "mounts", mounts, NULL);
     berth_status_free(until_ended(c, &next));
     char *log = log_of(c, &next);
     equal_text(log, "precious\nfrom the image\n");
@@ -161,7 +166,8 @@ static size_t count_volumes(struct contract *c)
 static void anonymous_volumes_go_when_asked(struct contract *c)
 {
     struct berth_remove_options all = {.size = sizeof(all), .volumes = true};
-    struct berth_handle h = run(c, "one", SHELL("echo x > /data/file"), "mounts", "[{'type':'volume','target':'/data'}]", NULL);
+    struct berth_handle h = run(c, "one", SHELL("echo x > /data/file"), "mounts",
+                                "[{'type':'volume','target':'/data'}]", NULL);
     berth_status_free(until_ended(c, &h));
     equal((long long)count_volumes(c), 1);
     ok(berth_remove(c->runtime, &h, &all, ERR));
@@ -174,7 +180,8 @@ static void what_a_bind_mount_leads_to_is_untouched(struct contract *c)
     mkdir(folder, 0755);
     char *file = scratch_file(c, "bound/file", "of the host\n");
     char *mounts = print_text("[{'type':'bind','source':'%s','target':'/mnt'}]", folder);
-    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; sleep 1000"), "mounts", mounts, NULL);
+    struct berth_handle h =
+        run_ready(c, "one", SHELL("echo ready; sleep 1000"), "mounts", mounts, NULL);
     ok(berth_remove(c->runtime, &h, &force, ERR));
     char *text = read_file(file);
     equal_text(text, "of the host\n");
@@ -188,10 +195,13 @@ static void what_a_bind_mount_leads_to_is_untouched(struct contract *c)
 
 static void what_it_left_on_its_own_disk_can_be_removed(struct contract *c)
 {
-    struct berth_handle h = run(
-        c, "one", SHELL("mkdir -p /d/e/f; chmod 000 /d/e; ln -s /etc /d/link; mknod /d/fifo p; touch /d/'a b' \"/d/$(printf 'n\\nl')\"; "
-                        "i=0; while [ $i -lt 60 ]; do mkdir -p /deep; cd /deep; mkdir deep; cd deep; i=$((i+1)); done; "
-                        "mkdir -p $(seq -s / 1 400)"), NULL);
+    struct berth_handle h = run(c, "one",
+                                SHELL("mkdir -p /d/e/f; chmod 000 /d/e; ln -s /etc /d/link; mknod "
+                                      "/d/fifo p; touch /d/'a b' \"/d/$(printf 'n\\nl')\"; "
+                                      "i=0; while [ $i -lt 60 ]; do mkdir -p /deep; cd /deep; "
+                                      "mkdir deep; cd deep; i=$((i+1)); done; "
+                                      "mkdir -p $(seq -s / 1 400)"),
+                                NULL);
     berth_status_free(until_ended(c, &h));
     ok(berth_remove(c->runtime, &h, NULL, ERR));
     check(access("/etc/passwd", F_OK) == 0, "a link of the workload led to the host");
@@ -199,7 +209,8 @@ static void what_it_left_on_its_own_disk_can_be_removed(struct contract *c)
 
 static void a_remove_leaves_no_process_of_it(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("(setsid sleep 9871 &); echo ready; sleep 9872"), NULL);
+    struct berth_handle h =
+        run_ready(c, "one", SHELL("(setsid sleep 9871 &); echo ready; sleep 9872"), NULL);
     json_t *s = status_json(c, &h);
     int supervisor = (int)json_integer_value(json_object_get(s, "supervisor_pid"));
     int pid = (int)json_integer_value(json_object_get(s, "pid"));

@@ -12,12 +12,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SERVES SHELL("trap 'exit 0' TERM; echo ready; while :; do echo hello | nc -l -p 8080; done & wait")
+#define SERVES                                                                                     \
+    SHELL("trap 'exit 0' TERM; echo ready; while :; do echo hello | nc -l -p 8080; done & wait")
 
 static const struct berth_port port_80 = {80, "tcp"}, port_8080 = {8080, ""};
 
-static int host_port(struct contract *c, const struct berth_handle *h, const struct berth_port *port,
-                     struct berth_host_port *ret)
+static int host_port(struct contract *c, const struct berth_handle *h,
+                     const struct berth_port *port, struct berth_host_port *ret)
 {
     return ok(berth_resolve_host_port(c->runtime, h, port, ret, ERR));
 }
@@ -55,15 +56,16 @@ static void port_0_is_refused(struct contract *c)
     struct berth_port zero = {0, "tcp"}, odd = {80, "icmp"};
     fails_with(BERTH_INVALID, berth_resolve_host_port(c->runtime, &h, &zero, &port, ERR));
     fails_with(BERTH_INVALID, berth_resolve_host_port(c->runtime, &h, &odd, &port, ERR));
-    fails_with(BERTH_INVALID, berth_resolve_container_address(c->runtime, &h, &zero, NULL, text, ERR));
+    fails_with(BERTH_INVALID,
+               berth_resolve_container_address(c->runtime, &h, &zero, NULL, text, ERR));
 }
 
 static void an_unknown_network_is_not_found(struct contract *c)
 {
     char text[BERTH_ADDRESS_TEXT];
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
-    fails_with(BERTH_NOT_FOUND,
-               berth_resolve_container_address(c->runtime, &h, &port_80, "no-such-network", text, ERR));
+    fails_with(BERTH_NOT_FOUND, berth_resolve_container_address(c->runtime, &h, &port_80,
+                                                                "no-such-network", text, ERR));
     names("no-such-network");
 }
 
@@ -106,7 +108,8 @@ static char *ask(const char *ip, int port)
 static void on_the_host_network_the_port_reaches_it(struct contract *c)
 {
     struct berth_handle h = run_ready(
-        c, "one", SHELL("echo ready; while :; do echo hello | nc -l -p 18473 -s 127.0.0.1; done"), "network", "'host'", NULL);
+        c, "one", SHELL("echo ready; while :; do echo hello | nc -l -p 18473 -s 127.0.0.1; done"),
+        "network", "'host'", NULL);
     struct berth_port own = {18473, "tcp"};
     struct berth_host_port port;
     equal(host_port(c, &h, &own, &port), 1);
@@ -118,7 +121,8 @@ static void on_the_host_network_the_port_reaches_it(struct contract *c)
 static void network_a_host_port_reaches_the_program(struct contract *c)
 {
     struct berth_host_port port = {0};
-    struct berth_handle h = run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['0:8080']", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['0:8080']", NULL);
     equal(host_port(c, &h, &port_8080, &port), 1);
     char *text = ask(port.address, port.port);
     equal_text(text, "hello\n");
@@ -135,10 +139,12 @@ static bool port_is_free(int number)
     return free;
 }
 
-static void network_a_published_port_is_taken_while_it_runs_and_free_after_remove(struct contract *c)
+static void
+network_a_published_port_is_taken_while_it_runs_and_free_after_remove(struct contract *c)
 {
     struct berth_host_port port = {0};
-    struct berth_handle h = run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['0:8080']", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['0:8080']", NULL);
     equal(host_port(c, &h, &port_8080, &port), 1);
     check(!port_is_free(port.port), "another program could take the port");
     struct berth_remove_options force = {.size = sizeof(force), .force = true};
@@ -190,7 +196,8 @@ static const struct contract_case resolve_cases[] = {
     CASE(on_the_network_none_there_is_no_address),
     CASE_NEEDS(on_the_host_network_the_port_reaches_it, NEEDS_PROGRAM),
     CASE_NEEDS(network_a_host_port_reaches_the_program, NEEDS_PROGRAM),
-    CASE_NEEDS(network_a_published_port_is_taken_while_it_runs_and_free_after_remove, NEEDS_PROGRAM),
+    CASE_NEEDS(network_a_published_port_is_taken_while_it_runs_and_free_after_remove,
+               NEEDS_PROGRAM),
     CASE_NEEDS(network_the_container_address_reaches_the_program, NEEDS_PROGRAM),
     CASE_NEEDS(network_the_address_is_the_same_after_a_restart, NEEDS_PROGRAM),
     CASE_SLOW(network_a_hundred_have_addresses_of_their_own, NEEDS_PROGRAM, 120),

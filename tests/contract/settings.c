@@ -9,15 +9,24 @@
 #include <stdlib.h>
 
 static const struct option options[] = {
-    {"engine", required_argument, NULL, 'e'},  {"image", required_argument, NULL, 'i'},
-    {"rootfs", required_argument, NULL, 'f'},  {"network", required_argument, NULL, 'n'},
-    {"root", required_argument, NULL, 'r'},    {"run", required_argument, NULL, 'u'},
-    {"filter", required_argument, NULL, 'F'},  {"jobs", required_argument, NULL, 'j'},
-    {"timeout", required_argument, NULL, 't'}, {"unsupported", required_argument, NULL, 'U'},
-    {"load", required_argument, NULL, 'L'},    {"steps", no_argument, NULL, 's'},
-    {"list", no_argument, NULL, 'l'},          {"table", no_argument, NULL, 'T'},
-    {"long", no_argument, NULL, 'x'},          {"keep", no_argument, NULL, 'k'},
-    {"verbose", no_argument, NULL, 'v'},       {"help", no_argument, NULL, 'h'},
+    {"engine", required_argument, NULL, 'e'},
+    {"image", required_argument, NULL, 'i'},
+    {"rootfs", required_argument, NULL, 'f'},
+    {"network", required_argument, NULL, 'n'},
+    {"root", required_argument, NULL, 'r'},
+    {"run", required_argument, NULL, 'u'},
+    {"filter", required_argument, NULL, 'F'},
+    {"jobs", required_argument, NULL, 'j'},
+    {"timeout", required_argument, NULL, 't'},
+    {"unsupported", required_argument, NULL, 'U'},
+    {"load", required_argument, NULL, 'L'},
+    {"steps", no_argument, NULL, 's'},
+    {"list", no_argument, NULL, 'l'},
+    {"table", no_argument, NULL, 'T'},
+    {"long", no_argument, NULL, 'x'},
+    {"keep", no_argument, NULL, 'k'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -57,9 +66,9 @@ static _Noreturn void refuse(const char *what)
 static void set_text(struct settings *s, int option)
 {
     const char **const places[] = {
-        ['e'] = &s->engine, ['i'] = &s->image, ['f'] = &s->rootfs, ['n'] = &s->network,
-        ['r'] = &s->root, ['u'] = &s->run, ['F'] = &s->filter, ['U'] = &s->unsupported,
-        ['L'] = &s->plugin,
+        ['e'] = &s->engine,  ['i'] = &s->image,       ['f'] = &s->rootfs,
+        ['n'] = &s->network, ['r'] = &s->root,        ['u'] = &s->run,
+        ['F'] = &s->filter,  ['U'] = &s->unsupported, ['L'] = &s->plugin,
     };
     if ((size_t)option < sizeof(places) / sizeof(places[0]) && places[option])
         *places[option] = optarg;

@@ -2,8 +2,8 @@
 /*
  * What exists, as a sorted list of lines: a leak is a line that was not there before.
  *
- * Full listings of everything an engine could leave behind: mounts, control groups below its parent,
- * links, processes in its groups or with its files open, and the files of its two folders.
+ * Full listings of everything an engine could leave behind: mounts, control groups below its
+ * parent, links, processes in its groups or with its files open, and the files of its two folders.
  */
 #include "contract.h"
 
@@ -47,7 +47,8 @@ static bool is_dot(const char *name)
 }
 
 /** Everything below `path`; at the top what berth keeps is left out. */
-static void add_tree(struct snapshot *s, const char *kind, const char *path, int depth, bool dirs_only)
+static void add_tree(struct snapshot *s, const char *kind, const char *path, int depth,
+                     bool dirs_only)
 {
     DIR *d = opendir(path);
     if (!d)
@@ -173,7 +174,8 @@ char *snapshot_extra(const struct snapshot *before, const struct snapshot *after
 {
     char *extra = NULL;
     for (size_t i = 0; i < after->n; i++) {
-        if (before->n && bsearch(&after->lines[i], before->lines, before->n, sizeof(char *), by_text))
+        if (before->n &&
+            bsearch(&after->lines[i], before->lines, before->n, sizeof(char *), by_text))
             continue;
         char *longer = print_text("%s%s%s", extra ? extra : "", extra ? "; " : "", after->lines[i]);
         free(extra);

@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 /** Start must fail with `code` and name `what`; then the state is failed and says why. */
-static void fails_to_start(struct contract *c, const struct berth_handle *h, int code, const char *what)
+static void fails_to_start(struct contract *c, const struct berth_handle *h, int code,
+                           const char *what)
 {
     fails_with(code, berth_start(c->runtime, h, ERR));
     names(what);
@@ -205,9 +206,11 @@ static void a_failed_start_can_be_tried_again(struct contract *c)
 
 static void start_after_stop_keeps_files(struct contract *c)
 {
-    struct berth_handle h = run_ready(
-        c, "files", SHELL("trap 'exit 0' TERM; [ -e /kept ] && echo found; touch /kept; echo ready; "
-                          "while :; do sleep 100 & wait $!; done"), NULL);
+    struct berth_handle h =
+        run_ready(c, "files",
+                  SHELL("trap 'exit 0' TERM; [ -e /kept ] && echo found; touch /kept; echo ready; "
+                        "while :; do sleep 100 & wait $!; done"),
+                  NULL);
     ok(berth_stop(c->runtime, &h, 2000, ERR));
     ok(berth_start(c->runtime, &h, ERR));
     until_log(c, &h, "found");
@@ -220,7 +223,8 @@ static void a_caller_killed_during_start_is_carried_through(struct contract *c)
         struct berth_handle h = create(c, name, SHELL("echo ready; sleep 1000"), NULL);
         pid_t pid = fork();
         if (pid == 0) {
-            struct berth_options options = {.size = sizeof(options), .root = c->root, .run = c->run};
+            struct berth_options options = {
+                .size = sizeof(options), .root = c->root, .run = c->run};
             struct berth_runtime *own = NULL;
             ok(berth_open(c->engine, &options, &own, ERR));
             berth_start(own, &h, NULL);

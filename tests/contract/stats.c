@@ -60,40 +60,46 @@ static void cpu_time_stands_still_while_it_sleeps(struct contract *c)
     struct berth_stats a = stats_of(c, &h);
     pause_msec(200);
     struct berth_stats b = stats_of(c, &h);
-    check(b.cpu_usec - a.cpu_usec < 50000, "it used %llu us asleep", (unsigned long long)(b.cpu_usec - a.cpu_usec));
+    check(b.cpu_usec - a.cpu_usec < 50000, "it used %llu us asleep",
+          (unsigned long long)(b.cpu_usec - a.cpu_usec));
 }
 
 static void a_limit_of_half_a_core_holds(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do :; done"), "resources.cpu", "0.25", NULL);
+    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do :; done"),
+                                      "resources.cpu", "0.25", NULL);
     struct berth_stats a = stats_of(c, &h);
     pause_msec(800);
     struct berth_stats b = stats_of(c, &h);
     double share = (double)(b.cpu_usec - a.cpu_usec) / (double)(b.time_usec - a.time_usec);
     check(share > 0.05 && share < 0.45, "it used %.2f of a core", share);
-    check(b.cpu_limit_cores > 0.24 && b.cpu_limit_cores < 0.26, "the limit is %f", b.cpu_limit_cores);
+    check(b.cpu_limit_cores > 0.24 && b.cpu_limit_cores < 0.26, "the limit is %f",
+          b.cpu_limit_cores);
     check(b.cpu_throttled_usec > 0, "it was not throttled");
 }
 
 static void memory_follows_100_megabytes_up_and_down(struct contract *c)
 {
     const long long mega = 1000000;
-    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do sleep 100; done"), "resources.shm_size", "'200M'", NULL);
+    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do sleep 100; done"),
+                                      "resources.shm_size", "'200M'", NULL);
     long long before = (long long)stats_of(c, &h).memory_bytes;
     free(inside(c, &h, "head -c 100000000 /dev/zero > /dev/shm/x"));
     long long full = (long long)stats_of(c, &h).memory_bytes;
     free(inside(c, &h, "rm /dev/shm/x"));
     struct berth_stats last = stats_of(c, &h);
-    check(full - before > 90 * mega && full - before < 130 * mega, "it grew by %lld", full - before);
-    check((long long)last.memory_bytes - before < 20 * mega, "it kept %lld", (long long)last.memory_bytes - before);
-    check(last.memory_peak_bytes == 0 || (long long)last.memory_peak_bytes >= 100 * mega, "the peak is %llu",
-          (unsigned long long)last.memory_peak_bytes);
+    check(full - before > 90 * mega && full - before < 130 * mega, "it grew by %lld",
+          full - before);
+    check((long long)last.memory_bytes - before < 20 * mega, "it kept %lld",
+          (long long)last.memory_bytes - before);
+    check(last.memory_peak_bytes == 0 || (long long)last.memory_peak_bytes >= 100 * mega,
+          "the peak is %llu", (unsigned long long)last.memory_peak_bytes);
 }
 
 static void limits_and_counts_are_shown(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("sleep 1000 & sleep 1000 & echo ready; wait"), "resources",
-                                      "{'memory':'64Mi','pids':50}", NULL);
+    struct berth_handle h = run_ready(c, "one", SHELL("sleep 1000 & sleep 1000 & echo ready; wait"),
+                                      "resources", "{'memory':'64Mi','pids':50}", NULL);
     struct berth_stats s = stats_of(c, &h);
     equal((long long)s.memory_limit_bytes, 64 << 20);
     equal((long long)s.pids_limit, 50);
@@ -102,11 +108,15 @@ static void limits_and_counts_are_shown(struct contract *c)
 
 static void network_counts_100_megabytes_sent(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do sleep 100; done"), "network", "'bridge'", NULL);
+    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do sleep 100; done"),
+                                      "network", "'bridge'", NULL);
     struct berth_stats a = stats_of(c, &h);
-    free(inside(c, &h, "gateway=$(ip route | awk '/default/{print $3}'); head -c 100000000 /dev/zero | timeout 5 nc -u $gateway 9 || true"));
+    free(inside(c, &h,
+                "gateway=$(ip route | awk '/default/{print $3}'); head -c 100000000 /dev/zero | "
+                "timeout 5 nc -u $gateway 9 || true"));
     struct berth_stats b = stats_of(c, &h);
-    check(b.has_net && b.net_tx_bytes - a.net_tx_bytes >= 100000000, "%llu bytes", (unsigned long long)(b.net_tx_bytes - a.net_tx_bytes));
+    check(b.has_net && b.net_tx_bytes - a.net_tx_bytes >= 100000000, "%llu bytes",
+          (unsigned long long)(b.net_tx_bytes - a.net_tx_bytes));
 }
 
 static const struct contract_case stats_cases[] = {

@@ -151,7 +151,8 @@ static int kill_supervisor(struct contract *c, const struct berth_handle *h)
 
 static void a_killed_supervisor_is_noticed_by_the_next_status(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("(sleep 1000 &) ; echo ready; sleep 1000"), NULL);
+    struct berth_handle h =
+        run_ready(c, "one", SHELL("(sleep 1000 &) ; echo ready; sleep 1000"), NULL);
     int pid = kill_supervisor(c, &h);
     struct berth_status *s = status_of(c, &h);
     equal(s->state, BERTH_FAILED);
@@ -189,7 +190,7 @@ static void a_killed_supervisor_ends_a_wait(struct contract *c)
 static void states_and_codes_have_names(struct contract *c)
 {
     (void)c;
-    static const char *const words[] = {"creating", "created", "running", "paused", "restarting",
+    static const char *const words[] = {"creating", "created", "running",   "paused", "restarting",
                                         "stopping", "stopped", "completed", "failed", "pending"};
     for (int i = 0; i < 10; i++)
         equal_text(berth_state_name(BERTH_CREATING + i), words[i]);
@@ -229,8 +230,8 @@ static void on_failure_restarts_up_to_its_maximum(struct contract *c)
 
 static void on_failure_leaves_a_success_alone(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", STEPS("exit 0"), "restart",
-                                "{'policy':'on-failure','delay':'5ms'}", NULL);
+    struct berth_handle h =
+        run(c, "one", STEPS("exit 0"), "restart", "{'policy':'on-failure','delay':'5ms'}", NULL);
     struct berth_status *s = until_ended(c, &h);
     equal(s->state, BERTH_COMPLETED);
     equal(s->restarts, 0);
@@ -262,12 +263,13 @@ static void unless_stopped_restarts_too(struct contract *c)
 
 static void restarting_tells_when_it_starts_next(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", STEPS("exit 1"), "restart",
-                                "{'policy':'always','delay':'60s'}", NULL);
+    struct berth_handle h =
+        run(c, "one", STEPS("exit 1"), "restart", "{'policy':'always','delay':'60s'}", NULL);
     until_state(c, &h, BERTH_RESTARTING);
     struct berth_status *s = status_of(c, &h);
     int64_t in_usec = s->next_start_usec - wall_usec();
-    check(in_usec > 30000000 && in_usec <= 60000000, "the next start is in %lld us", (long long)in_usec);
+    check(in_usec > 30000000 && in_usec <= 60000000, "the next start is in %lld us",
+          (long long)in_usec);
     equal(s->exit_code, 1);
     equal(s->pid, 0);
     berth_status_free(s);
@@ -275,8 +277,9 @@ static void restarting_tells_when_it_starts_next(struct contract *c)
 
 static void the_delay_doubles_up_to_its_cap(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", STEPS("exit 1"), "restart",
-                                "{'policy':'on-failure','max':5,'delay':'20ms','cap':'50ms'}", NULL);
+    struct berth_handle h =
+        run(c, "one", STEPS("exit 1"), "restart",
+            "{'policy':'on-failure','max':5,'delay':'20ms','cap':'50ms'}", NULL);
     int64_t begin = now_usec();
     struct berth_status *s = until_ended(c, &h);
     int64_t took_msec = (now_usec() - begin) / 1000;
@@ -345,7 +348,8 @@ static void health_is_starting_in_its_start_period(struct contract *c)
 {
     struct berth_handle h = run_ready(
         c, "one", SHELL("echo ready; while :; do sleep 100; done"), "health",
-        "{'command':['false'],'interval':'20ms','timeout':'1s','retries':1,'start_period':'60s'}", NULL);
+        "{'command':['false'],'interval':'20ms','timeout':'1s','retries':1,'start_period':'60s'}",
+        NULL);
     pause_msec(200);
     struct berth_status *s = status_of(c, &h);
     equal(s->health, BERTH_HEALTH_STARTING);

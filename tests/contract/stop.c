@@ -102,7 +102,8 @@ static void two_stops_at_once_both_succeed(struct contract *c)
     is_state(c, &h, BERTH_STOPPED);
 }
 
-/** Time in milliseconds until a stop with `first` ends when another with `second` comes 50 ms later. */
+/** Time in milliseconds until a stop with `first` ends when another with `second` comes 50 ms
+ * later. */
 static int64_t two_deadlines(struct contract *c, int64_t first, int64_t second)
 {
     struct berth_handle h = run_ready(c, "one", IGNORES, NULL);
@@ -134,7 +135,8 @@ static void a_second_stop_never_lengthens_the_deadline(struct contract *c)
 
 static void a_stopped_one_is_not_restarted(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", WAITS, "restart", "{'policy':'always','delay':'10ms'}", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", WAITS, "restart", "{'policy':'always','delay':'10ms'}", NULL);
     ok(berth_stop(c->runtime, &h, 1000, ERR));
     pause_msec(100);
     is_state(c, &h, BERTH_STOPPED);
@@ -142,8 +144,8 @@ static void a_stopped_one_is_not_restarted(struct contract *c)
 
 static void stop_ends_one_that_waits_for_its_restart(struct contract *c)
 {
-    struct berth_handle h = run(c, "one", STEPS("exit 1"), "restart",
-                                "{'policy':'always','delay':'60s'}", NULL);
+    struct berth_handle h =
+        run(c, "one", STEPS("exit 1"), "restart", "{'policy':'always','delay':'60s'}", NULL);
     until_state(c, &h, BERTH_RESTARTING);
     stops_within(c, &h, 10000, 0, 2000);
 }
@@ -160,7 +162,8 @@ static void a_cancelled_stop_goes_on(struct contract *c)
 
 static void the_kill_signal_counts_as_a_stop(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", WAITS, "restart", "{'policy':'always','delay':'10ms'}", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", WAITS, "restart", "{'policy':'always','delay':'10ms'}", NULL);
     ok(berth_signal(c->runtime, &h, SIGKILL, ERR));
     struct berth_status *s = until_ended(c, &h);
     equal(s->state, BERTH_STOPPED);
@@ -196,7 +199,8 @@ static void a_signal_to_one_that_does_not_run_is_wrong_state(struct contract *c)
 static void another_signal_counts_as_its_own_end(struct contract *c)
 {
     struct berth_handle h = run_ready(
-        c, "one", SHELL("trap 'exit 5' USR1; echo ready; while :; do sleep 100 & wait $!; done"), NULL);
+        c, "one", SHELL("trap 'exit 5' USR1; echo ready; while :; do sleep 100 & wait $!; done"),
+        NULL);
     ok(berth_signal(c->runtime, &h, SIGUSR1, ERR));
     struct berth_status *s = until_ended(c, &h);
     equal(s->state, BERTH_FAILED);
@@ -207,7 +211,9 @@ static void another_signal_counts_as_its_own_end(struct contract *c)
 static void the_stop_signal_reaches_the_program(struct contract *c)
 {
     struct berth_handle h = run_ready(
-        c, "one", SHELL("trap 'echo got TERM; exit 7' TERM; echo ready; while :; do sleep 100 & wait $!; done"),
+        c, "one",
+        SHELL(
+            "trap 'echo got TERM; exit 7' TERM; echo ready; while :; do sleep 100 & wait $!; done"),
         NULL);
     stops_within(c, &h, 10000, 0, 2000);
     struct berth_status *s = status_of(c, &h);
@@ -220,10 +226,11 @@ static void the_stop_signal_reaches_the_program(struct contract *c)
 
 static void the_stop_signal_of_the_spec_is_sent(struct contract *c)
 {
-    struct berth_handle h = run_ready(
-        c, "one", SHELL("trap 'echo got USR1; exit 0' USR1; trap 'echo got TERM; exit 1' TERM; "
+    struct berth_handle h =
+        run_ready(c, "one",
+                  SHELL("trap 'echo got USR1; exit 0' USR1; trap 'echo got TERM; exit 1' TERM; "
                         "echo ready; while :; do sleep 100 & wait $!; done"),
-        "stop_signal", "'SIGUSR1'", NULL);
+                  "stop_signal", "'SIGUSR1'", NULL);
     stops_within(c, &h, 10000, 0, 2000);
     char *log = log_of(c, &h);
     has_text(log, "got USR1");
@@ -233,26 +240,31 @@ static void the_stop_signal_of_the_spec_is_sent(struct contract *c)
 
 static void a_tree_that_ignores_signals_ends(struct contract *c)
 {
-    struct berth_handle h = run_ready(
-        c, "tree", SHELL("trap '' TERM INT HUP; i=0; while [ $i -lt 20 ]; do "
-                         "(trap '' TERM INT HUP; while :; do sleep 1000; done) & i=$((i+1)); done; "
-                         "echo ready; while :; do sleep 1000; done"), NULL);
+    struct berth_handle h =
+        run_ready(c, "tree",
+                  SHELL("trap '' TERM INT HUP; i=0; while [ $i -lt 20 ]; do "
+                        "(trap '' TERM INT HUP; while :; do sleep 1000; done) & i=$((i+1)); done; "
+                        "echo ready; while :; do sleep 1000; done"),
+                  NULL);
     stops_within(c, &h, 250, 240, 2000);
 }
 
 static void a_double_forked_daemon_ends(struct contract *c)
 {
     struct berth_handle h = run_ready(
-        c, "daemon", SHELL("(setsid sh -c 'trap \"\" TERM; (sleep 1000; sleep 1000) & sleep 1000' &) ; "
-                           "echo ready; while :; do sleep 1000; done"), NULL);
+        c, "daemon",
+        SHELL("(setsid sh -c 'trap \"\" TERM; (sleep 1000; sleep 1000) & sleep 1000' &) ; "
+              "echo ready; while :; do sleep 1000; done"),
+        NULL);
     stops_within(c, &h, 100, 90, 2000);
 }
 
 static void a_daemon_in_the_hosts_pid_namespace_ends(struct contract *c)
 {
     struct berth_handle h = run_ready(
-        c, "daemon", SHELL("(setsid sh -c 'trap \"\" TERM; (sleep 1000; sleep 1000) & sleep 1000' &) ; "
-                           "echo ready; while :; do sleep 1000; done"),
+        c, "daemon",
+        SHELL("(setsid sh -c 'trap \"\" TERM; (sleep 1000; sleep 1000) & sleep 1000' &) ; "
+              "echo ready; while :; do sleep 1000; done"),
         "namespaces.pid", "'host'", NULL);
     stops_within(c, &h, 100, 0, 2000);
 }
@@ -277,15 +289,17 @@ static void a_paused_one_ends(struct contract *c)
 
 static void a_fork_bomb_ends(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "bomb", SHELL("f() { f | f & }; echo ready; f; while :; do sleep 1; done"),
-                                      "resources.pids", "200", NULL);
+    struct berth_handle h =
+        run_ready(c, "bomb", SHELL("f() { f | f & }; echo ready; f; while :; do sleep 1; done"),
+                  "resources.pids", "200", NULL);
     pause_msec(200);
     stops_within(c, &h, 0, 0, 5000);
 }
 
 static void stop_leaves_no_process(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", SHELL("sleep 1000 & sleep 1000 & echo ready; wait"), NULL);
+    struct berth_handle h =
+        run_ready(c, "one", SHELL("sleep 1000 & sleep 1000 & echo ready; wait"), NULL);
     json_t *s = status_json(c, &h);
     int supervisor = (int)json_integer_value(json_object_get(s, "supervisor_pid"));
     int pid = (int)json_integer_value(json_object_get(s, "pid"));

@@ -40,7 +40,8 @@ static void read_rows(const struct settings *s)
         size_t n = strcspn(line, " \t");
         if (line[0] == '#' || n == 0 || n_file_rows == FILE_ROWS_MAX)
             continue;
-        const char *reason = line[n] ? line + n + 1 + strspn(line + n + 1, " \t") : "no reason given";
+        const char *reason =
+            line[n] ? line + n + 1 + strspn(line + n + 1, " \t") : "no reason given";
         line[n] = '\0';
         file_rows[n_file_rows++] = (struct row){s->engine, 0, line, reason};
     }
