@@ -374,7 +374,7 @@ static void attach_brings_the_output(struct contract *c)
         run_ready(c, "one", STEPS("print ready", "sleep 300ms", "print later", "exit 5"), NULL);
     struct berth_call *call = NULL;
     ok(berth_attach_call(c->runtime, &h, NULL, &call, ERR));
-    until_text(berth_call_stream_fd(call, 1), "later");
+    until_call_text(call, 1, "later");
     ok(berth_call_wait(call, 10000, NULL, ERR));
     berth_call_free(call);
 }

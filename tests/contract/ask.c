@@ -94,19 +94,35 @@ json_t *status_json(struct contract *c, const struct berth_handle *h)
     return json;
 }
 
+struct contract *current;
+
+/**
+ * Wait for a descriptor, at most that long. An engine in this process moves only when it is called:
+ * it is, now and then.
+ */
+static bool wait_readable(int fd, int64_t patience_usec)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    for (int64_t end = now_usec() + patience_usec; now_usec() < end;) {
+        if (poll(&p, 1, current && current->steps ? 5 : 200) > 0)
+            return true;
+        struct berth_handle *list = NULL;
+        size_t n;
+        if (current && current->steps && berth_list(current->runtime, &list, &n, NULL) == 0)
+            free(list);
+    }
+    return false;
+}
+
 char *read_all(int fd, size_t *ret_size)
 {
     size_t size = 0, room = 65536;
     char *data = malloc(room);
     for (;;) {
         check(data, "out of memory");
+        check(wait_readable(fd, 6 * PATIENCE_USEC), "a stream brought nothing for a minute");
         ssize_t n = read(fd, data + size, room - size - 1);
-        if (n < 0 && errno == EAGAIN) {
-            struct pollfd p = {.fd = fd, .events = POLLIN};
-            check(poll(&p, 1, 60000) > 0, "a stream brought nothing for a minute");
-            continue;
-        }
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
         check(n >= 0, "read: %s", strerror(errno));
         if (n == 0)
@@ -136,26 +152,52 @@ char *log_of(struct contract *c, const struct berth_handle *h)
     return log_with(c, h, NULL, NULL);
 }
 
+/** A window over what came, long enough to find a short text in. */
+struct window {
+    char text[65536];
+    size_t size;
+};
+
+/** Read what is there. False at the end. */
+static bool window_read(struct window *w, int fd)
+{
+    if (w->size > sizeof(w->text) / 2) {
+        size_t kept = w->size / 4;
+        memmove(w->text, w->text + w->size - kept, kept);
+        w->size = kept;
+    }
+    ssize_t n = read(fd, w->text + w->size, sizeof(w->text) - w->size - 1);
+    w->size += n > 0 ? (size_t)n : 0;
+    w->text[w->size] = '\0';
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
 void until_text(int fd, const char *text)
 {
-    char seen[65536];
-    size_t size = 0;
-    int64_t end = now_usec() + PATIENCE_USEC;
-    for (seen[0] = '\0'; !strstr(seen, text);) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        check(now_usec() < end, "\"%s\" did not come in ten seconds, only \"%.400s\"", text, seen);
-        if (poll(&p, 1, 100) <= 0)
+    struct window w = {.size = 0};
+    for (int64_t end = now_usec() + PATIENCE_USEC; !strstr(w.text, text);) {
+        check(wait_readable(fd, end - now_usec()),
+              "\"%s\" did not come in ten seconds, only \"%.400s\"", text, w.text);
+        check(window_read(&w, fd), "the stream ended before \"%s\": \"%.400s\"", text, w.text);
+    }
+}
+
+void until_call_text(struct berth_call *call, int stream, const char *text)
+{
+    struct window w = {.size = 0};
+    int fd = berth_call_stream_fd(call, stream);
+    check(fd >= 0, "the call has no stream %d", stream);
+    for (int64_t end = now_usec() + PATIENCE_USEC; !strstr(w.text, text);) {
+        struct pollfd p[] = {{.fd = fd, .events = POLLIN},
+                             {.fd = berth_call_fd(call), .events = POLLIN}};
+        check(now_usec() < end, "\"%s\" did not come in ten seconds, only \"%.400s\"", text,
+              w.text);
+        if (poll(p, 2, 100) <= 0)
             continue;
-        ssize_t n = read(fd, seen + size, sizeof(seen) - size - 1);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            continue;
-        check(n > 0, "the stream ended before \"%s\": \"%.400s\"", text, seen);
-        size += (size_t)n;
-        seen[size] = '\0';
-        if (size > sizeof(seen) / 2 && !strstr(seen, text)) {
-            memmove(seen, seen + size / 2, size - size / 2 + 1);
-            size -= size / 2;
-        }
+        if (p[1].revents)
+            berth_call_finish(call, NULL, ERR);
+        if (p[0].revents)
+            check(window_read(&w, fd), "the stream ended before \"%s\": \"%.400s\"", text, w.text);
     }
 }
 
@@ -214,10 +256,18 @@ int inside_code(struct contract *c, const struct berth_handle *h, const char *li
 char *read_file(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return NULL;
-    char *text = read_all(fd, NULL);
-    close(fd);
+    size_t size = 0, room = 65536;
+    char *text = fd < 0 ? NULL : malloc(room);
+    ssize_t n = 0;
+    while (text && (n = read(fd, text + size, room - size - 1)) > 0) {
+        size += (size_t)n;
+        if (room - size < 4096)
+            text = realloc(text, room *= 2);
+    }
+    if (fd >= 0)
+        close(fd);
+    if (text)
+        text[size] = '\0'; /* a process that ended meanwhile has an empty file */
     return text;
 }
 

@@ -147,6 +147,7 @@ static void case_body(const void *data)
     }
     int before = count_fds();
     struct contract c = contract_of(j);
+    current = &c;
     j->k->run(&c);
     workloads_remove(c.runtime);
     berth_close(c.runtime);

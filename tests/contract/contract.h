@@ -31,6 +31,9 @@ struct contract {
     bool long_run;                    /**< larger counts are welcome */
 };
 
+/** The case's own, for helpers that have no argument to carry it. */
+extern struct contract *current;
+
 struct contract_case {
     const char *name;
     void (*run)(struct contract *c);
@@ -154,6 +157,8 @@ void until_log(struct contract *c, const struct berth_handle *h, const char *tex
 char *read_all(int fd, size_t *ret_size);
 /** Read until `text` came or ten seconds passed. */
 void until_text(int fd, const char *text);
+/** The same for a stream of a call, which is finished when it asks to be. */
+void until_call_text(struct berth_call *call, int stream, const char *text);
 /** Number of times `text` occurs. */
 int count_text(const char *in, const char *text);
 

@@ -365,20 +365,8 @@ static void the_streamed_form_reads_and_writes(struct contract *c)
     check(in >= 0 && out >= 0 && err >= 0 && berth_call_stream_fd(call, 3) < 0,
           "descriptors %d %d %d", in, out, err);
     check(write(in, "hello\n", 6) == 6, "write");
-    struct pollfd p[] = {{.fd = out, .events = POLLIN},
-                         {.fd = berth_call_fd(call), .events = POLLIN}};
-    char text[100] = "";
-    for (size_t size = 0;
-         !strstr(text, "hello");) { /* an engine in this process moves its bytes in finish */
-        check(poll(p, 2, 5000) > 0, "only \"%s\" came", text);
-        if (p[0].revents) {
-            ssize_t n = read(out, text + size, sizeof(text) - size - 1);
-            check(n > 0, "the output ended: \"%s\"", text);
-            size += (size_t)n;
-        }
-        equal(berth_call_finish(call, NULL, ERR), BERTH_AGAIN);
-    }
-    equal_text(text, "begin\nhello\n");
+    until_call_text(call, 1, "begin\nhello\n");
+    equal(berth_call_finish(call, NULL, ERR), BERTH_AGAIN);
     until_text(err, "wrong\n");
     berth_call_close_stdin(call);
     equal(code_of(call), 9);
@@ -431,11 +419,7 @@ static void a_signal_reaches_an_exec(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
     struct berth_call *call = exec_streamed(c, &h, false, STEPS("print waiting", "wait"));
-    struct pollfd p = {.fd = berth_call_stream_fd(call, 1), .events = POLLIN};
-    for (int64_t end = now_usec() + 5000000; poll(&p, 1, 20) == 0;) {
-        equal(berth_call_finish(call, NULL, ERR), BERTH_AGAIN);
-        check(now_usec() < end, "it said nothing");
-    }
+    until_call_text(call, 1, "waiting");
     ok(berth_call_signal(call, SIGUSR2, ERR));
     struct berth_result r = {0};
     ok(berth_call_wait(call, 10000, &r, ERR));

@@ -150,7 +150,7 @@ static void its_wait_sees_its_own_children_alone(struct contract *c)
 
 static void its_signal_handlers_are_left_alone(struct contract *c)
 {
-    struct sigaction before[65], after;
+    struct sigaction before[65] = {0}, after;
     struct sigaction action = {.sa_handler = hear, .sa_flags = SA_RESTART};
     sigaction(SIGPIPE, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -159,6 +159,7 @@ static void its_signal_handlers_are_left_alone(struct contract *c)
         sigaction(i, NULL, &before[i]);
     use_every_verb(c);
     for (int i = 1; i <= 64; i++) {
+        after = before[i]; /* 32 and 33 are the C library's and can't be asked for */
         sigaction(i, NULL, &after);
         check(after.sa_handler == before[i].sa_handler && after.sa_flags == before[i].sa_flags,
               "signal %d", i);
@@ -185,11 +186,12 @@ static void its_signal_mask_is_left_alone(struct contract *c)
 
 static void its_signals_do_not_disturb(struct contract *c)
 {
-    struct itimerval often = {.it_interval = {0, 500}, .it_value = {0, 500}}, off = {0};
+    struct itimerval often = {.it_interval = {0, 200}, .it_value = {0, 200}}, off = {0};
     struct sigaction action = {.sa_handler = hear}; /* no SA_RESTART: every call is interrupted */
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &often, NULL);
-    use_every_verb(c);
+    for (int64_t end = now_usec() + 300000; now_usec() < end;)
+        use_every_verb(c);
     setitimer(ITIMER_REAL, &off, NULL);
     check(heard > 10, "only %d signals came", (int)heard);
 }

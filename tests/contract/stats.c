@@ -55,7 +55,7 @@ static void cpu_time_is_about_the_wall_time_while_it_spins(struct contract *c)
 
 static void cpu_time_stands_still_while_it_sleeps(struct contract *c)
 {
-    struct berth_handle h = run_ready(c, "one", WAITS, NULL);
+    struct berth_handle h = run_ready(c, "one", SHELL("echo ready; sleep 1000"), NULL);
     pause_msec(50);
     struct berth_stats a = stats_of(c, &h);
     pause_msec(200);
@@ -124,7 +124,7 @@ static const struct contract_case stats_cases[] = {
     CASE(stats_of_one_that_does_not_run_are_wrong_state),
     CASE(stats_of_a_paused_one_are_there),
     CASE_NEEDS(cpu_time_is_about_the_wall_time_while_it_spins, NEEDS_PROGRAM),
-    CASE(cpu_time_stands_still_while_it_sleeps),
+    CASE_NEEDS(cpu_time_stands_still_while_it_sleeps, NEEDS_PROGRAM),
     CASE_NEEDS(a_limit_of_half_a_core_holds, NEEDS_PROGRAM),
     CASE_NEEDS(memory_follows_100_megabytes_up_and_down, NEEDS_PROGRAM),
     CASE_NEEDS(limits_and_counts_are_shown, NEEDS_PROGRAM),

@@ -145,6 +145,9 @@ static int name_it(struct fake *f, struct fake_workload *w, struct berth_error *
 
 static int build(struct fake *f, struct fake_workload *w, struct berth_error *err)
 {
+    if (w->spec->runtime && strcmp(w->spec->runtime, "fake"))
+        return fail(err, BERTH_INVALID, "runtime", "runtime: \"%s\" is not this engine, \"fake\"",
+                    w->spec->runtime);
     int r = check_image(w->spec, err);
     if (r < 0 || (r = check_mounts(w->spec, err)) < 0 || (r = name_it(f, w, err)) < 0 ||
         (r = take_ports(f, w->spec, err)) < 0)
@@ -164,11 +167,14 @@ static int build(struct fake *f, struct fake_workload *w, struct berth_error *er
 }
 
 static void undo_create(void *data);
-struct created { struct fake *fake; struct berth_handle handle; };
+struct created { struct fake *fake; struct berth_handle handle; bool undone; };
 
 static int created_step(void *data, struct berth_result *ret, struct berth_error *err)
 {
-    ret->handle = ((struct created *)data)->handle;
+    const struct created *c = data;
+    if (c->undone)
+        return fail(err, BERTH_CANCELLED, c->handle.name, "create %s: cancelled", c->handle.name);
+    ret->handle = c->handle;
     return 1;
 }
 
@@ -184,6 +190,7 @@ static void undo_create(void *data)
     struct fake_workload *w = fake_find_id(f, c->handle.id);
     if (w)
         fake_drop(f, w);
+    c->undone = true;
     leave(f, 0);
 }
 
@@ -223,7 +230,7 @@ static int fake_create(void *self, const char *spec_json, struct berth_call **re
     struct fake *f = enter(self);
     r = insert(f, w, err);
     if (r == 0)
-        *c = (struct created){f, w->handle};
+        *c = (struct created){f, w->handle, false};
     leave(f, 0);
     if (r < 0) {
         free(c);
