@@ -13,6 +13,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -20,9 +21,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-
-/* <linux/seccomp.h> would be this folder's own header of that name. */
-#define SET_MODE_FILTER 1
 
 #define BIT(n) (UINT64_C(1) << (n))
 
@@ -263,7 +261,7 @@ int privilege_filter(const void *filter, size_t size, struct berth_error *err)
 {
     struct sock_fprog program = { .len = (unsigned short)(size / sizeof(struct sock_filter)),
                                   .filter = (struct sock_filter *)(uintptr_t)filter };
-    if (syscall(SYS_seccomp, SET_MODE_FILTER, 0, &program) < 0) {
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0) {
         if (errno == ENOSYS)
             return fail(err, BERTH_NO_KERNEL, "seccomp", "security.seccomp: this kernel lacks seccomp filters");
         return fail_os(err, errno, "seccomp", "security.seccomp: load the filter");

@@ -81,7 +81,7 @@ static int bind_node(struct stage *st, size_t i, int dir_fd, const char *name)
     if (!st->device_trees || st->device_trees[i] < 0)
         return -EPERM;
     autoclose int made_fd = openat(dir_fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0666);
-    autoclose int target_fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    autoclose int target_fd = made_fd < 0 ? -1 : openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     return target_fd < 0 ? -errno : mount_place(st->device_trees[i], target_fd);
 }
 

@@ -5,7 +5,7 @@
 #include "container/inside.h"
 #include "base/file.h"
 #include "linux/privilege.h"
-#include "linux/seccomp.h"
+#include "linux/syscall_filter.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>

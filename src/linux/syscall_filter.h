@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * seccomp: docker-format profiles compiled to BPF ahead of time (libseccomp; only the helper links it).
+ * Not seccomp.h: the kernel has a header of that name.
  */
-#ifndef LINUX_SECCOMP_H
-#define LINUX_SECCOMP_H
+#ifndef LINUX_SYSCALL_FILTER_H
+#define LINUX_SYSCALL_FILTER_H
 
 #include "base/error.h"
 #include <stddef.h>
