@@ -51,36 +51,32 @@ struct work {
     size_t have[2];
 };
 
+/* {"step", "object", "bytes"}: a line that is written over on a terminal, lines elsewhere. */
 static void show_progress(struct work *w, char *line)
 {
     autojson json_t *json = json_loads(line, 0, NULL);
-    char done[SHORT_TEXT], total[SHORT_TEXT];
-    if (!json || w->cli->quiet)
+    char size[SHORT_TEXT] = "";
+    if (!json)
         return;
-    const char *step = json_text(json, "step"), *name = json_text(json, "name");
-    if (!*step)
-        step = json_text(json, "event");
-    int64_t have = json_number(json, "done_bytes"), all = json_number(json, "total_bytes");
-    human_size((uint64_t)have, done);
-    human_size((uint64_t)all, total);
-    if (err_is_terminal()) {
-        int filled = all > 0 && have <= all ? (int)(20 * have / all) : 0;
-        fprintf(stderr, "\r\033[K%s %.40s ", step, name);
-        if (all > 0)
-            fprintf(stderr, "[%.*s%.*s] %s / %s", filled, "====================", 20 - filled, "                    ", done, total);
-        else if (have > 0)
-            fputs(done, stderr);
-        w->progress_line = true;
-    } else if (w->cli->verbose || have == 0 || have == all) {
-        fprintf(stderr, "%s %s\n", step, name);
-    }
+    autofree char *object = text_plain(json_text(json, "object"));
+    if (json_number(json, "bytes") > 0)
+        human_size((uint64_t)json_number(json, "bytes"), size);
+    w->progress_line = err_is_terminal();
+    fprintf(stderr, w->progress_line ? "\r\033[K%s %.48s %s" : "%s %s %s\n", json_text(json, "step"), object, size);
 }
 
+/* load: {"reference", "id"}; verify: {"object", "detail"} of what is wrong, then the counts. */
 static void show_result(struct work *w, char *line)
 {
     autojson json_t *json = json_loads(line, 0, NULL);
+    autofree char *detail = text_plain(json_text(json, "detail"));
     if (w->cli->json || !json)
         puts(line);
+    else if (json_object_get(json, "detail"))
+        printf("wrong: %s %s: %s\n", json_text(json, "kind"), json_text(json, "object"), detail);
+    else if (json_object_get(json, "wrong"))
+        printf("%lld blobs, %lld layers, %lld references checked, %lld wrong\n", (long long)json_number(json, "blobs"),
+               (long long)json_number(json, "layers"), (long long)json_number(json, "references"), (long long)json_number(json, "wrong"));
     else
         printf("%s %s\n", json_text(json, "reference"), json_text(json, "id"));
 }
@@ -448,11 +444,7 @@ int verb_image_verify(struct cli *cli, const struct args *args)
     int r = berth_image_verify_call(runtime, &call, &err);
     if (r == 0)
         r = work_run(cli, call, &err);
-    if (r < 0)
-        return cli_fail(cli, NULL, &err);
-    if (!cli->json)
-        puts("every blob and layer is as it should be");
-    return EXIT_DONE;
+    return r < 0 ? cli_fail(cli, NULL, &err) : EXIT_DONE;
 }
 
 /* ---- prune: ask, do, tell ------------------------------------------------------------------------ */
@@ -470,9 +462,10 @@ bool agreed(struct cli *cli, const struct args *args, const char *what)
     return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
-/* What a prune reports: {"removed": [...], "reclaimed_bytes": N}. */
+/* What a prune reports: lists of names, and how many bytes are free again. */
 void print_pruned(struct cli *cli, json_t *report)
 {
+    static const char *const lists[] = {"workloads", "images", "volumes"};
     char size[SHORT_TEXT];
     size_t i;
     json_t *each;
@@ -480,9 +473,10 @@ void print_pruned(struct cli *cli, json_t *report)
         json_line(report);
         return;
     }
-    json_array_foreach(json_find(report, "removed"), i, each)
-        puts(json_is_string(each) ? json_string_value(each) : json_text(each, "reference"));
-    printf("%s freed\n", human_size((uint64_t)json_number(report, "reclaimed_bytes"), size));
+    for (size_t k = 0; k < ARRAY_SIZE(lists); k++)
+        json_array_foreach(json_find(report, lists[k]), i, each)
+            puts(json_is_string(each) ? json_string_value(each) : json_text(each, "reference"));
+    printf("%s freed\n", human_size((uint64_t)json_number(report, "freed_bytes"), size));
 }
 
 static int prune(struct cli *cli, const struct args *args, const char *what,

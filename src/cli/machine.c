@@ -161,6 +161,7 @@ static int prune_workloads(struct cli *cli, struct berth_runtime *runtime, json_
     return result;
 }
 
+/* One more kind of waste; its report is added to ours. */
 static int prune_more(struct cli *cli, struct berth_runtime *runtime, json_t *report,
                       int (*call)(struct berth_runtime *, bool, char **, struct berth_error *), bool all)
 {
@@ -169,8 +170,10 @@ static int prune_more(struct cli *cli, struct berth_runtime *runtime, json_t *re
     int r;
     int code = call(runtime, all, &text, &err);
     autojson json_t *part = take_json(cli, NULL, code, text, &err, &r);
-    json_array_extend(json_object_get(report, "removed"), json_find(part, "removed"));
-    json_object_set_new(report, "reclaimed_bytes", json_integer(json_number(report, "reclaimed_bytes") + json_number(part, "reclaimed_bytes")));
+    int64_t bytes = json_number(report, "freed_bytes") + json_number(part, "freed_bytes");
+    if (part)
+        json_object_update(report, part);
+    json_object_set_new(report, "freed_bytes", json_integer(bytes));
     return r;
 }
 
@@ -183,8 +186,8 @@ int verb_prune(struct cli *cli, const struct args *args)
         return EXIT_FAILED;
     if (!agreed(cli, args, what))
         return EXIT_USAGE;
-    autojson json_t *report = json_pack("{s:[], s:i}", "removed", "reclaimed_bytes", 0);
-    int result = prune_workloads(cli, runtime, json_object_get(report, "removed"));
+    autojson json_t *report = json_pack("{s:[], s:i}", "workloads", "freed_bytes", 0);
+    int result = prune_workloads(cli, runtime, json_object_get(report, "workloads"));
     int r = prune_more(cli, runtime, report, berth_image_prune, arg_true(args, "all"));
     result = result ? result : r;
     if (arg_true(args, "volumes")) {
