@@ -155,11 +155,13 @@ int verb_later(struct cli *cli, const struct args *args)
 
 /* ---- manual pages ------------------------------------------------------------------------------ */
 
-/* scdoc: * and _ and \ mean something, a . at the start of a line does too. */
+/* scdoc: some characters mean something anywhere, some at the start of a line. */
 static void print_scdoc(const char *s)
 {
+    if (*s && strchr("-.|", *s))
+        putchar('\\');
     for (; *s; s++) {
-        if (strchr("*_\\<>#`[]", *s) && *s != '[' && *s != ']')
+        if (strchr("*_\\<>#`", *s))
             putchar('\\');
         putchar(*s);
     }
@@ -173,9 +175,9 @@ static void manual_flags(const struct flag *(*each)(const struct command *, size
             printf("*-%c*, ", f->letter);
         printf("*--%s*", f->name);
         if (f->argument) {
-            fputs(" \"", stdout);
+            fputs(" _", stdout);
             print_scdoc(f->argument);
-            putchar('"');
+            putchar('_');
         }
         fputs("\n\t", stdout);
         print_scdoc(f->help);

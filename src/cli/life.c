@@ -195,6 +195,7 @@ static int session_exit(struct session *s, const char *name)
 
 struct follow {
     bool tty, input, log; /* of the spec: a terminal, an open standard input, a log to read */
+    uint32_t streams;     /* what is shown of a log; 0: all */
     int64_t since_usec;
 };
 
@@ -209,7 +210,8 @@ static int follow(struct cli *cli, const struct args *args, struct berth_runtime
     struct session s = {.cli = cli, .runtime = runtime, .handle = handle, .tty = f->tty, .input = f->input,
                         .proxy_signals = proxies_signals(args), .drop_output = f->log};
     struct berth_attach_options options = {.size = sizeof(options), .input = f->input};
-    struct berth_logs_options logs = {.size = sizeof(logs), .follow = true, .frames = true, .since_usec = f->since_usec};
+    struct berth_logs_options logs = {.size = sizeof(logs), .follow = true, .frames = true,
+                                      .streams = f->streams, .since_usec = f->since_usec};
     struct berth_error err;
     int r = detach_keys(cli, args, &s.detach_keys);
     if (r != 0)
@@ -250,13 +252,36 @@ static void undo_run(struct berth_runtime *runtime, const struct berth_handle *h
         berth_remove(runtime, handle, &options, NULL);
 }
 
-static int run_foreground(struct cli *cli, const struct args *args, struct berth_runtime *runtime,
-                          const struct berth_handle *handle, json_t *spec)
+/* -a: which of the three are joined to ours; all when it isn't given. */
+static int attached_streams(struct cli *cli, const struct args *args, struct follow *f)
 {
-    struct follow f = {.tty = json_is_true(json_object_get(spec, "tty")),
-                       .input = json_is_true(json_object_get(spec, "stdin")),
-                       .log = strcmp(json_text(spec, "log.driver"), "none") != 0};
-    return follow(cli, args, runtime, handle, &f);
+    static const struct {
+        const char *name;
+        uint32_t stream;
+    } names[] = {{"stdin", 0}, {"stdout", BERTH_STDOUT}, {"stderr", BERTH_STDERR}};
+    bool any = false, input = false;
+    for (size_t i = 0; i < args->n_flags; i++) {
+        size_t k = 0;
+        if (strcmp(args->flags[i].flag->name, "attach") != 0)
+            continue;
+        while (k < ARRAY_SIZE(names) && strcasecmp(names[k].name, args->flags[i].value))
+            k++;
+        if (k == ARRAY_SIZE(names))
+            return cli_usage(cli, "--attach: \"%s\" is not stdin, stdout or stderr", args->flags[i].value);
+        f->streams |= names[k].stream;
+        input |= k == 0;
+        any = true;
+    }
+    f->input &= !any || input;
+    return 0;
+}
+
+static int read_run(struct cli *cli, const struct args *args, json_t *spec, struct follow *f)
+{
+    *f = (struct follow){.tty = json_is_true(json_object_get(spec, "tty")), .input = json_is_true(json_object_get(spec, "stdin")),
+                         .log = strcmp(json_text(spec, "log.driver"), "none") != 0};
+    int r = attached_streams(cli, args, f);
+    return r ? r : check_terminal(cli, f->tty, f->input);
 }
 
 int verb_run(struct cli *cli, const struct args *args)
@@ -264,6 +289,7 @@ int verb_run(struct cli *cli, const struct args *args)
     struct berth_runtime *runtime;
     struct berth_handle handle;
     struct berth_error err;
+    struct follow f;
     const char *keys;
     int r;
     autojson json_t *spec = spec_from_args(cli, args, &r);
@@ -275,7 +301,7 @@ int verb_run(struct cli *cli, const struct args *args)
         return dry_run(cli, json_text(spec, "name"), text ? text : "", spec);
     r = detach_keys(cli, args, &keys);
     if (r == 0 && !detach)
-        r = check_terminal(cli, json_is_true(json_object_get(spec, "tty")), json_is_true(json_object_get(spec, "stdin")));
+        r = read_run(cli, args, spec, &f);
     if (r == 0)
         r = create(cli, args, spec, &runtime, &handle);
     if (r != 0)
@@ -288,7 +314,7 @@ int verb_run(struct cli *cli, const struct args *args)
         return r;
     }
     if (!detach)
-        return run_foreground(cli, args, runtime, &handle, spec);
+        return follow(cli, args, runtime, &handle, &f);
     print_id(cli, &handle);
     return EXIT_DONE;
 }
