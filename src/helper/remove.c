@@ -39,6 +39,7 @@ static int remove_cgroup(struct workload *w, struct berth_error *err)
     int r = cgroup_layout_read(&layout, err);
     if (r < 0)
         return r;
+    cgroup_leave(layout); /* the supervisor's group is ours: it started us */
     r = cgroup_remove(layout, status.cgroup, CGROUP_WAIT_MSEC);
     return r < 0 && r != -ENOENT ? fail_os(err, r, status.cgroup, "remove the cgroup %s", status.cgroup) : 0;
 }

@@ -441,6 +441,14 @@ int cgroup_join_v1(const struct cgroup *g, pid_t pid, bool sup)
     return first;
 }
 
+void cgroup_leave(const struct cgroup_layout *layout)
+{
+    char path[CGROUP_PATH_MAX];
+    for (size_t i = 0; i < layout->n; i++)
+        if (snprintf(path, sizeof(path), "%s/cgroup.procs", layout->list[i].mount) < (int)sizeof(path))
+            (void)control_write(path, "0");
+}
+
 void cgroup_resident(struct cgroup *g, pid_t pid)
 {
     g->resident = pid;

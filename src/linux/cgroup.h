@@ -62,6 +62,8 @@ uint64_t cgroup_memory_peak(struct cgroup *g);
 /** Remove the groups of PARENT/ID, whatever the workload made below them, and PARENT when it is berth's own and empty.
  *  A busy one is tried for at most wait_msec. Absent is 0. 0 or -errno. */
 int cgroup_remove(const struct cgroup_layout *layout, const char *path, int wait_msec);
+/** Move the caller to the root of every hierarchy: who is to remove a group must not sit in it. */
+void cgroup_leave(const struct cgroup_layout *layout);
 /** Only what the workload was in: for its supervisor, which still sits beside it. */
 int cgroup_remove_load(const struct cgroup_layout *layout, const char *path, int wait_msec);
 
