@@ -114,18 +114,10 @@ static int list_execs(struct cli *cli, struct berth_runtime *runtime, const stru
             json_line(each);
             continue;
         }
+        char when[SHORT_TEXT];
         autofree char *id = text_new("%lld", (long long)json_number(each, "exec_id"));
         autofree char *pid = text_new("%lld", (long long)json_number(each, "pid"));
-        autofree char *command = text_copy("");
-        json_t *argv = json_find(each, "argv"), *word;
-        size_t w;
-        json_array_foreach(argv, w, word)
-        {
-            char *longer = text_new("%s%s%s", command, w ? " " : "", json_string_value(word));
-            free(command);
-            command = longer;
-        }
-        table_row(&table, id, pid, json_text(each, "started"), command);
+        table_row(&table, id, pid, human_when(json_number(each, "started_usec"), when), json_text(each, "command"));
     }
     if (!cli->json)
         table_print(&table);

@@ -33,6 +33,8 @@ static int exit_code_of(const struct cli *cli, int code)
     return EXIT_BERTH_FAILED;
 }
 
+#define OBJECT_SHOWN 256 /* of a name that somebody else made up */
+
 static void fail_json(int code, const char *object, const char *message)
 {
     autojson json_t *error = json_pack("{s:{s:s, s:s+, s:s}}", "error", "code", berth_code_name(code),
@@ -41,6 +43,16 @@ static void fail_json(int code, const char *object, const char *message)
         error = json_pack("{s:{s:s}}", "error", "code", berth_code_name(code));
     autofree char *text = error ? json_dumps(error, JSON_COMPACT) : NULL;
     fprintf(stderr, "%s\n", text ? text : "{\"error\":{}}");
+}
+
+/* "start web: cause" without its beginning: a layer below said what it was asked, under run as well. */
+static const char *without_context(const char *message, const char *object)
+{
+    size_t verb = strspn(message, "abcdefghijklmnopqrstuvwxyz"), n = strlen(object);
+    const char *rest = message + verb + 1;
+    if (n && verb && message[verb] == ' ' && strncmp(rest, object, n) == 0 && starts_with(rest + n, ": "))
+        return rest + n + 2;
+    return message;
 }
 
 int cli_fail(struct cli *cli, const char *object, const struct berth_error *err)
@@ -52,11 +64,10 @@ int cli_fail(struct cli *cli, const char *object, const struct berth_error *err)
         return exit_code_of(cli, err->code);
     }
     bool named = object && *object;
-    autofree char *context = text_new("%s%s%s%s", cli->verb, cli->verb[0] && named ? " " : "",
-                                      named ? object : "", cli->verb[0] || named ? ": " : "");
-    /* a layer below may have said already what was asked */
-    if (starts_with(message, context))
-        message += strlen(context);
+    autofree char *context = text_new("%s%s%.*s%s%s", cli->verb, cli->verb[0] && named ? " " : "", OBJECT_SHOWN,
+                                      named ? object : "", named && strlen(object) > OBJECT_SHOWN ? "..." : "",
+                                      cli->verb[0] || named ? ": " : "");
+    message = without_context(message, named ? object : "");
     autofree char *whole = text_new("%s%s", context, message);
     autofree char *plain = text_plain(whole);
     fprintf(stderr, "%sberth:%s %s\n", err_is_terminal() ? "\033[31m" : "", err_is_terminal() ? "\033[0m" : "", plain);

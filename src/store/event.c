@@ -74,6 +74,9 @@ static int event_print(struct text *t, const char *type, const char *id, const c
         text_add(t, ",");
         text_add(t, attributes_json);
     }
+    for (size_t i = 0; i < t->length; i++)
+        if (t->data[i] == '\n')
+            t->data[i] = ' '; /* between JSON's tokens; inside of a string it would be escaped */
     text_add(t, "}\n");
     if (t->failed)
         return -ENOMEM;

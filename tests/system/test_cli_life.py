@@ -37,7 +37,7 @@ def test_run_shows_output_and_gives_the_programs_code(berth):
 
 
 def test_run_gives_128_and_the_signal(berth):
-    assert berth.call("run", *QUICK, "tiny", "sh", "-c", "kill -USR1 $$").returncode == 128 + signal.SIGUSR1
+    assert berth.call("run", *QUICK, "--init", "tiny", "sh", "-c", "kill -USR1 $$").returncode == 128 + signal.SIGUSR1
 
 
 @pytest.mark.parametrize("words, code", [(["/no/such/program"], 127), (["/etc/passwd"], 126)])
@@ -266,7 +266,7 @@ def test_logs(berth):
     r = berth.call("logs", name)
     assert (r.stdout, r.stderr) == ("one\nthree\nfour", "two\n")
     assert berth.call("logs", "--stderr", name).stdout == ""
-    assert berth.call("logs", "-n", "1", name).stdout == "four"
+    assert berth.call("logs", "-n", "1", "--stdout", name).stdout == "four"
     assert berth.call("logs", "--tail", "0", name).stdout == ""
     stamped = berth.call("logs", "-t", "--stdout", name).stdout.splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ", l) for l in stamped) and len(stamped) == 3
@@ -385,7 +385,7 @@ def test_exec_d_list_and_kill(berth):
     name = berth.run("sleep", "60")
     berth.must("exec", "-d", name, "sleep", "50")
     rows = [json.loads(l) for l in berth.must("--json", "exec", "--list", name).splitlines()]
-    assert len(rows) == 1 and rows[0]["argv"] == ["sleep", "50"]
+    assert len(rows) == 1 and rows[0]["command"] == "sleep 50"
     assert "sleep 50" in berth.must("exec", "--list", name)
     berth.must("exec", "--kill", str(rows[0]["exec_id"]), name)
     wait_until(lambda: berth.must("--json", "exec", "--list", name) == "")
