@@ -64,6 +64,9 @@ int plan_refuse(const struct spec *spec, struct berth_error *err)
         {spec->wasm.present, "wasm"},
         {spec->service_json != NULL, "service"},
     };
+    if (spec->runtime && strcmp(spec->runtime, "container"))
+        return fail(err, BERTH_INVALID, "runtime",
+                    "runtime: \"%.40s\" is not this engine, \"container\"", spec->runtime);
     for (size_t i = 0; i < ARRAY_SIZE(later); i++)
         if (later[i].set)
             return fail(err, BERTH_UNSUPPORTED, later[i].field,
