@@ -262,8 +262,8 @@ ssize_t send_with_fds(int socket_fd, const void *data, size_t size, const int *f
     return sent < 0 ? -errno : sent;
 }
 
-/* Descriptors of a received message into fds; what does not fit is closed. Returns their number. */
-static size_t take_received(struct msghdr *msg, int fds[FDS_MAX])
+/* Descriptors of a received message into fds; what does not fit is closed. How many there were. */
+static size_t take_received(struct msghdr *msg, int *fds, size_t room)
 {
     size_t count = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
@@ -273,16 +273,17 @@ static size_t take_received(struct msghdr *msg, int fds[FDS_MAX])
         for (size_t i = 0; i < n; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-            if (count < FDS_MAX)
-                fds[count++] = fd;
+            if (count < room)
+                fds[count] = fd;
             else
                 close(fd);
+            count++;
         }
     }
     return count;
 }
 
-ssize_t recv_with_fds(int socket_fd, void *data, size_t size, int fds[FDS_MAX], size_t *ret_n_fds)
+ssize_t recv_with_fds(int socket_fd, void *data, size_t size, int *fds, size_t *ret_n_fds)
 {
     union {
         struct cmsghdr align;
@@ -291,14 +292,15 @@ ssize_t recv_with_fds(int socket_fd, void *data, size_t size, int fds[FDS_MAX], 
     struct iovec iov = {.iov_base = data, .iov_len = size};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
                          .msg_controllen = sizeof(control.bytes)};
+    size_t room = *ret_n_fds;
     *ret_n_fds = 0;
     ssize_t got = RETRY(recvmsg(socket_fd, &msg, MSG_CMSG_CLOEXEC));
     if (got < 0)
         return -errno;
-    size_t n = take_received(&msg, fds);
-    if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-        while (n > 0)
-            close(fds[--n]);
+    size_t n = take_received(&msg, fds, room);
+    if (n > room || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+        for (size_t i = 0; i < MIN(n, room); i++)
+            close(fds[i]);
         return -EMSGSIZE;
     }
     *ret_n_fds = n;

@@ -45,11 +45,11 @@ int lock_release(int fd);
 /** 1 when somebody else holds an exclusive lock, 0 when not. Takes nothing. */
 int lock_held(int fd);
 
-#define FDS_MAX 8 /**< descriptors beside one message */
+#define FDS_MAX 96 /**< descriptors beside one message */
 /** Send and receive one message with descriptors (unix socket). Received ones are close-on-exec.
- *  recv: bytes, 0 at the end; `fds` has room for FDS_MAX, *ret_n_fds are set; -EMSGSIZE for a message
- *  that was cut or brought more. */
+ *  recv: bytes, 0 at the end; *ret_n_fds is the room of `fds` before, their number after;
+ *  -EMSGSIZE for a message that was cut or brought more. */
 ssize_t send_with_fds(int socket_fd, const void *data, size_t size, const int *fds, size_t n);
-ssize_t recv_with_fds(int socket_fd, void *data, size_t size, int fds[FDS_MAX], size_t *ret_n_fds);
+ssize_t recv_with_fds(int socket_fd, void *data, size_t size, int *fds, size_t *ret_n_fds);
 
 #endif

@@ -54,6 +54,10 @@ size_t cgroup_view_count(const struct cgroup *g);
 int cgroup_view(const struct cgroup *g, size_t i, char *ret_path, size_t room, const char **ret_name);
 int cgroup_freeze(struct cgroup *g, bool frozen, struct berth_error *err);
 int cgroup_kill(struct cgroup *g);           /* SIGKILL to everything below, frozen or not; once; 0 or -errno */
+/** The same for a group that goes on to be used: since Linux 6.14 whoever is born into a v2 group (CLONE_INTO_CGROUP)
+ *  that cgroup.kill was once written to is killed at birth, because the kernel compares with its parent's group. The
+ *  members stay frozen until cgroup_freeze(false). */
+int cgroup_kill_members(struct cgroup *g);
 int cgroup_populated(struct cgroup *g);      /* 1, 0, or -errno */
 /** Descriptor that polls (POLLPRI) when populated changes (v2 cgroup.events), or -1. The group's own. */
 int cgroup_events_fd(struct cgroup *g);
@@ -64,8 +68,6 @@ uint64_t cgroup_memory_peak(struct cgroup *g);
 int cgroup_remove(const struct cgroup_layout *layout, const char *path, int wait_msec);
 /** Move the caller to the root of every hierarchy: who is to remove a group must not sit in it. */
 void cgroup_leave(const struct cgroup_layout *layout);
-/** Descriptor of v2's root, yours, to be born into; -1 when no v2 is mounted. */
-int cgroup_root_v2_fd(const struct cgroup_layout *layout);
 /** Only what the workload was in: for its supervisor, which still sits beside it. */
 int cgroup_remove_load(const struct cgroup_layout *layout, const char *path, int wait_msec);
 

@@ -123,6 +123,23 @@ int cgroup_kill(struct cgroup *g)
     return r;
 }
 
+int cgroup_kill_members(struct cgroup *g)
+{
+    const struct hierarchy *h = g->layout->unified;
+    if (!h)
+        return cgroup_kill(g);
+    if (cgroup_populated(g) <= 0)
+        return 0;
+    int r = 0;
+    (void)cgroup_set(g, h, "cgroup.freeze", "1"); /* so that they can't fork meanwhile; they die frozen */
+    for (int i = 0; i < 3 && r >= 0; i++)
+        r = each_pid(g, h, SIGKILL);
+    const struct hierarchy *v1 = g->layout->mode != CGROUP_V2 ? cgroup_hierarchy(g->layout, "freezer") : NULL;
+    if (v1 && !v1->v2)
+        (void)cgroup_set(g, v1, "freezer.state", "THAWED");
+    return r < 0 ? r : 0;
+}
+
 int cgroup_populated(struct cgroup *g)
 {
     char text[256];

@@ -495,7 +495,7 @@ int launch_kill_all(struct launch *l, struct berth_error *err)
 {
     int64_t deadline = monotonic_usec() + KILL_PATIENCE_USEC;
     for (;;) {
-        int r = cgroup_kill(l->group);
+        int r = cgroup_kill_members(l->group);
         if (r < 0 && r != -ENOENT && r != -ENODEV)
             return fail_os(err, r, cgroup_path(l->group), "kill control group %s", cgroup_path(l->group));
         if (launch_empty(l))

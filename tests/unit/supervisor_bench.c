@@ -28,6 +28,16 @@ static int open_folder(const char *top, const char *path)
     return fd;
 }
 
+void bench_create(struct bench *b)
+{
+    struct berth_error err;
+    struct status created = {.version = STATUS_VERSION,
+                             .state = BERTH_CREATED,
+                             .exit_code = -1,
+                             .created_usec = now_usec()};
+    assert_int_equal(status_write_at(b->workload_fd, &created, false, &err), 0);
+}
+
 /* A plan that is only printed borrows its texts. */
 static char *borrow(const char *text)
 {
@@ -37,7 +47,6 @@ static char *borrow(const char *text)
 int bench_setup(void **state)
 {
     struct bench *b = calloc(1, sizeof(*b));
-    struct berth_error err;
     snprintf(b->top, sizeof(b->top), "/tmp/berth-sv-XXXXXX");
     assert_non_null(mkdtemp(b->top));
     b->root_fd = open_folder(b->top, "root");
@@ -65,11 +74,8 @@ int bench_setup(void **state)
         .log = {.max_size_bytes = 64 << 20, .max_files = 4},
         .restart = {.max = -1},
     };
-    struct status created = {.version = STATUS_VERSION,
-                             .state = BERTH_CREATED,
-                             .exit_code = -1,
-                             .created_usec = now_usec()};
-    assert_int_equal(status_write_at(b->workload_fd, &created, false, &err), 0);
+    b->program = SUPERVISOR;
+    bench_create(b);
     *state = b;
     return 0;
 }
@@ -98,7 +104,7 @@ void bench_script(struct bench *b, const char *script)
     b->plan.argv = strings_copy(argv);
 }
 
-static void child(int *fds, size_t n)
+static void child(const struct bench *b, int *fds, size_t n)
 {
     int high[8];
     for (size_t i = 0; i < n; i++)
@@ -106,7 +112,7 @@ static void child(int *fds, size_t n)
     for (size_t i = 0; i < n; i++)
         dup2(high[i], (int)i);
     setsid();
-    execl(SUPERVISOR, SUPERVISOR, "bench", ID, NULL);
+    execl(b->program, b->program, b->plan.name, b->plan.id, NULL);
     _exit(99);
 }
 
@@ -124,7 +130,7 @@ void bench_spawn(struct bench *b)
                  b->root_fd, b->workload_fd, b->run_fd, pair[1]};
     b->pid = fork();
     if (b->pid == 0)
-        child(fds, ARRAY_SIZE(fds));
+        child(b, fds, ARRAY_SIZE(fds));
     close(pair[1]);
     b->starter_fd = pair[0];
 }
@@ -143,7 +149,7 @@ void bench_start(struct bench *b)
 int bench_connect(struct bench *b)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    snprintf(a.sun_path, sizeof(a.sun_path), "%s/run/" ID "/socket", b->top);
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s/run/%s/socket", b->top, b->plan.id);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
     return fd;
@@ -197,6 +203,25 @@ uint32_t bench_ask(struct bench *b, int fd, uint32_t type, const char *json, jso
     if (answer)
         assert_int_equal(tag, sent);
     return answer;
+}
+
+void bench_send_pipes(struct bench *b, int fd, uint32_t type, const char *json, int ret_ends[3])
+{
+    int in[2], out[2], e[2];
+    assert_int_equal(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC) | pipe2(e, O_CLOEXEC), 0);
+    bench_send(b, fd, type, json, (int[]){in[0], out[1], e[1]}, 3);
+    close(in[0]);
+    close(out[1]);
+    close(e[1]);
+    ret_ends[0] = in[1];
+    ret_ends[1] = out[0];
+    ret_ends[2] = e[0];
+}
+
+void close_ends(int ends[3])
+{
+    for (int i = 0; i < 3; i++)
+        close_fd(&ends[i]);
 }
 
 void bench_wait_end(struct bench *b)

@@ -21,7 +21,8 @@ struct bench {
     char top[64]; /* temporary folder: root/, run/ */
     int root_fd, workload_fd, run_fd;
     int starter_fd;   /* our end; -1 when not started */
-    pid_t pid;        /* supervisor */
+    const char *program; /* which supervisor */
+    pid_t pid; /* it, while it lives */
     struct plan plan; /* change before bench_start */
     uint64_t tag;
 };
@@ -30,6 +31,8 @@ struct bench {
 int bench_setup(void **state);
 int bench_teardown(void **state);
 
+/** Write the record of a workload that was just created. */
+void bench_create(struct bench *b);
 /** Spawn the supervisor. */
 void bench_spawn(struct bench *b);
 /** bench_spawn and wait for MESSAGE_DONE. */
@@ -45,6 +48,9 @@ uint64_t bench_send(struct bench *b, int fd, uint32_t type, const char *json, co
 uint32_t bench_receive(int fd, json_t **ret_body, uint64_t *ret_tag);
 /** Send and get the first answer. */
 uint32_t bench_ask(struct bench *b, int fd, uint32_t type, const char *json, json_t **ret_body);
+/** Send with stdin, stdout and stderr pipes (EXEC, ATTACH); our ends. */
+void bench_send_pipes(struct bench *b, int fd, uint32_t type, const char *json, int ret_ends[3]);
+void close_ends(int ends[3]);
 /** The supervisor ends within 10 seconds. */
 void bench_wait_end(struct bench *b);
 struct status bench_status(struct bench *b);

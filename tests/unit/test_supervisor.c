@@ -30,34 +30,15 @@ static void assert_message(json_t *body, const char *part)
     assert_non_null(strstr(message, part));
 }
 
-static void send_pipes(struct bench *b, int fd, uint32_t type, const char *json, int ret_ends[3])
-{
-    int in[2], out[2], e[2];
-    assert_int_equal(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC) | pipe2(e, O_CLOEXEC), 0);
-    bench_send(b, fd, type, json, (int[]){in[0], out[1], e[1]}, 3);
-    close(in[0]);
-    close(out[1]);
-    close(e[1]);
-    ret_ends[0] = in[1];
-    ret_ends[1] = out[0];
-    ret_ends[2] = e[0];
-}
-
 static void exec_pipes(struct bench *b, int fd, const char *json, int ret_ends[3])
 {
-    send_pipes(b, fd, MESSAGE_EXEC, json, ret_ends);
+    bench_send_pipes(b, fd, MESSAGE_EXEC, json, ret_ends);
 }
 
 static void attach_pipes(struct bench *b, int fd, const char *json, int ret_ends[3])
 {
-    send_pipes(b, fd, MESSAGE_ATTACH, json, ret_ends);
+    bench_send_pipes(b, fd, MESSAGE_ATTACH, json, ret_ends);
     assert_int_equal(bench_receive(fd, NULL, NULL), MESSAGE_STARTED);
-}
-
-static void close_ends(int ends[3])
-{
-    for (int i = 0; i < 3; i++)
-        close_fd(&ends[i]);
 }
 
 /* ---- start and end -----------------------------------------------------------------------------
