@@ -243,6 +243,8 @@ int json_read(const char *text, json_t **ret_value, struct berth_error *err);
 json_t *json_find(json_t *value, const char *path);
 const char *json_text(json_t *value, const char *path);
 int64_t json_number(json_t *value, const char *path);
+/** A member as text for people, whatever it is; yours. */
+char *json_shown(json_t *value, const char *path);
 /** Put `value` (stolen) at a dotted path of objects. */
 void json_put(json_t *object, const char *path, json_t *value);
 /** Lay `over` upon `under`: objects member by member, anything else replaced. */

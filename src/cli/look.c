@@ -901,10 +901,10 @@ static int print_event(struct cli *cli, const char *format, char *line)
         json_t *value = json_find(event, detail[i]);
         if (!value)
             value = json_find(json_find(event, "status"), detail[i]);
-        if (json_is_string(value) && *json_string_value(value)) {
+        if (json_is_string(value) && *json_string_value(value) && strcmp(json_string_value(value), "none")) {
             autofree char *text = text_plain(json_string_value(value));
             printf(" %s=\"%s\"", detail[i], text);
-        } else if (json_is_integer(value)) {
+        } else if (json_is_integer(value) && (json_integer_value(value) || strcmp(detail[i], "signal"))) {
             printf(" %s=%lld", detail[i], (long long)json_integer_value(value));
         }
     }
@@ -978,7 +978,7 @@ int verb_events(struct cli *cli, const struct args *args)
 
 int verb_top(struct cli *cli, const struct args *args)
 {
-    static const char *const titles[] = {"PID", "PPID", "USER", "CPU", "MEMORY", "COMMAND"};
+    static const char *const titles[] = {"PID", "PPID", "USER", "CPU", "MEMORY", "COMMAND"}; /* pids of this machine */
     struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 6, .no_trunc = arg_true(args, "no-trunc")};
     struct berth_runtime *runtime;
     struct berth_handle handle;
@@ -996,11 +996,11 @@ int verb_top(struct cli *cli, const struct args *args)
         char cpu[SHORT_TEXT], memory[SHORT_TEXT];
         autofree char *pid = text_new("%lld", (long long)json_number(each, "pid"));
         autofree char *parent = text_new("%lld", (long long)json_number(each, "ppid"));
-        autofree char *command = command_text(each);
+        autofree char *command = command_text(each), *user = json_shown(each, "user");
         if (cli->json)
             json_line(each);
         else
-            table_row(&table, pid, parent, json_text(each, "user"), human_span(json_number(each, "cpu_usec"), cpu),
+            table_row(&table, pid, parent, user, human_span(json_number(each, "cpu_usec"), cpu),
                       human_size((uint64_t)json_number(each, "memory_bytes"), memory), command);
     }
     if (list && !cli->json)

@@ -235,6 +235,17 @@ int64_t json_number(json_t *value, const char *path)
     return json_is_real(v) ? (int64_t)json_real_value(v) : json_integer_value(v);
 }
 
+char *json_shown(json_t *value, const char *path)
+{
+    json_t *v = json_find(value, path);
+    if (!v || json_is_null(v))
+        return text_copy("");
+    if (json_is_string(v))
+        return text_copy(json_string_value(v));
+    char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+    return text ? text : text_copy("");
+}
+
 void json_put(json_t *object, const char *path, json_t *value)
 {
     const char *dot;

@@ -148,7 +148,7 @@ static int update_locked(struct container *c, struct workload *w, const char *pa
     if (r == 0)
         r = write_text(w, SPEC_FILE, spec_print(spec), err);
     if (r == 0)
-        r = write_text(w, FACTS_FILE, facts_print(spec, k.image), err);
+        r = write_text(w, FACTS_FILE, facts_print(spec, k.image, plan->argv), err);
     if (r == 0 && !alive)
         r = remember_limit(w, plan, err);
     compile_clear(&k);

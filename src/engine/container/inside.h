@@ -104,8 +104,8 @@ int plan_volumes_make(struct store *store, const struct plan *plan, const char *
 int plan_volume_names(const struct store *store, const struct plan *plan, char ***ret_names);
 /** The profile's text and where its compiled filter is. *ret_text NULL: unconfined. */
 int seccomp_profile(const struct spec *spec, uint64_t caps, char **ret_text, char ret_key[40], struct berth_error *err);
-/** Members for status: image, ports, labels, network, restart. free(3) */
-char *facts_print(const struct spec *spec, const struct image *image);
+/** Members for status: image, command, ports, labels, network, restart. free(3) */
+char *facts_print(const struct spec *spec, const struct image *image, char *const *argv);
 
 /* ---- programs and waiting */
 /** Spawn a program of berth's, fds[i] becoming descriptor i. */

@@ -402,12 +402,17 @@ void compile_clear(struct compile *k)
     free(k->others);
 }
 
-char *facts_print(const struct spec *spec, const struct image *image)
+char *facts_print(const struct spec *spec, const struct image *image, char *const *argv)
 {
     struct text t = {0};
     text_add(&t, "\"image_id\":");
     report_string(&t, image->id);
-    text_add(&t, ",\"network\":");
+    text_add(&t, ",\"command\":[");
+    for (size_t i = 0; argv && argv[i]; i++) {
+        text_add(&t, i ? "," : "");
+        report_string(&t, argv[i]);
+    }
+    text_add(&t, "],\"network\":");
     report_string(&t, spec->network);
     text_add(&t, ",\"restart\":");
     report_string(&t, spec->restart.policy ? spec->restart.policy : "never");

@@ -59,7 +59,7 @@ static int plan_again(struct container *c, struct workload *w, const struct spec
     if (r == 0)
         r = write_text(w, PLAN_FILE, plan_print(plan), err);
     if (r == 0)
-        r = write_text(w, FACTS_FILE, facts_print(spec, k.image), err);
+        r = write_text(w, FACTS_FILE, facts_print(spec, k.image, plan->argv), err);
     compile_clear(&k);
     if (r < 0) {
         plan_free(plan);
