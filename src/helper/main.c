@@ -19,6 +19,7 @@ static const struct {
     {"delete", "ROOT", applet_delete, 1, 1},
     {"lock", "FD", applet_lock, 1, 1},
     {"remove", "ROOT RUN ID [--volumes]", applet_remove, 3, 4},
+    {"seccomp", "FILE CAPS_HEX <PROFILE", applet_seccomp, 2, 2},
 };
 
 int applet_number(const char *text, long long *ret_number, struct berth_error *err)

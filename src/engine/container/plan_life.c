@@ -165,7 +165,7 @@ static int plan_at_end(struct compile *k, struct berth_error *err)
     if (r < 0)
         return r;
     const char *const argv[] = {helper, "remove", store_root(k->store), store_run(k->store), k->id,
-                                NULL};
+                                "--volumes", NULL};
     k->plan->at_end = strings_copy(argv);
     return k->plan->at_end ? 0 : fail_memory(err);
 }
