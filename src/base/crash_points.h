@@ -22,7 +22,8 @@
     X("remove.done", "run folder gone, trash not emptied")                                         \
     X("rename.taken", "new name taken, label still the old one")                                   \
     X("rename.labelled", "label new, old name still taken")                                        \
-    X("status.written", "status written aside or in place")                                        \
+    X("status.spare", "new status record in the spare file, not yet in place")                     \
+    X("status.written", "new status record in place")                                              \
     X("volume.filled", "volume made aside, not yet in place")                                      \
     X("volume.removed", "volume in the trash")                                                     \
     X("log.data", "bytes in the log, no index record yet")                                         \

@@ -24,24 +24,36 @@ static void cleanup_workload_handle(struct workload **w)
     workload_close(*w);
 }
 
-static void cleanup_layout(struct cgroup_layout **layout)
+/*
+ * The groups, from before the wait on: meanwhile somebody else may remove the workload, and on v1 we
+ * were born where the supervisors are, which keeps the parent from going.
+ */
+struct group {
+    struct cgroup_layout *layout;
+    char path[sizeof(((struct status *)0)->cgroup)];
+};
+
+static void cleanup_group(struct group *g)
 {
-    cgroup_layout_free(*layout);
+    cgroup_layout_free(g->layout);
 }
 
-/* What the supervisor could not remove, being in it. */
-static int remove_cgroup(struct workload *w, struct berth_error *err)
+static int group_leave(struct workload *w, struct group *g, struct berth_error *err)
 {
     struct status status;
     if (workload_status_read(w, &status, NULL, NULL) < 0 || !status.cgroup[0])
         return 0; /* never started, or nothing known: nothing to remove */
-    autoclean(cleanup_layout) struct cgroup_layout *layout = NULL;
-    int r = cgroup_layout_read(&layout, err);
-    if (r < 0)
-        return r;
-    cgroup_leave(layout); /* the supervisor's group is ours: it started us */
-    r = cgroup_remove(layout, status.cgroup, CGROUP_WAIT_MSEC);
-    return r < 0 && r != -ENOENT ? fail_os(err, r, status.cgroup, "remove the cgroup %s", status.cgroup) : 0;
+    memcpy(g->path, status.cgroup, sizeof(g->path));
+    int r = cgroup_layout_read(&g->layout, err);
+    if (r == 0)
+        cgroup_leave(g->layout);
+    return r;
+}
+
+static int group_remove(const struct group *g, struct berth_error *err)
+{
+    int r = g->layout ? cgroup_remove(g->layout, g->path, CGROUP_WAIT_MSEC) : 0;
+    return r < 0 && r != -ENOENT ? fail_os(err, r, g->path, "remove the cgroup %s", g->path) : 0;
 }
 
 /* Both locks: nobody starts it, nobody else removes it. NOT_FOUND when it has gone meanwhile. */
@@ -73,11 +85,18 @@ static int remove_workload(struct store *store, struct workload *w, bool volumes
 {
     char name[BERTH_NAME_MAX + 8];
     autoclose int life_fd = -1;
-    int r = take_locks(w, &life_fd, err);
+    autoclean(cleanup_group) struct group group = {0};
+    int r = group_leave(w, &group, err);
+    if (r == 0)
+        r = take_locks(w, &life_fd, err);
+    if (r == BERTH_NOT_FOUND) {
+        (void)group_remove(&group, NULL);
+        return r;
+    }
     if (r == 0)
         r = workload_name(w, name, err);
     if (r == 0)
-        r = remove_cgroup(w, err);
+        r = group_remove(&group, err);
     if (r < 0)
         return r;
     crash_point("helper.remove.cgroup");

@@ -449,6 +449,11 @@ void cgroup_leave(const struct cgroup_layout *layout)
             (void)control_write(path, "0");
 }
 
+int cgroup_root_v2_fd(const struct cgroup_layout *layout)
+{
+    return layout->unified ? open(layout->unified->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
 void cgroup_resident(struct cgroup *g, pid_t pid)
 {
     g->resident = pid;

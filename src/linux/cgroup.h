@@ -68,6 +68,8 @@ uint64_t cgroup_memory_peak(struct cgroup *g);
 int cgroup_remove(const struct cgroup_layout *layout, const char *path, int wait_msec);
 /** Move the caller to the root of every hierarchy: who is to remove a group must not sit in it. */
 void cgroup_leave(const struct cgroup_layout *layout);
+/** Descriptor of v2's root, yours, to be born into; -1 when no v2 is mounted. */
+int cgroup_root_v2_fd(const struct cgroup_layout *layout);
 /** Only what the workload was in: for its supervisor, which still sits beside it. */
 int cgroup_remove_load(const struct cgroup_layout *layout, const char *path, int wait_msec);
 

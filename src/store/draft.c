@@ -31,6 +31,10 @@ int label_write(int folder_fd, int64_t created_usec, const char *name)
 {
     char text[BERTH_NAME_MAX + 40];
     snprintf(text, sizeof(text), "%lld/%s", (long long)created_usec, name);
+    if (symlinkat(text, folder_fd, "name") == 0)
+        return 0;
+    if (errno != EEXIST)
+        return -errno;
     unlinkat(folder_fd, ".name", 0);
     if (symlinkat(text, folder_fd, ".name") < 0 ||
         renameat(folder_fd, ".name", folder_fd, "name") < 0)

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/spawn.h"
 #include "base/text.h"
+#include "linux/cgroup.h"
 #include "store/store.h"
 
 #include <fcntl.h>
@@ -211,11 +212,16 @@ static char *helper_path(void)
     return format_text("%.*s/berth-helper", (int)(strrchr(own, '/') - own), own);
 }
 
+/* Born outside of our group: it is there to remove it, or somebody else is at this moment. */
 static void run_away(const char *const *argv)
 {
     const int fds[3] = {-1, -1, -1};
     struct spawn how = {
         .path = argv[0], .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds), .session = true};
+    struct cgroup_layout *layout = NULL;
+    autoclose int root_fd = cgroup_layout_read(&layout, NULL) == 0 ? cgroup_root_v2_fd(layout) : -1;
+    cgroup_layout_free(layout);
+    how.cgroup_fd = MAX(root_fd, 0);
     pid_t pid;
     int pid_fd;
     if (spawn(&how, &pid, &pid_fd) == 0)

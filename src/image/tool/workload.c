@@ -216,8 +216,11 @@ int diff_enter(struct work *w, struct berth_error *err)
     if (r == 0 && w->plan->root.layers && w->plan->root.layers[0]) {
         made_fd = open_overlay(w, false, err);
         r = MIN(made_fd, 0);
-        if (r == 0 && mount_place(made_fd, store_root_fd(w->store)) < 0)
-            r = fail_os(err, errno, "", "mount the image of the workload");
+        /* Any place of this namespace does: descriptors from before it belong to another. */
+        autoclose int place_fd = open(w->plan->root.layers[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
+        int error = place_fd < 0 ? -errno : mount_place(made_fd, place_fd);
+        if (r == 0 && error < 0)
+            r = fail_os(err, error, w->plan->id, "mount the image of the workload");
         lower_fd = r == 0 ? openat(made_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
         binds[n++] = (struct jail_bind){"lower", lower_fd, false};
     }
