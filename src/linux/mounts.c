@@ -214,32 +214,60 @@ static bool has_dots(const char *path)
     return false;
 }
 
-/* One folder more: `path` up to `end`. The parent is walked again from the root, so a link on the way is
- * taken as seen from inside; the last part is made by mkdirat, which follows nothing. */
-static int make_step(int root_fd, char *path, char *start, char *end, mode_t mode)
+#define LINKS_MAX 16
+
+static int make_folders_in(int root_fd, char *path, int links);
+
+/* A link that leads to a folder that is not there yet (/var/run -> /run): made where it leads, still inside. */
+static int make_behind_link(int root_fd, int parent_fd, const char *parent, const char *name, int links)
 {
-    char saved = *end, slash = *start;
-    *end = 0;
+    char to[1024];
+    ssize_t n = readlinkat(parent_fd, name, to, sizeof(to) - 1);
+    if (n < 0)
+        return -errno;
+    to[n] = 0;
+    if (links >= LINKS_MAX)
+        return -ELOOP;
+    autofree char *path = to[0] == '/' ? format_text("/%s", to) : format_text("%s/%s", parent, to);
+    return path ? make_folders_in(root_fd, path, links + 1) : -ENOMEM;
+}
+
+/* One folder more: `path` up to `end`, which is NUL now. The parent is walked again from the root, so a link on the way
+ * is taken as seen from inside; the last part is made by mkdirat, which follows nothing. */
+static int make_step(int root_fd, char *path, char *start, int links)
+{
     int fd = root_open(root_fd, path, O_PATH | O_DIRECTORY);
     if (fd >= 0) {
         close(fd);
-        *end = saved;
         return 0;
     }
-    int r = fd;
-    if (r == -ENOENT) {
-        *start = 0;
-        autoclose int parent_fd = root_open(root_fd, *path ? path : "/", O_PATH | O_DIRECTORY);
-        *start = slash;
-        r = parent_fd < 0 ? parent_fd : 0;
-        if (r == 0 && mkdirat(parent_fd, start + 1, mode) < 0)
-            r = errno == EEXIST ? -ELOOP : -errno; /* EEXIST: a link that leads nowhere */
-    }
-    *end = saved;
+    if (fd != -ENOENT)
+        return fd;
+    *start = 0;
+    autoclose int parent_fd = root_open(root_fd, *path ? path : "/", O_PATH | O_DIRECTORY);
+    int r = parent_fd < 0 ? parent_fd : 0;
+    if (r == 0 && mkdirat(parent_fd, start + 1, 0755) < 0)
+        r = errno == EEXIST ? make_behind_link(root_fd, parent_fd, path, start + 1, links) : -errno;
+    *start = '/';
     return r;
 }
 
-int root_make_folder(int root_fd, const char *path, mode_t mode)
+static int make_folders_in(int root_fd, char *path, int links)
+{
+    for (char *start = path; *start;) {
+        char *end = strchrnul(start + 1, '/');
+        char saved = *end;
+        *end = 0;
+        int r = end == start + 1 ? 0 : make_step(root_fd, path, start, links);
+        *end = saved;
+        if (r < 0)
+            return r;
+        start = end;
+    }
+    return 0;
+}
+
+int root_make_folder(int root_fd, const char *path)
 {
     int fd = root_open(root_fd, path, O_PATH | O_DIRECTORY);
     if (fd != -ENOENT)
@@ -249,14 +277,8 @@ int root_make_folder(int root_fd, const char *path, mode_t mode)
         return -ENOMEM;
     if (has_dots(copy))
         return -EINVAL;
-    for (char *start = copy; *start;) {
-        char *end = strchrnul(start + 1, '/');
-        int r = end == start + 1 ? 0 : make_step(root_fd, copy, start, end, mode);
-        if (r < 0)
-            return r;
-        start = end;
-    }
-    return root_open(root_fd, path, O_PATH | O_DIRECTORY);
+    int r = make_folders_in(root_fd, copy, 0);
+    return r < 0 ? r : root_open(root_fd, path, O_PATH | O_DIRECTORY);
 }
 
 int root_make_file(int root_fd, const char *path)
@@ -273,7 +295,7 @@ int root_make_file(int root_fd, const char *path)
         return -EINVAL;
     if (slash)
         *slash = 0;
-    autoclose int parent_fd = root_make_folder(root_fd, slash && *copy ? copy : "/", 0755);
+    autoclose int parent_fd = root_make_folder(root_fd, slash && *copy ? copy : "/");
     if (parent_fd < 0)
         return parent_fd;
     autoclose int made_fd = openat(parent_fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);

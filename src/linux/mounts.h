@@ -40,8 +40,8 @@ int overlay_make(const int *layers, size_t n, int upper_fd, int work_fd, int pla
 int root_open(int root_fd, const char *path, int flags);
 /** The same below a descriptor, but no link at all, and no other mount when `one_mount`. */
 int below_open(int dir_fd, const char *path, int flags, bool one_mount);
-/** A folder (file) inside as an O_PATH descriptor, made when missing, with its parents. */
-int root_make_folder(int root_fd, const char *path, mode_t mode);
+/** A folder (file) inside as an O_PATH descriptor, made when missing, with its parents (0755, 0644 less the umask). */
+int root_make_folder(int root_fd, const char *path);
 int root_make_file(int root_fd, const char *path);
 
 #endif

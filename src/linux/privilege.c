@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -156,6 +157,18 @@ int privilege_become(const struct user_identity *who, uint64_t bounding, uint64_
     s.inheritable = 0;
     r = sets_set(&s);
     return r < 0 ? fail_os(err, r, "capabilities", "set capabilities") : 0;
+}
+
+int privilege_file_identity(uid_t uid, gid_t gid)
+{
+    struct sets s;
+    (void)setfsgid(gid);
+    (void)setfsuid(uid); /* takes the file capabilities out of the effective set */
+    if ((uid_t)setfsuid((uid_t)-1) != uid || (gid_t)setfsgid((gid_t)-1) != gid)
+        return -EPERM;
+    int r = sets_get(&s);
+    s.effective = s.permitted;
+    return r < 0 ? r : sets_set(&s);
 }
 
 /* ---- labels */

@@ -29,6 +29,8 @@ int capability_need(uint64_t mask, const char *verb, struct berth_error *err);
  */
 int privilege_become(const struct user_identity *who, uint64_t bounding, uint64_t caps, bool keep_admin,
                      struct berth_error *err);
+/** Make and touch files as this user, keeping every capability: for who mounts an overlay of mapped layers. */
+int privilege_file_identity(uid_t uid, gid_t gid);
 /** Labels for the next exec. `proc_fd`: a real /proc. NO_KERNEL when the kernel has no such module. */
 int privilege_label(int proc_fd, const char *apparmor, const char *selinux, struct berth_error *err);
 int privilege_rlimits(const struct plan_rlimit *limits, size_t n, struct berth_error *err);

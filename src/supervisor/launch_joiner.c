@@ -105,11 +105,11 @@ static int read_strings(struct stage *st)
 static int receive(int socket_fd, struct stage *st)
 {
     struct joiner_request q;
-    int fds[STAGE_FD_COUNT + STAGE_SOCKETS_MAX];
-    size_t n = ARRAY_SIZE(fds), at = 0;
-    ssize_t got = recv_with_fds(socket_fd, &q, sizeof(q), fds, &n);
-    if (got != (ssize_t)sizeof(q))
-        return got < 0 ? (int)got : -EPIPE;
+    int fds[WIRE_FDS_MAX];
+    size_t n, at = 0;
+    int r = wire_receive(socket_fd, &q, sizeof(q), fds, &n);
+    if (r < 0)
+        return r;
     for (int i = 0; i < STAGE_FD_COUNT && at < n; i++)
         if (q.fds & UINT64_C(1) << i)
             st->fds[i] = fds[at++];
@@ -222,7 +222,7 @@ static int send_request(int socket_fd, const struct stage *st)
 {
     struct joiner_request q = { .n_sockets = (uint32_t)st->n_sockets, .rows = st->rows, .columns = st->columns,
                                 .exec = st->exec, .tty = st->tty, .privileged = st->privileged };
-    int fds[STAGE_FD_COUNT + STAGE_SOCKETS_MAX];
+    int fds[WIRE_FDS_MAX];
     size_t n = 0;
     for (int i = 0; i < STAGE_FD_COUNT; i++)
         if (st->fds[i] >= 0) {
@@ -231,8 +231,7 @@ static int send_request(int socket_fd, const struct stage *st)
         }
     for (size_t i = 0; i < st->n_sockets; i++)
         fds[n++] = st->sockets[i];
-    ssize_t sent = send_with_fds(socket_fd, &q, sizeof(q), fds, n);
-    return sent < 0 ? (int)sent : 0;
+    return wire_send(socket_fd, &q, sizeof(q), fds, n);
 }
 
 int joiner_birth(struct joiner *j, const struct stage *st, struct birth *ret)

@@ -107,7 +107,7 @@ int stage_make_devices(struct stage *st, int root_fd, struct berth_error *err)
         if (!slash || !slash[1])
             return fail(err, BERTH_INVALID, d->path, "devices: \"%s\" is not a path", d->path);
         *slash = 0;
-        autoclose int dir_fd = root_make_folder(root_fd, *folder ? folder : "/", 0755);
+        autoclose int dir_fd = root_make_folder(root_fd, *folder ? folder : "/");
         int r = dir_fd < 0 ? dir_fd : make_node(st, i, dir_fd, slash + 1);
         struct stat s;
         if (r == -EEXIST && fstatat(dir_fd, slash + 1, &s, AT_SYMLINK_NOFOLLOW) == 0 && s.st_rdev == device_number(d) &&

@@ -47,7 +47,7 @@ static int sysctl_home(const char *path)
 /* One that is the whole machine's, or would be because its namespace is the host's, is not ours to write. */
 static int sysctl_allowed(const struct plan *plan, const char *name, const char *path, struct berth_error *err)
 {
-    int home = sysctl_home(path);
+    int home = strstr(path, "..") ? -1 : sysctl_home(path);
     if (home < 0)
         return fail(err, BERTH_INVALID, name, "sysctls: %s belongs to the whole machine, not to a namespace", name);
     if (plan->namespaces[home].mode == PLAN_NS_HOST)

@@ -177,7 +177,7 @@ static int enter_workdir(struct stage *st, int root_fd, struct berth_error *err)
     char where[4096];
     if (!path || !*path)
         path = "/";
-    autoclose int fd = st->exec ? root_open(root_fd, path, O_PATH | O_DIRECTORY) : root_make_folder(root_fd, path, 0755);
+    autoclose int fd = st->exec ? root_open(root_fd, path, O_PATH | O_DIRECTORY) : root_make_folder(root_fd, path);
     if (fd == -ELOOP)
         return fail(err, BERTH_INVALID, path, "workdir %s: refused, a link on it leads nowhere or into another process", path);
     if (fd == -EROFS)

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "linux/mounts.h"
 #include "linux/namespace.h"
+#include "linux/privilege.h"
 #include "supervisor/fill.h"
 
 #include <errno.h>
@@ -36,21 +37,13 @@ static int open_layer(const char *path, struct berth_error *err)
     return fd < 0 ? fail_os(err, errno, path, "open layer %s", path) : fd;
 }
 
-/* A layer as the user namespace sees it: its files belong to the ids inside. Placed on a scratch folder,
- * because older kernels take overlay layers only from mounts of the namespace. */
-static int map_layer(struct stage *st, int scratch_fd, size_t i, const char *path, struct berth_error *err)
+/* A layer as the user namespace sees it: its files belong to the ids inside. */
+static int map_layer(struct stage *st, const char *path, struct berth_error *err)
 {
-    char name[24];
-    snprintf(name, sizeof(name), "%zu", i);
     int fd = mount_clone(AT_FDCWD, path, false);
     if (fd < 0)
         return fail_os(err, fd, path, "open layer %s", path);
     int r = mount_idmap(fd, st->userns_fd, false);
-    if (r == 0)
-        r = mkdirat(scratch_fd, name, 0700) < 0 ? -errno : 0;
-    autoclose int target_fd = r < 0 ? -1 : openat(scratch_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (r == 0)
-        r = mount_place(fd, target_fd);
     if (r == 0)
         return fd;
     close(fd);
@@ -60,14 +53,14 @@ static int map_layer(struct stage *st, int scratch_fd, size_t i, const char *pat
     return fail_os(err, r, path, "map the ids of %s", path);
 }
 
-static int open_layers(struct stage *st, char *const *layers, int scratch_fd, int *ret_fds, size_t *ret_n,
+static int open_layers(struct stage *st, char *const *layers, bool mapped, int *ret_fds, size_t *ret_n,
                        struct berth_error *err)
 {
     size_t n = layers ? strings_count(layers) : 0;
     if (n > 490)
         return fail(err, BERTH_TOO_BIG, st->plan->image, "the image has %zu layers; the kernel stacks at most 490", n);
     for (size_t i = 0; i < n; i++) {
-        int fd = scratch_fd >= 0 ? map_layer(st, scratch_fd, i, layers[i], err) : open_layer(layers[i], err);
+        int fd = mapped ? map_layer(st, layers[i], err) : open_layer(layers[i], err);
         if (fd < 0)
             return fd;
         ret_fds[i] = fd;
@@ -77,10 +70,10 @@ static int open_layers(struct stage *st, char *const *layers, int scratch_fd, in
 }
 
 /* upper and work must lie on one mount, so a mapped one is made of their common parent. */
-static int open_upper(struct stage *st, int scratch_fd, int *ret_upper, int *ret_work, struct berth_error *err)
+static int open_upper(struct stage *st, int *ret_upper, int *ret_work, int *ret_parent, struct berth_error *err)
 {
     const char *upper = st->plan->root.upper, *work = st->plan->root.work;
-    if (scratch_fd < 0) {
+    if (st->userns_fd < 0) {
         *ret_upper = open_layer(upper, err);
         *ret_work = *ret_upper < 0 || !work ? -1 : open_layer(work, err);
         return *ret_upper < 0 ? *ret_upper : work && *ret_work < 0 ? *ret_work : 0;
@@ -90,23 +83,39 @@ static int open_upper(struct stage *st, int scratch_fd, int *ret_upper, int *ret
     if (!slash || (work && strncmp(work, parent, (size_t)(slash - parent) + 1) != 0))
         return fail(err, BERTH_INVALID, "root", "the root's upper and work folders have no common parent");
     *slash = 0;
-    autoclose int fd = map_layer(st, scratch_fd, 1000, parent, err);
-    if (fd < 0)
-        return fd;
-    *ret_upper = openat(fd, slash + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    *ret_work = work ? openat(fd, work + (slash - parent) + 1, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    *ret_parent = map_layer(st, parent, err);
+    if (*ret_parent < 0)
+        return *ret_parent;
+    *ret_upper = openat(*ret_parent, slash + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    *ret_work = work ? openat(*ret_parent, work + (slash - parent) + 1, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     return *ret_upper < 0 ? fail_os(err, errno, upper, "open %s", upper) : 0;
 }
 
-static int open_scratch(struct stage *st, int *ret_fd, struct berth_error *err)
+static int place_numbered(int scratch_fd, size_t i, int fd)
+{
+    char name[24];
+    snprintf(name, sizeof(name), "%zu", i);
+    if (mkdirat(scratch_fd, name, 0700) < 0)
+        return -errno;
+    autoclose int target_fd = openat(scratch_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return target_fd < 0 ? -errno : mount_place(fd, target_fd);
+}
+
+/* Older kernels take overlay layers only from mounts of the namespace: mapped ones are placed on a scratch folder,
+ * which goes with the host's file system. */
+static int place_mapped(struct stage *st, const int *layers, size_t n, int parent_fd, struct berth_error *err)
 {
     autoclose int place_fd = open(st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    autoclose int tree_fd = mount_new("tmpfs", "layers", "mode=700", 0);
-    int r = place_fd < 0 ? -errno : tree_fd < 0 ? tree_fd : mount_place(tree_fd, place_fd);
-    if (r < 0)
-        return fail_os(err, r, st->place, "mount a scratch folder on %s", st->place);
-    *ret_fd = take_fd(&tree_fd);
-    return 0;
+    autoclose int scratch_fd = mount_new("tmpfs", "layers", "mode=755", 0);
+    int r = place_fd < 0 ? -errno : scratch_fd < 0 ? scratch_fd : mount_place(scratch_fd, place_fd);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = place_numbered(scratch_fd, i, layers[i]);
+    if (r == 0 && parent_fd >= 0)
+        r = place_numbered(scratch_fd, n, parent_fd);
+    /* Root of a user namespace can't walk to it again: from here it is the working directory. */
+    if (r == 0 && fchdir(scratch_fd) < 0)
+        r = -errno;
+    return r < 0 ? fail_os(err, r, st->place, "place mapped layers on %s", st->place) : 0;
 }
 
 static int overlay_failed(int r, const char *what, struct berth_error *err)
@@ -118,21 +127,35 @@ static int overlay_failed(int r, const char *what, struct berth_error *err)
     return fail_os(err, r, what, "mount %s", what);
 }
 
+/* The overlay works with its mounter's identity, which must be one that the mapped upper folder can hold. */
+static int make_overlay(struct stage *st, const int *layers, size_t n, int upper_fd, int work_fd, int place_fd)
+{
+    const struct plan *p = st->plan;
+    if (st->userns_fd < 0)
+        return overlay_make(layers, n, upper_fd, work_fd, place_fd);
+    int r = privilege_file_identity(idmap_outside(p->uid_map, p->n_uid_map, 0), idmap_outside(p->gid_map, p->n_gid_map, 0));
+    int fd = r < 0 ? r : overlay_make(layers, n, upper_fd, work_fd, place_fd);
+    r = privilege_file_identity(0, 0);
+    if (r < 0)
+        close_fd(&fd);
+    return r < 0 ? r : fd;
+}
+
 static int open_root(struct stage *st, struct berth_error *err)
 {
     int layers[512], upper_fd = -1, work_fd = -1;
     size_t n = 0;
-    autoclose int scratch_fd = -1;
-    int r = st->userns_fd >= 0 ? open_scratch(st, &scratch_fd, err) : 0;
-    if (r == 0)
-        r = open_layers(st, st->plan->root.layers, scratch_fd, layers, &n, err);
+    autoclose int parent_fd = -1;
+    int r = open_layers(st, st->plan->root.layers, st->userns_fd >= 0, layers, &n, err);
     if (r == 0 && st->plan->root.upper)
-        r = open_upper(st, scratch_fd, &upper_fd, &work_fd, err);
+        r = open_upper(st, &upper_fd, &work_fd, &parent_fd, err);
+    if (r == 0 && st->userns_fd >= 0)
+        r = place_mapped(st, layers, n, parent_fd, err);
     if (r == 0 && n == 0 && upper_fd < 0)
         r = fail(err, BERTH_INVALID, "root", "the root has neither layers nor a folder of its own");
     if (r == 0) {
-        autoclose int place_fd = open(st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        st->root_tree = overlay_make(layers, n, upper_fd, work_fd, place_fd);
+        autoclose int place_fd = open(st->userns_fd >= 0 ? "." : st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        st->root_tree = make_overlay(st, layers, n, upper_fd, work_fd, place_fd);
         r = st->root_tree < 0 ? overlay_failed(st->root_tree, "the root file system", err) : 0;
     }
     for (size_t i = 0; i < n; i++)
@@ -146,7 +169,7 @@ static int open_image_volume(struct stage *st, const struct plan_mount *m, struc
 {
     int layers[512];
     size_t n = 0;
-    int r = open_layers(st, m->layers, -1, layers, &n, err);
+    int r = open_layers(st, m->layers, st->userns_fd >= 0, layers, &n, err);
     if (r == 0) {
         t->fd = overlay_make(layers, n, -1, -1, -1);
         r = t->fd < 0 ? overlay_failed(t->fd, m->target, err) : 0;
@@ -308,7 +331,7 @@ static int kernel_target(int root_fd, const char *target, bool one_mount, struct
 {
     int fd = below_open(root_fd, target, O_PATH | O_DIRECTORY, one_mount);
     if (fd == -ENOENT) {
-        fd = root_make_folder(root_fd, target, 0755);
+        fd = root_make_folder(root_fd, target);
         if (fd >= 0) {
             close(fd);
             fd = below_open(root_fd, target, O_PATH | O_DIRECTORY, one_mount);
@@ -321,7 +344,7 @@ static int kernel_target(int root_fd, const char *target, bool one_mount, struct
 
 static int user_target(int root_fd, const char *target, bool is_file, struct berth_error *err)
 {
-    int fd = is_file ? root_make_file(root_fd, target) : root_make_folder(root_fd, target, 0755);
+    int fd = is_file ? root_make_file(root_fd, target) : root_make_folder(root_fd, target);
     if (fd < 0)
         return target_failed(target, fd, err);
     if (mount_type(fd) == PROC_SUPER_MAGIC || strcmp(target, "/proc") == 0 || starts_with(target, "/proc/")) {
@@ -476,7 +499,7 @@ static int pivot(int root_fd, struct berth_error *err)
 
 int stage_build(struct stage *st, struct berth_error *err)
 {
-    autoclose int place_fd = open(st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    autoclose int place_fd = open(st->userns_fd >= 0 ? "." : st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (place_fd < 0)
         return fail_os(err, errno, st->place, "open %s", st->place);
     int r = place(st->root_tree, place_fd, "/", err);
