@@ -323,12 +323,12 @@ static int give_birth(struct launch *l, struct stage *st, struct launch_child *r
 static void receive_master(struct wires *w, int *ret_master_fd)
 {
     char byte;
-    int fds[WIRE_FDS_MAX];
-    size_t n = 0;
+    int master_fd = -1;
+    size_t n = 1;
     close_fd(&w->tty[1]);
-    if (w->tty[0] >= 0)
-        (void)wire_receive(w->tty[0], &byte, 1, fds, &n);
-    *ret_master_fd = n == 1 ? fds[0] : -1;
+    *ret_master_fd = -1;
+    if (w->tty[0] >= 0 && recv_with_fds(w->tty[0], &byte, 1, &master_fd, &n) > 0 && n == 1)
+        *ret_master_fd = master_fd;
 }
 
 /* The network outlives the program: a restart finds it again. */

@@ -34,9 +34,6 @@ struct launch {
 };
 
 #define WIRE_FDS_MAX (STAGE_FD_COUNT + STAGE_SOCKETS_MAX)
-/** One whole message with descriptors. 0 or -errno; -EPIPE when the other end is gone. */
-int wire_send(int socket_fd, const void *data, size_t size, const int *fds, size_t n);
-int wire_receive(int socket_fd, void *data, size_t size, int fds[WIRE_FDS_MAX], size_t *ret_n);
 
 /** Reap a child that ends by itself (pidfd or pid). */
 void reap_pid_fd(int pid_fd);

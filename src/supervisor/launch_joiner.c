@@ -106,10 +106,10 @@ static int receive(int socket_fd, struct stage *st)
 {
     struct joiner_request q;
     int fds[WIRE_FDS_MAX];
-    size_t n, at = 0;
-    int r = wire_receive(socket_fd, &q, sizeof(q), fds, &n);
-    if (r < 0)
-        return r;
+    size_t n = ARRAY_SIZE(fds), at = 0;
+    ssize_t got = recv_with_fds(socket_fd, &q, sizeof(q), fds, &n);
+    if (got != (ssize_t)sizeof(q))
+        return got < 0 ? (int)got : -EPIPE;
     for (int i = 0; i < STAGE_FD_COUNT && at < n; i++)
         if (q.fds & UINT64_C(1) << i)
             st->fds[i] = fds[at++];
@@ -231,7 +231,8 @@ static int send_request(int socket_fd, const struct stage *st)
         }
     for (size_t i = 0; i < st->n_sockets; i++)
         fds[n++] = st->sockets[i];
-    return wire_send(socket_fd, &q, sizeof(q), fds, n);
+    ssize_t sent = send_with_fds(socket_fd, &q, sizeof(q), fds, n);
+    return sent < 0 ? (int)sent : 0;
 }
 
 int joiner_birth(struct joiner *j, const struct stage *st, struct birth *ret)

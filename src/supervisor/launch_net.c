@@ -120,7 +120,7 @@ static _Noreturn void open_inside(const struct plan *plan, int join_fd, int sock
         r = fail_os(&err, errno, "net", "open the network namespace");
     if (r == 0)
         r = open_all(plan, fds, &n, &err);
-    (void)wire_send(socket_fd, &err, sizeof(err), fds, r < 0 ? 0 : n);
+    (void)send_with_fds(socket_fd, &err, sizeof(err), fds, r < 0 ? 0 : n);
     _exit(0);
 }
 
@@ -128,7 +128,7 @@ static int open_apart(struct launch *l, const struct plan *plan, bool make, stru
 {
     struct berth_error told = { 0 };
     int ends[2], fds[WIRE_FDS_MAX];
-    size_t n = 0;
+    size_t n = ARRAY_SIZE(fds);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return fail_os(err, errno, NULL, "make a socket");
     struct clone_args args = { .flags = make ? CLONE_NEWNET : 0 };
@@ -136,12 +136,12 @@ static int open_apart(struct launch *l, const struct plan *plan, bool make, stru
     if (pid == 0)
         open_inside(plan, l->join_fds[PLAN_NS_NET], ends[1]);
     close(ends[1]);
-    int r = pid < 0 ? -errno : wire_receive(ends[0], &told, sizeof(told), fds, &n);
+    ssize_t got = pid < 0 ? -errno : recv_with_fds(ends[0], &told, sizeof(told), fds, &n);
     close(ends[0]);
     if (pid > 0)
         reap_pid((pid_t)pid);
-    if (r < 0)
-        return fail_os(err, r, "net", "make the network namespace for the plan's sockets");
+    if (got != (ssize_t)sizeof(told))
+        return fail_os(err, got < 0 ? (int)got : EPIPE, "net", "make the network namespace for the plan's sockets");
     if (told.code < 0) {
         if (err)
             *err = told;
