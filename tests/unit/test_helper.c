@@ -7,12 +7,14 @@
 #include "base/file.h"
 #include "base/spawn.h"
 #include "base/text.h"
+#include "linux/syscall_filter.h"
 #include "store/log.h"
 #include "store/store.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -63,13 +65,15 @@ struct helper {
     int pid_fd, out_fd, words_fd;
 };
 
+static int profile_fd = -1; /* what the helper gets as descriptor 0 */
+
 static struct helper start(const char *const *argv, int fd3, int fd4)
 {
     struct helper h;
     int out[2], words[2];
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     assert_int_equal(pipe2(words, O_CLOEXEC), 0);
-    const int fds[] = {-1, out[1], words[1], fd3, fd4};
+    const int fds[] = {profile_fd, out[1], words[1], fd3, fd4};
     struct spawn s = {.path = HELPER, .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds)};
     assert_int_equal(spawn(&s, NULL, &h.pid_fd), 0);
     close(out[1]);
@@ -290,6 +294,31 @@ static void remove_waits_for_the_end_and_leaves_nothing(void **state)
     assert_int_equal(finish(&h, NULL, NULL), 0); /* twice */
 }
 
+/* Descriptor 0 is the profile: here /dev/null, which is none, and then the built-in one. */
+static void seccomp_compiles_into_a_file(void **state)
+{
+    struct fixture *f = *state;
+    char file[100];
+    snprintf(file, sizeof(file), "%s/filter", f->path);
+    const char *const argv[] = {"berth-helper", "seccomp", file, "a80425fb", NULL};
+    struct helper h = start(argv, -1, -1);
+    autofree char *words = NULL;
+    assert_int_equal(finish(&h, NULL, &words), 1);
+    assert_true(starts_with(words, "berth-helper: seccomp: "));
+    assert_false(is_there(f, "filter"));
+    const char *profile = seccomp_default_profile();
+    profile_fd = memfd_create("profile", MFD_CLOEXEC);
+    assert_int_equal(fd_write_all(profile_fd, profile, strlen(profile)), 0);
+    lseek(profile_fd, 0, SEEK_SET);
+    h = start(argv, -1, -1);
+    close_fd(&profile_fd);
+    autofree char *none = NULL;
+    assert_int_equal(finish(&h, NULL, &none), 0);
+    struct stat st;
+    assert_int_equal(stat(file, &st), 0);
+    assert_true(st.st_size > 100 && st.st_size % 8 == 0); /* struct sock_filter */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +330,7 @@ int main(void)
         T(lock_is_the_callers_when_the_helper_has_gone),
         T(delete_follows_no_link_and_crosses_no_mount),
         T(remove_waits_for_the_end_and_leaves_nothing),
+        T(seccomp_compiles_into_a_file),
     };
     return cmocka_run_group_tests_name("helper", tests, NULL, NULL);
 }
