@@ -18,7 +18,7 @@
  *   copy-out ID PATH                   a tar of PATH inside on descriptor 1
  *   copy-in  ID PATH                   a tar on descriptor 0 unpacked into PATH inside
  *
- * Options of all: --progress (else nothing is said on descriptor 2), --max-bytes N, --max-entries N
+ * Options of all: --folder DIR (relative paths begin there), --progress (else nothing is said on descriptor 2), --max-bytes N, --max-entries N
  * (ceilings of one layer, unpacked). ID is a workload's 32 hex digits.
  *
  * Descriptors: 0 input (where an applet reads one), 1 results, 2 progress, 3 how it ended. Results and

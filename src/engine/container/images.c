@@ -7,11 +7,12 @@
 #include "engine/desk.h"
 #include "engine/report.h"
 #include "image/tool.h"
+#include <limits.h>
 #include <stdio.h>
 
 #define WORDS_MAX 40
 
-struct words { const char *list[WORDS_MAX + 1]; size_t n; };
+struct words { const char *list[WORDS_MAX + 1]; size_t n; char folder[PATH_MAX]; };
 
 static void add(struct words *w, const char *word)
 {
@@ -42,6 +43,8 @@ static int begin(struct berth_runtime *runtime, const char *applet, struct conta
     add(w, applet);
     add(w, store_root(store));
     add(w, store_run(store));
+    if (getcwd(w->folder, sizeof(w->folder))) /* the program runs in "/"; the caller's paths don't begin there */
+        add_option(w, "--folder", w->folder);
     return 0;
 }
 

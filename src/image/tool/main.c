@@ -58,6 +58,7 @@ static const struct { const char *name; int kind; size_t offset; } options[] = {
     {"--reference", TEXT, offsetof(struct work, reference)},
     {"--config", TEXT, offsetof(struct work, config)},
     {"--platform", TEXT, offsetof(struct work, platform_text)},
+    {"--folder", TEXT, offsetof(struct work, folder)},
     {"--format", TEXT, offsetof(struct work, format)},
     {"--progress", FLAG, offsetof(struct work, progress)},
     {"--unnamed", FLAG, offsetof(struct work, unnamed)},
@@ -132,6 +133,8 @@ static int parse(struct work *w, const struct applet *a, char **argv, struct ber
         return r;
     w->unpack = (struct unpack_options){.layer = true, .resolve = RESOLVE_IN_ROOT, .max_entries = w->max_entries,
                                         .max_bytes = w->max_bytes};
+    if (w->folder && chdir(w->folder) < 0)
+        return fail_os(err, errno, w->folder, "enter the folder %s", w->folder);
     return check_reference(w, err);
 }
 

@@ -15,7 +15,7 @@ struct platform { char os[32], architecture[32], variant[32]; };
 
 struct work {
     /* options */
-    const char *reference, *config, *platform_text, *format;
+    const char *reference, *config, *platform_text, *format, *folder;
     bool progress, unnamed, unused, has_platform;
     struct platform platform;
     uint64_t max_bytes, max_entries;
