@@ -347,7 +347,6 @@ static int open_writer(struct pack *p)
         return fail_memory(p->err);
     archive_write_set_format_pax_restricted(a);
     archive_write_set_format_option(a, "pax", "xattrheader", "SCHILY");
-    archive_write_set_format_option(a, "pax", "hdrcharset", "BINARY");
     archive_write_set_bytes_per_block(a, 0);
     archive_write_set_bytes_in_last_block(a, 1);
     return archive_write_open(a, p, NULL, gather, NULL) == ARCHIVE_OK ? 0 : archive_failed(p);

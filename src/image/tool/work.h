@@ -28,6 +28,7 @@ struct work {
     int source_fd;          /* file, or -1 */
     int folder_fd;          /* folder (source, target), or -1; in the jail /source or /target */
     int root_fd;            /* a workload's root, or -1 when it does not run */
+    int place_fd;           /* where something may be mounted in a namespace of our own */
     struct workload *workload;
     struct plan *plan;
     const struct applet *applet;

@@ -102,21 +102,23 @@ static int open_overlay(struct work *w, bool upper, struct berth_error *err)
     autoclose int upper_fd = has_upper ? open(p->root.upper, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     autoclose int work_fd = has_upper && p->root.work ? open(p->root.work, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     int r = has_upper && (upper_fd < 0 || (n > 0 && work_fd < 0)) ? -errno
-          : overlay_make(fds, n, upper_fd, work_fd, store_root_fd(w->store));
+          : overlay_make(fds, n, upper_fd, work_fd, w->place_fd);
     close_all(fds, n);
     return r < 0 ? fail_os(err, r, p->id, "mount the root of the stopped workload") : r;
 }
 
-static int own_mounts(struct berth_error *err)
+static int own_mounts(struct work *w, struct berth_error *err)
 {
     if (unshare(CLONE_NEWNS) < 0 || mount_all_private() < 0)
         return fail_os(err, errno, "", "make a mount namespace (this needs CAP_SYS_ADMIN: sudo)");
-    return 0;
+    /* A descriptor from before belongs to the namespace outside, where nothing may be mounted. */
+    w->place_fd = open(store_root(w->store), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return w->place_fd < 0 ? fail_os(err, errno, "", "open %s", store_root(w->store)) : 0;
 }
 
 int workload_enter(struct work *w, struct berth_error *err)
 {
-    int r = own_mounts(err);
+    int r = own_mounts(w, err);
     if (r == 0 && w->root_fd < 0) {
         r = open_overlay(w, true, err);
         w->root_fd = r;
@@ -208,26 +210,24 @@ int diff_enter(struct work *w, struct berth_error *err)
 {
     struct jail_bind binds[2];
     size_t n = 0;
-    int r = own_mounts(err);
+    int r = own_mounts(w, err);
     autoclose int upper_fd = w->plan->root.upper ? open(w->plan->root.upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (upper_fd >= 0)
         binds[n++] = (struct jail_bind){"upper", upper_fd, false};
     autoclose int lower_fd = -1, made_fd = -1;
+    int placed = 0;
     if (r == 0 && w->plan->root.layers && w->plan->root.layers[0]) {
         made_fd = open_overlay(w, false, err);
         r = MIN(made_fd, 0);
-        /* Any place of this namespace does: descriptors from before it belong to another. */
-        autoclose int place_fd = open(w->plan->root.layers[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
-        int error = place_fd < 0 ? -errno : mount_place(made_fd, place_fd);
-        if (r == 0 && error < 0)
-            r = fail_os(err, error, w->plan->id, "mount the image of the workload");
+        if (r == 0 && (placed = mount_place(made_fd, w->place_fd)) < 0)
+            r = fail_os(err, placed, "", "mount the image of the workload");
         lower_fd = r == 0 ? openat(made_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
         binds[n++] = (struct jail_bind){"lower", lower_fd, false};
     }
     return r < 0 ? r : jail_enter(w->root, binds, n, err);
 }
 
-struct diff { int lower_fd; char path[PATH_MAX]; size_t length; struct berth_error *err; };
+struct diff { const struct plan *plan; int lower_fd; char path[PATH_MAX]; size_t length; struct berth_error *err; };
 
 static void say(struct diff *d, const char *name, const char *kind)
 {
@@ -255,6 +255,18 @@ static bool is_below(struct diff *d, const char *name)
 static int compare_entries(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* A place that was made only so that something could be mounted there is no change of the workload's. */
+static bool is_mount_point(const struct diff *d, const char *name)
+{
+    for (size_t i = 0; i < d->plan->n_mounts; i++) {
+        const char *target = d->plan->mounts[i].target;
+        if (target && strncmp(target, d->path, d->length) == 0 && target[d->length] == '/' &&
+            strcmp(target + d->length + 1, name) == 0)
+            return true;
+    }
+    return false;
 }
 
 static int list(int fd, struct dirent ***ret)
@@ -292,6 +304,8 @@ static int diff_entry(struct diff *d, int folder_fd, const char *name, int depth
         say(d, name, "deleted");
         return 0;
     }
+    if (is_mount_point(d, name))
+        return 0;
     say(d, name, is_below(d, name) ? "changed" : "added");
     if (!S_ISDIR(st.st_mode))
         return 0;
@@ -333,6 +347,7 @@ int diff_run(struct work *w, struct berth_error *err)
     autoclose int lower_fd = open("/lower", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     d->lower_fd = lower_fd;
     d->err = err;
+    d->plan = w->plan;
     int r = upper_fd < 0 ? 0 : diff_folder(d, upper_fd, 0);
     free(d);
     return r;
