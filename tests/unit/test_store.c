@@ -5,8 +5,10 @@
  */
 #include "unit.h"
 
+#include "base/crash_points.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "fault.h"
 #include "store/store.h"
 
 #include <dirent.h>
@@ -642,6 +644,139 @@ static void killed_makers_leave_nothing_that_a_sweep_does_not_undo(void **state)
     }
 }
 
+/* ---- memory that runs out */
+
+struct loop_data {
+    struct fixture *f;
+    int kept;
+};
+
+/* A whole life; what could not be finished for lack of memory is left to the sweep. */
+static int live_once(void *data)
+{
+    struct loop_data *l = data;
+    struct store *s = l->f->s;
+    struct store_draft *draft = NULL;
+    struct workload *w = NULL;
+    struct status status = {.version = STATUS_VERSION, .state = BERTH_CREATED};
+    char id[BERTH_ID_TEXT];
+    bool alive, made;
+    int r = store_draft_begin(s, "loop", &draft, NULL);
+    if (r < 0)
+        return r == BERTH_NO_MEMORY ? -1 : r;
+    memcpy(id, store_draft_id(draft), sizeof(id));
+    if ((r = status_write_at(store_draft_fd(draft), &status, false, NULL)) < 0 ||
+        (r = volume_create(s, "data", false, NULL, &made, NULL)) < 0 ||
+        (r = volume_use(s, "data", id, NULL)) < 0) {
+        store_draft_abandon(draft);
+        return r == BERTH_NO_MEMORY ? -1 : r;
+    }
+    r = store_draft_commit(draft, NULL);
+    if (r == 0)
+        r = workload_open(s, id, &w, NULL);
+    if (r == 0)
+        r = workload_lock_change(w, NULL);
+    if (r == 0)
+        r = workload_status_read(w, &status, &alive, NULL);
+    if (r == 0)
+        r = workload_discard(w, NULL);
+    workload_close(w);
+    if (r < 0) { /* committed, and there: the loop's next round needs the name */
+        autofree char *path = format_text("%s/workloads/%s", l->f->root, id);
+        autofree char *trash = format_text("%s/trash/%s", l->f->root, id);
+        if (path && trash)
+            rename(path, trash);
+    }
+    store_sweep(s, NULL);
+    return r == BERTH_NO_MEMORY ? -1 : r;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    struct loop_data l = {.f = *state};
+    size_t n = fault_loop(live_once, &l);
+    assert_true(n > 0);
+    assert_int_equal(store_sweep(l.f->s, NULL), 0);
+    expect_empty(l.f);
+}
+
+/* ---- crash points */
+
+#ifdef BERTH_CRASHPOINTS
+static int whole_life(struct fixture *f)
+{
+    struct store *s;
+    struct store_draft *draft;
+    struct workload *w;
+    struct status status = {.version = STATUS_VERSION, .state = BERTH_CREATED};
+    if (store_open(f->root, f->run, true, &s, NULL) < 0)
+        return 1;
+    if (store_draft_begin(s, "web", &draft, NULL) < 0)
+        return 2;
+    char id[BERTH_ID_TEXT];
+    memcpy(id, store_draft_id(draft), sizeof(id));
+    if (status_write_at(store_draft_fd(draft), &status, false, NULL) < 0 ||
+        lease_take(s, "port/tcp", "80", id, NULL, NULL) < 0 ||
+        volume_create(s, "anonymous", true, NULL, NULL, NULL) < 0 ||
+        volume_use(s, "anonymous", id, NULL) < 0)
+        return 3;
+    if (store_draft_commit(draft, NULL) < 0 || workload_open(s, id, &w, NULL) < 0)
+        return 4;
+    if (workload_lock_change(w, NULL) < 0 || workload_status_write(w, &status, true, NULL) < 0 ||
+        workload_rename(w, "other", NULL) < 0 || workload_rename(w, "web", NULL) < 0 ||
+        workload_remove_volumes(w, NULL) < 0 || workload_discard(w, NULL) < 0)
+        return 5;
+    return store_empty_trash(store_root_fd(s), NULL) < 0 ? 6 : 0;
+}
+
+/* Whatever the point: the sweep, and the removal of what was committed, leave nothing. */
+static void killed_at_every_crash_point_leaves_nothing(void **state)
+{
+#define X(name, when) name,
+    static const char *const points[] = {CRASH_POINTS(X)};
+#undef X
+    struct fixture *f = *state;
+    int killed = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            setenv("BERTH_CRASH_POINT", points[i], 1);
+            _exit(whole_life(f));
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(status == 0 || WTERMSIG(status) == SIGKILL);
+        killed += status != 0;
+        char id[BERTH_ID_TEXT];
+        make(f->s, "web2", id); /* nothing that it held blocks others */
+        discard(f->s, id);
+        assert_int_equal(store_sweep(f->s, NULL), 0);
+        autostrings char **ids = NULL;
+        assert_int_equal(store_list(f->s, &ids, NULL), 0);
+        if (ids[0]) {
+            struct workload *w = get(f->s, ids[0]);
+            bool alive;
+            struct status record;
+            assert_int_equal(workload_status_read(w, &record, &alive, NULL), 0);
+            assert_int_equal(workload_lock_change(w, NULL), 0);
+            assert_int_equal(workload_remove_volumes(w, NULL), 0);
+            assert_int_equal(workload_discard(w, NULL), 0);
+            workload_close(w);
+        }
+        volume_remove(f->s, "anonymous", NULL); /* made, not yet used: a person's or prune's */
+        make(f->s, "web", id); /* both names can be taken again */
+        discard(f->s, id);
+        make(f->s, "other", id);
+        discard(f->s, id);
+        assert_int_equal(store_sweep(f->s, NULL), 0);
+        expect_empty(f);
+        assert_int_equal(count(f->root, "leases/port/tcp"), 0);
+        assert_int_equal(count(f->root, "volumes"), 0);
+    }
+    assert_true(killed >= 18);
+}
+#endif
+
 /* ---- full disk */
 
 static void full_disk_is_no_space_and_leaves_nothing(void **state)
@@ -848,6 +983,10 @@ int main(void)
         T(leases_are_released_one_by_one_and_all),
         T(eight_processes_fight_for_four_names),
         T(killed_makers_leave_nothing_that_a_sweep_does_not_undo),
+        T(every_allocation_may_fail),
+#ifdef BERTH_CRASHPOINTS
+        T(killed_at_every_crash_point_leaves_nothing),
+#endif
         T(full_disk_is_no_space_and_leaves_nothing),
         T(volumes_are_made_used_and_kept_while_used),
         T(anonymous_volumes_go_when_asked_named_ones_stay),
