@@ -240,10 +240,22 @@ static int give_birth(struct birth *b)
     return -error;
 }
 
+/* In a build with crash points (base/crash.h) our programs learn which of them is wanted. */
+static const char *wanted_crash(void)
+{
+#ifdef BERTH_CRASHPOINTS
+    for (char **e = environ; e && *e; e++)
+        if (strncmp(*e, "BERTH_CRASH_POINT=", 18) == 0)
+            return *e;
+#endif
+    return NULL;
+}
+
 int spawn(const struct spawn *s, pid_t *ret_pid, int *ret_pid_fd)
 {
-    static const char *const minimal_env[] = {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL};
+    const char *const minimal_env[] = {
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
+        wanted_crash(), NULL};
     if (s->n_fds > SPAWN_FDS_MAX)
         return -EINVAL;
     struct birth b = {.spawn = s, .env = s->env ? s->env : minimal_env,
