@@ -16,24 +16,11 @@ def program_of(pid):
         return ""
 
 
-def listing():
-    """Everything a workload may leave behind, as a set of lines."""
-    found = {"mount " + line.split()[4] for line in open("/proc/self/mountinfo")}
-    for folder, _, _ in os.walk("/sys/fs/cgroup"):
-        if "/berth-" in folder:
-            found.add("cgroup " + folder)
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if program_of(pid).startswith("berth"):
-            found.add(f"process {pid} {program_of(pid)}")
-    return found
-
-
 class Place:
     def __init__(self, image=True, programs=PROGRAMS):
         self.folder = tempfile.mkdtemp(prefix="berth-fault.", dir="/var/tmp")
         self.programs = programs
         self.env = {**os.environ, "BERTH_ROOT": self.folder + "/root", "BERTH_RUN": self.folder + "/run", "BERTH_PROGRAMS": programs}
-        self.before = listing()
         if image:
             out = subprocess.run([TOP + "/tests/images/make", "tiny", CACHE], check=True, capture_output=True, text=True)
             self.must("image", "import", CACHE + "/tiny", "tiny:latest")
@@ -73,16 +60,28 @@ class Place:
         for name in self.states():
             self.must("rm", "-f", "-v", name)
 
+    def listing(self):
+        """Everything of this place alone that the machine holds: another copy may run beside it."""
+        found = {"mount " + line.split()[4] for line in open("/proc/self/mountinfo") if self.folder in line}
+        group = json.loads(self.must("--json", "info")).get("cgroup_parent") # none before the first create
+        for folder, _, _ in os.walk("/sys/fs/cgroup") if group else ():
+            if folder.endswith(group) or group + "/" in folder:
+                found.add("cgroup " + folder)
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            if program_of(pid).startswith("berth") and self.owns(pid):
+                found.add(f"process {pid} {program_of(pid)}")
+        for sub in ("root/workloads", "root/names", "root/aside", "root/trash"):
+            path = os.path.join(self.folder, sub)
+            found |= {f"file {sub}/{e}" for e in (os.listdir(path) if os.path.isdir(path) else [])}
+        return found
+
     def left(self, seconds=5):
-        """What is there that was not before, after the kernel and the helper had a moment."""
+        """What is still there after the kernel and the helper had a moment."""
         end = time.monotonic() + seconds
         while True:
-            new = {l for l in listing() - self.before}
-            for sub in ("root/workloads", "root/names", "root/aside", "root/trash"):
-                path = os.path.join(self.folder, sub)
-                new |= {f"file {sub}/{e}" for e in (os.listdir(path) if os.path.isdir(path) else [])}
-            if not new or time.monotonic() > end:
-                return new
+            found = self.listing()
+            if not found or time.monotonic() > end:
+                return found
             time.sleep(0.02)
 
     def doctor_repairs(self):
