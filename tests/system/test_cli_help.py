@@ -84,7 +84,8 @@ def test_every_verb_has_a_manual_page_of_its_own():
     assert listed == {v.replace(" ", "-") for v in VERBS}
 
 
-@pytest.mark.parametrize("page", ["berth.1", "berth-run.1", "berth-image-import.1", "berth-spec.5", "berth.toml.5", "berth-container.7"])
+@pytest.mark.parametrize("page", ["berth.1", "berth-run.1", "berth-image-import.1", "berth-spec.5", "berth.toml.5", "berth-container.7",
+                                  "libberth.3", "libberth-engine.3", "libberth-container.3", "libberth-fake.3"])
 def test_manual_pages_are_sound(page):
     path = f"{BUILD}/doc/man/{page}"
     r = subprocess.run(["man", "--warnings", "-l", path], capture_output=True, text=True, env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"})
@@ -101,6 +102,13 @@ def test_the_spec_manual_names_every_field_of_the_schema():
     text = open(BUILD + "/doc/man/berth-spec.5").read().replace("\\&", "").replace("\\", "")
     for field in ["resources.memory", "restart.policy", "mounts[].target", "security.cap_add", "health.interval", "log.max_size"]:
         assert field in text, field
+
+
+def test_the_librarys_manual_names_every_function():
+    for page, name in (("libberth", "berth"), ("libberth-engine", "engine"), ("libberth-container", "container"), ("libberth-fake", "fake")):
+        text = open(f"{BUILD}/doc/man/{page}.3").read().replace("\\&", "").replace("\\", "")
+        functions = set(re.findall(r"\b(berth_\w+)\(", re.sub(r"/\*.*?\*/", "", open(f"{TOP}/include/berth/{name}.h").read(), flags=re.S)))
+        assert functions and not [f for f in functions if f + "(" not in text]
 
 
 def test_bash_completion_works():
