@@ -45,6 +45,9 @@ static int remove_folder(void **state)
     close(f->fd);
     close(f->pipe[0]);
     close(f->pipe[1]);
+    autofree char *disk = format_text("%s/disk", f->path);
+    if (disk)
+        umount2(disk, MNT_DETACH); /* a failed case left it */
     tree_remove(AT_FDCWD, f->path);
     free(f);
     return 0;

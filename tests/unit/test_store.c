@@ -43,6 +43,9 @@ static int close_store(void **state)
 {
     struct fixture *f = *state;
     store_close(f->s);
+    autofree char *disk = format_text("%s/disk", f->path);
+    if (disk)
+        umount2(disk, MNT_DETACH); /* a failed case left it */
     tree_remove(AT_FDCWD, f->path);
     free(f);
     return 0;
