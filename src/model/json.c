@@ -199,9 +199,13 @@ int scan_string(struct scan *s, char *ret, size_t room)
         return -EINVAL;
     const char *begin = s->at;
     while (s->at < s->end && *s->at != '"') {
+        const char *piece_at = s->at;
         int r = scan_piece(s, piece, &n);
-        if (r < 0)
+        if (r < 0) {
+            if (s->at < s->end) /* where it begins is the place to look at */
+                s->at = piece_at;
             return r;
+        }
         if (!ret)
             continue;
         if (length + n >= room)

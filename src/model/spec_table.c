@@ -366,7 +366,8 @@ int spec_finish(const struct where *top, struct spec *spec, struct berth_error *
 {
     if (spec->network && spec->networks)
         return where_fail(top, err, "network and networks exclude each other");
+    struct where service = {.parent = top, .name = "service", .document = top->document};
     if (spec->service_json && spec->service_json[0] != '{')
-        return where_fail(top, err, "service is not an object");
+        return where_fail(&service, err, "expected an object");
     return check_targets(top, spec, err);
 }
