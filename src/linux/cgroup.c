@@ -523,20 +523,35 @@ static int remove_in(const struct hierarchy *h, const char *path, bool load_only
     return r;
 }
 
-/* berth's own parent goes with its last workload; somebody else's stays. */
-static void remove_parent(const struct hierarchy *h, const char *path)
+static bool has_groups_besides(const char *path, const char *name)
+{
+    DIR *d = opendir(path);
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d));)
+        found = e->d_type == DT_DIR && e->d_name[0] != '.' && strcmp(e->d_name, name) != 0;
+    if (d)
+        closedir(d);
+    return found;
+}
+
+/* berth's own parent goes with its last workload; somebody else's stays. -EBUSY: only a supervisor that is
+ * about to be gone is in the way. */
+static int remove_parent(const struct hierarchy *h, const char *path)
 {
     char dir[CGROUP_PATH_MAX];
     const char *slash = strrchr(path, '/');
     int parent = slash ? (int)(slash - path) : 0;
     if (!h->v2) {
         snprintf(dir, sizeof(dir), "%s%.*s/sup", h->mount, parent, path);
-        if (rmdir(dir) < 0 && errno == EBUSY)
-            return;
+        bool busy = rmdir(dir) < 0 && errno == EBUSY;
+        snprintf(dir, sizeof(dir), "%s%.*s", h->mount, parent, path);
+        if (busy)
+            return has_groups_besides(dir, "sup") ? 0 : -EBUSY;
     }
     snprintf(dir, sizeof(dir), "%s%.*s", h->mount, parent, path);
     if (parent > 0 && starts_with(strrchr(dir, '/'), "/berth-"))
         (void)rmdir(dir);
+    return 0;
 }
 
 static int remove_all(const struct cgroup_layout *layout, const char *path, bool load_only, int wait_msec)
@@ -550,7 +565,7 @@ static int remove_all(const struct cgroup_layout *layout, const char *path, bool
         for (size_t i = 0; i < layout->n; i++) {
             int one = done[i] ? 0 : remove_in(&layout->list[i], path, load_only);
             if (one == 0 && !done[i] && !load_only)
-                remove_parent(&layout->list[i], path);
+                one = remove_parent(&layout->list[i], path);
             done[i] = one == 0;
             r = r < 0 ? r : one;
         }

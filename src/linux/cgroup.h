@@ -55,9 +55,10 @@ int cgroup_view(const struct cgroup *g, size_t i, char *ret_path, size_t room, c
 int cgroup_freeze(struct cgroup *g, bool frozen, struct berth_error *err);
 int cgroup_kill(struct cgroup *g);           /* SIGKILL to everything below, frozen or not; once; 0 or -errno */
 /** The same for a group that goes on to be used: since Linux 6.14 whoever is born into a v2 group (CLONE_INTO_CGROUP)
- *  that cgroup.kill was once written to is killed at birth, because the kernel compares with its parent's group. The
- *  members stay frozen until cgroup_freeze(false). */
-int cgroup_kill_members(struct cgroup *g);
+ *  that cgroup.kill was once written to is killed at birth, because the kernel compares with its parent's group.
+ *  `freeze`: so that they can't fork meanwhile; the members stay frozen until cgroup_freeze(false). Without it a
+ *  fork bomb may win, but the kernel tells of the group's end at once, where a thaw within 10 ms delays that. */
+int cgroup_kill_members(struct cgroup *g, bool freeze);
 int cgroup_populated(struct cgroup *g);      /* 1, 0, or -errno */
 /** Descriptor that polls (POLLPRI) when populated changes (v2 cgroup.events), or -1. The group's own. */
 int cgroup_events_fd(struct cgroup *g);

@@ -123,7 +123,7 @@ int cgroup_kill(struct cgroup *g)
     return r;
 }
 
-int cgroup_kill_members(struct cgroup *g)
+int cgroup_kill_members(struct cgroup *g, bool freeze)
 {
     const struct hierarchy *h = g->layout->unified;
     if (!h)
@@ -131,7 +131,8 @@ int cgroup_kill_members(struct cgroup *g)
     if (cgroup_populated(g) <= 0)
         return 0;
     int r = 0;
-    (void)cgroup_set(g, h, "cgroup.freeze", "1"); /* so that they can't fork meanwhile; they die frozen */
+    if (freeze)
+        (void)cgroup_set(g, h, "cgroup.freeze", "1"); /* they die frozen */
     for (int i = 0; i < 3 && r >= 0; i++)
         r = each_pid(g, h, SIGKILL);
     const struct hierarchy *v1 = g->layout->mode != CGROUP_V2 ? cgroup_hierarchy(g->layout, "freezer") : NULL;

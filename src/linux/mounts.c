@@ -5,6 +5,7 @@
 #include "linux/mounts.h"
 
 #include "base/base.h"
+#include "base/file.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -126,6 +128,8 @@ static int overlay_new(const int *layers, size_t n, int upper_fd, int work_fd)
     if (fs_fd < 0)
         return -errno;
     int r = fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", "overlay", 0) < 0 ? -errno : 0;
+    /* With an index a second start could meet the first's last breath and be refused: see close_later. */
+    (void)fsconfig(fs_fd, FSCONFIG_SET_STRING, "index", "off", 0);
     for (size_t i = n; r == 0 && i > 0; i--) {
         r = set_folder(fs_fd, "lowerdir+", layers[i - 1]);
         if (r < 0 && i == n)
@@ -179,6 +183,21 @@ int overlay_make(const int *layers, size_t n, int upper_fd, int work_fd, int pla
     }
     int fd = overlay_new(layers, n, upper_fd, work_fd);
     return fd == -EOPNOTSUPP ? overlay_old(layers, n, upper_fd, work_fd, place_fd) : fd;
+}
+
+void close_later(int fd)
+{
+    int ends[2], fds[3];
+    if (fd < 0)
+        return;
+    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) == 0) {
+        memcpy(fds, (const int[]){ ends[0], ends[1], fd }, sizeof(fds));
+        /* A socket that waits in its own queue is the kernel's to collect, and what waits beside it, too. */
+        (void)send_with_fds(ends[0], "", 1, fds, ARRAY_SIZE(fds));
+        close(ends[0]);
+        close(ends[1]);
+    }
+    close(fd);
 }
 
 /* ---- inside a root */

@@ -36,6 +36,12 @@ int mount_all_private(void);
  */
 int overlay_make(const int *layers, size_t n, int upper_fd, int work_fd, int place_fd);
 
+/**
+ * Close a descriptor that may be the last of an overlay: its end writes the whole upper file system to disk, which takes
+ * as long as others have written. Since Linux 6.9 a worker of the kernel does that, before it is done here.
+ */
+void close_later(int fd);
+
 /** openat2 that can't leave root_fd: links are taken as seen from inside, magic links refused. */
 int root_open(int root_fd, const char *path, int flags);
 /** The same below a descriptor, but no link at all, and no other mount when `one_mount`. */

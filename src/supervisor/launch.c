@@ -111,7 +111,7 @@ static struct launch *launch_new(int root_fd, int run_fd, int workload_fd)
     l->root_fd = root_fd;
     l->run_fd = run_fd;
     l->workload_fd = workload_fd;
-    l->proc_fd = l->init_fd = l->net_fd = l->builder_fd = l->told_fd = -1;
+    l->proc_fd = l->init_fd = l->net_fd = l->builder_fd = l->told_fd = l->main_ready_fd = l->held_root_fd = -1;
     l->joiner = (struct joiner){ .pid_fd = -1, .socket_fd = -1 };
     for (int i = 0; i < PLAN_NS_COUNT; i++)
         l->join_fds[i] = -1;
@@ -213,6 +213,7 @@ void launch_free(struct launch *l)
         return;
     tidy_builder(l);
     joiner_end(&l->joiner);
+    close_later(l->held_root_fd);
     if (l->group)
         (void)cgroup_remove_load(l->layout, cgroup_path(l->group), 200);
     cgroup_close(l->group);
@@ -368,6 +369,7 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], 
     struct wires w = { { -1, -1 }, { -1, -1 }, -1 };
     struct stage st;
     tidy_builder(l);
+    close_fd(&l->held_root_fd); /* one overlay at a time on one upper folder */
     stage_for(&st, l, plan);
     st.tty = plan->tty;
     st.argv = plan->argv;
@@ -392,6 +394,8 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], 
         receive_master(&w, ret_tty_master_fd);
         *ret_ready_fd = take_fd(&w.ready[0]);
         l->told_fd = plan->ready_told ? *ret_ready_fd : -1;
+        l->main_ready_fd = *ret_ready_fd;
+        l->main_pid = ret_child->pid;
     }
     wires_close(&w);
     return r;
@@ -431,6 +435,16 @@ int launch_exec(struct launch *l, const struct plan *plan, const struct launch_c
 
 /* ---- ready */
 
+/* A dying process would have to finish its overlay, which is a sync of the disk below it, before anybody hears of its end.
+ * With this descriptor that comes after the answer. */
+static void hold_root(struct launch *l)
+{
+    char path[40];
+    snprintf(path, sizeof(path), "%d/root", (int)l->main_pid);
+    close_fd(&l->held_root_fd);
+    l->held_root_fd = openat(l->proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 static int told_result(const char *text, size_t size, struct berth_error *err)
 {
     if (starts_with(text, "ready"))
@@ -452,6 +466,10 @@ int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
     tidy_builder(l);
     if (told)
         l->told_fd = -1;
+    if (ready_fd == l->main_ready_fd) {
+        l->main_ready_fd = -1;
+        hold_root(l);
+    }
     if (n < 0)
         return fail_os(err, errno, NULL, "hear from the new process");
     if (n == 0 && told)
@@ -495,8 +513,9 @@ static void wait_for_change(struct launch *l, int msec)
 int launch_kill_all(struct launch *l, struct berth_error *err)
 {
     int64_t deadline = monotonic_usec() + KILL_PATIENCE_USEC;
-    for (;;) {
-        int r = cgroup_kill_members(l->group);
+    for (int round = 0;; round++) {
+        bool freeze = round >= 3; /* they fork faster than we kill */
+        int r = cgroup_kill_members(l->group, freeze);
         if (r < 0 && r != -ENOENT && r != -ENODEV)
             return fail_os(err, r, cgroup_path(l->group), "kill control group %s", cgroup_path(l->group));
         if (launch_empty(l))
@@ -504,7 +523,7 @@ int launch_kill_all(struct launch *l, struct berth_error *err)
         if (monotonic_usec() > deadline)
             return fail(err, BERTH_IO, cgroup_path(l->group), "processes in control group %s do not end (waiting for a "
                         "device or a network file system?)", cgroup_path(l->group));
-        wait_for_change(l, 20);
+        wait_for_change(l, freeze ? 20 : 4);
     }
     (void)cgroup_freeze(l->group, false, NULL);
     return 0;

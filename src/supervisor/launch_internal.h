@@ -30,6 +30,9 @@ struct launch {
     struct joiner joiner;
     int builder_fd;   /* pidfd of a builder not yet reaped */
     int told_fd;      /* the ready_fd that wants to hear "ready" */
+    int main_ready_fd;
+    pid_t main_pid;
+    int held_root_fd; /* the running program's root: see hold_root */
     uint64_t oom_before;
 };
 

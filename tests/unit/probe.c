@@ -75,6 +75,16 @@ static void tree(void)
         pause();
 }
 
+/* As many of itself as it may have, for ever. */
+static void bomb(void)
+{
+    puts("bomb");
+    fflush(stdout);
+    for (;;)
+        if (fork() == 0)
+            setsid();
+}
+
 static int descriptors(void)
 {
     for (int i = 0; i < 1024; i++)
@@ -89,6 +99,8 @@ int main(int argc, char **argv)
         return descriptors();
     if (argc > 2 && strcmp(argv[1], "eat") == 0)
         return eat(atol(argv[2]));
+    if (argc > 1 && strcmp(argv[1], "bomb") == 0)
+        bomb();
     if (argc > 1 && strcmp(argv[1], "tree") == 0)
         tree();
     for (int i = 1; i < argc; i++) {

@@ -440,6 +440,22 @@ static void host_pid_trees_end_too(void **state)
     rig_end(&r);
 }
 
+static void a_fork_bomb_ends(void **state)
+{
+    struct rig r;
+    char line[32];
+    rig_begin(&r);
+    add_probe(&r);
+    r.plan.namespaces[PLAN_NS_PID].mode = PLAN_NS_HOST;
+    r.plan.limits.pids = 100;
+    set_argv(&r, "/bin/probe", "bomb");
+    rig_up(&r, NULL);
+    assert_true(read(r.out_fd, line, sizeof(line)) > 0);
+    assert_int_equal(launch_kill_all(r.launch, &r.err), 0);
+    assert_true(launch_empty(r.launch));
+    rig_end(&r);
+}
+
 static void write_filter(struct rig *r, char *path, size_t room)
 {
     void *filter;
@@ -738,6 +754,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pids_and_cpu_limits_hold),
     cmocka_unit_test(a_stubborn_tree_ends),
     cmocka_unit_test(host_pid_trees_end_too),
+    cmocka_unit_test(a_fork_bomb_ends),
     cmocka_unit_test(the_default_filter_closes_what_it_should),
     cmocka_unit_test(a_filter_that_others_can_write_is_refused),
     cmocka_unit_test(a_terminal_is_the_programs_own),
