@@ -15,8 +15,8 @@
 
 static void add_probes(struct text *t, const struct status *s)
 {
-    text_printf(t, ",\"ready\":%s,\"wanted\":%s,\"health_log\":[", s->ready ? "true" : "false",
-                s->wanted ? "true" : "false");
+    text_printf(t, ",\"supervisor_pid\":%d,\"ready\":%s,\"wanted\":%s,\"health_log\":[",
+                MAX(s->supervisor_pid, 0), s->ready ? "true" : "false", s->wanted ? "true" : "false");
     for (size_t i = 0; i < s->n_health_log && i < STATUS_HEALTH_LOG; i++) {
         const struct status_probe *p = &s->health_log[i];
         text_printf(t, "%s{\"exit_code\":%d", i ? "," : "", p->exit_code);
@@ -57,7 +57,8 @@ static void fill_status(struct berth_status *b, const struct status *s, bool ali
     bool born = alive && s->supervisor_pid == BEING_BORN;
     b->state = born ? BERTH_CREATING : s->state;
     b->pid = alive && state_lives(s->state) ? s->pid : 0;
-    b->exit_code = born || state_lives(s->state) ? -1 : s->exit_code;
+    bool runs = state_lives(s->state) && s->state != BERTH_RESTARTING;
+    b->exit_code = born || runs ? -1 : s->exit_code;
     b->signal = s->signal;
     b->oom = s->oom;
     b->health = s->health;
