@@ -60,9 +60,7 @@ static void begin(struct container *c, struct workload *w, struct starting *s)
 {
     *s = (struct starting){0};
     container_handle(w, &s->handle);
-    s->code = container_start(c, &s->handle, &s->call, &s->err);
-    if (s->code == 0) /* once, so that it is under way; its answer is waited for later */
-        berth_call_finish(s->call, NULL, NULL);
+    s->code = container_start(c, &s->handle, &s->call, &s->err); /* its answer is waited for later */
 }
 
 int berth_boot(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)

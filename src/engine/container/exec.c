@@ -32,6 +32,7 @@ struct exec {
     size_t input_size, input_at;
     struct text out[2];
     uint64_t next_tag;
+    struct berth_error doom; /* code 0: none; else the answer once the killed program has ended */
 };
 
 static void exec_free(void *data)
@@ -110,7 +111,7 @@ static int collect(struct exec *x, int i, struct text *t, struct berth_error *er
             drop_end(x, i);
             return 0;
         }
-        if (x->detach)
+        if (x->doom.code)
             continue;
         text_add_bytes(t, buffer, (size_t)n);
         if (t->failed)
@@ -214,18 +215,50 @@ static int exec_result(struct exec *x, struct berth_result *ret, struct berth_er
     return 1;
 }
 
+/** Kill it, and answer with `why` when it is gone. Before it runs there is only hanging up. */
+static bool doom(struct exec *x, const struct berth_error *why)
+{
+    char body[80];
+    if (x->attach || !x->started || x->doom.code)
+        return x->doom.code;
+    snprintf(body, sizeof(body), "{\"exec_id\":%llu,\"signal\":%d}", (unsigned long long)x->exec_id,
+             SIGKILL);
+    if (peer_send(x->socket_fd, MESSAGE_EXEC_SIGNAL, ++x->next_tag, body, NULL, 0, NULL) < 0)
+        return false;
+    x->doom = *why;
+    return true;
+}
+
+static int doomed(struct exec *x, struct berth_error *err)
+{
+    struct berth_error mine = {0};
+    int r = listen_to(x, &mine);
+    if (r == 0)
+        move_data(x, &mine);
+    if (r == 0 && !x->ended)
+        return 0;
+    if (err)
+        *err = x->doom;
+    return x->doom.code;
+}
+
 static int exec_step(void *data, struct berth_result *ret, struct berth_error *err)
 {
     struct exec *x = data;
-    if (x->cancelled)
+    struct berth_error mine = {0};
+    if (x->cancelled && !x->doom.code)
         return fail(err, BERTH_CANCELLED, x->handle.name, "%s %s: cancelled", x->verb, x->handle.name);
-    int r = listen_to(x, err);
-    if (r == 0)
-        r = move_data(x, err);
-    if (r < 0) {
+    int r = x->doom.code ? 0 : listen_to(x, &mine);
+    if (r == 0 && !x->doom.code)
+        r = move_data(x, &mine);
+    if (r < 0 && (r != BERTH_TOO_BIG || !doom(x, &mine))) {
         close_fd(&x->socket_fd); /* whatever it was, nobody waits for the program any more */
+        if (err)
+            *err = mine;
         return r;
     }
+    if (x->doom.code)
+        return doomed(x, err);
     if (x->detach && x->started)
         return exec_result(x, ret, err);
     if (!x->ended || (x->tty && !x->stream && x->ends[0] >= 0))
@@ -239,8 +272,10 @@ static int exec_step(void *data, struct berth_result *ret, struct berth_error *e
 static void exec_cancel(void *data)
 {
     struct exec *x = data;
+    struct berth_error why;
+    fail(&why, BERTH_CANCELLED, x->handle.name, "%s %s: cancelled", x->verb, x->handle.name);
     x->cancelled = true;
-    if (!x->detach || !x->started)
+    if (!doom(x, &why) && (!x->detach || !x->started))
         close_fd(&x->socket_fd);
 }
 

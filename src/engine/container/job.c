@@ -75,7 +75,13 @@ static const struct berth_call_ops job_ops = {
 
 int job_call(struct job *j, struct berth_call **ret_call, struct berth_error *err)
 {
-    return berth_call_new(&job_ops, j, j->epoll_fd, ret_call, err);
+    struct berth_call *call;
+    int r = berth_call_new(&job_ops, j, j->epoll_fd, &call, err);
+    if (r < 0)
+        return r;
+    berth_call_finish(call, NULL, NULL); /* begins now, whenever the caller looks; its end is kept */
+    *ret_call = call;
+    return 0;
 }
 
 static int cancelled(const struct job *j, struct berth_error *err)
