@@ -127,6 +127,8 @@ static void end_words(struct supervisor *s)
     } else if (r->signal && !s->life.asked) {
         snprintf(r->reason, sizeof(r->reason), "ended by %s (%s)", signal_name(r->signal),
                  strsignal(r->signal));
+    } else if (r->exit_code > 0 && !s->life.asked) {
+        snprintf(r->reason, sizeof(r->reason), "exit code %d", r->exit_code);
     }
 }
 
