@@ -73,7 +73,8 @@ static const struct {
     {"trash", offsetof(struct store, trash_fd)},
     {"volumes", offsetof(struct store, volumes_fd)},
 };
-static const char *const store_other_folders[] = {"images", "events", "cache"};
+static const char *const store_other_folders[] = {"images", "events", "cache",
+                                                   "leases/volume-use"};
 
 static int *folder_member(struct store *store, size_t i)
 {
