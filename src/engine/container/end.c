@@ -235,9 +235,12 @@ int container_remove(void *self, const struct berth_handle *h,
                      struct berth_error *err)
 {
     struct job *j;
+    struct store *store;
     int r = container_need("remove", err);
     if (r < 0)
         return r;
+    if (container_store(self, false, &store, NULL) == 0)
+        store_sweep(store, NULL); /* what others died over goes too: "rm" of all is an empty store */
     r = job_new(self, h, "remove", &j, err);
     if (r == BERTH_NOT_FOUND)
         return berth_call_done(0, NULL, NULL, ret_call, err);
