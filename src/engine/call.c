@@ -115,6 +115,13 @@ static void advance(struct berth_call *call)
     wake(call);
 }
 
+int desk_begin(int made, struct berth_call **ret_call)
+{
+    if (made == 0)
+        advance(*ret_call);
+    return made;
+}
+
 int berth_call_finish(struct berth_call *call, struct berth_result *ret_result,
                       struct berth_error *err)
 {
@@ -155,11 +162,25 @@ int berth_call_wait(struct berth_call *call, int64_t timeout_msec, struct berth_
     }
 }
 
+/** It has finished, but nobody knows yet: what can be undone is. */
+static void take_back(struct berth_call *call)
+{
+    if (call->code < 0 || call->taken || !call->ops.undo)
+        return;
+    call->ops.undo(call->data);
+    call->code = fail(&call->failure, BERTH_CANCELLED, NULL, "cancelled, and undone");
+    result_clear(&call->result);
+}
+
 void berth_call_cancel(struct berth_call *call)
 {
-    if (!call || call->finished || call->cancelled)
+    if (!call || call->cancelled)
         return;
     call->cancelled = true;
+    if (call->finished) {
+        take_back(call);
+        return;
+    }
     if (call->ops.cancel)
         call->ops.cancel(call->data);
     wake(call);
@@ -170,8 +191,8 @@ void berth_call_free(struct berth_call *call)
     if (!call)
         return;
     berth_call_cancel(call);
-    if (call->finished && call->code == 0 && !call->taken && call->ops.undo)
-        call->ops.undo(call->data);
+    if (call->finished)
+        take_back(call);
     if (call->ops.free)
         call->ops.free(call->data);
     result_clear(&call->result);

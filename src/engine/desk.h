@@ -22,4 +22,11 @@ extern const struct berth_engine fake_engine;
  *  longer ones must be zero. NULL is all defaults. */
 int options_take(const void *options, void *ret, size_t size, struct berth_error *err);
 
+/**
+ * First step of a call that an engine has just made (`made`: what it answered, given back): what can be
+ * done without waiting is done before the caller gets the call, so that a stop that is cancelled or
+ * freed at once has been asked for.
+ */
+int desk_begin(int made, struct berth_call **ret_call);
+
 #endif

@@ -77,7 +77,8 @@ int berth_create_call(struct berth_runtime *runtime, const char *spec_json,
         return r;
     NEED_POINTER("create", spec_json);
     NEED_POINTER("create", ret_call);
-    return runtime->engine->create(runtime->self, spec_json, ret_call, err);
+    return desk_begin(runtime->engine->create(runtime->self, spec_json, ret_call, err),
+                      ret_call);
 }
 
 int berth_create(struct berth_runtime *runtime, const char *spec_json,
@@ -99,7 +100,8 @@ int berth_start_call(struct berth_runtime *runtime, const struct berth_handle *h
     if (r < 0)
         return r;
     NEED_POINTER("start", ret_call);
-    return runtime->engine->start(runtime->self, handle, ret_call, err);
+    return desk_begin(runtime->engine->start(runtime->self, handle, ret_call, err),
+                      ret_call);
 }
 
 int berth_start(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -118,7 +120,8 @@ int berth_stop_call(struct berth_runtime *runtime, const struct berth_handle *ha
     NEED_POINTER("stop", ret_call);
     NEED("stop", timeout_msec >= BERTH_TIMEOUT_SPEC && timeout_msec <= INT64_MAX / 2000,
          "a timeout of %lld ms", (long long)timeout_msec);
-    return runtime->engine->stop(runtime->self, handle, timeout_msec, ret_call, err);
+    return desk_begin(runtime->engine->stop(runtime->self, handle, timeout_msec, ret_call, err),
+                      ret_call);
 }
 
 int berth_stop(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -138,7 +141,9 @@ int berth_remove_call(struct berth_runtime *runtime, const struct berth_handle *
         return r;
     NEED_POINTER("remove", ret_call);
     r = options_take(options, &full, sizeof(full), err);
-    return r < 0 ? r : runtime->engine->remove(runtime->self, handle, &full, ret_call, err);
+    return r < 0 ? r
+                 : desk_begin(runtime->engine->remove(runtime->self, handle, &full, ret_call, err),
+                              ret_call);
 }
 
 int berth_remove(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -221,7 +226,8 @@ int berth_exec_call(struct berth_runtime *runtime, const struct berth_handle *ha
     r = options_take(options, &full, sizeof(full), err);
     if (r < 0 || (r = check_exec(argv, &full, err)) < 0)
         return r;
-    return runtime->engine->exec(runtime->self, handle, argv, &full, ret_call, err);
+    return desk_begin(runtime->engine->exec(runtime->self, handle, argv, &full, ret_call, err),
+                      ret_call);
 }
 
 int berth_exec(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -340,7 +346,8 @@ int berth_wait_call(struct berth_runtime *runtime, const struct berth_handle *ha
     NEED_POINTER("wait", ret_call);
     if (!runtime->engine->wait)
         return unsupported(runtime, "wait", err);
-    return runtime->engine->wait(runtime->self, handle, ret_call, err);
+    return desk_begin(runtime->engine->wait(runtime->self, handle, ret_call, err),
+                      ret_call);
 }
 
 int berth_wait(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -381,7 +388,8 @@ int berth_attach_call(struct berth_runtime *runtime, const struct berth_handle *
         return r;
     if (!runtime->engine->attach)
         return unsupported(runtime, "attach", err);
-    return runtime->engine->attach(runtime->self, handle, &full, ret_call, err);
+    return desk_begin(runtime->engine->attach(runtime->self, handle, &full, ret_call, err),
+                      ret_call);
 }
 
 int berth_pause(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -440,7 +448,8 @@ int berth_restart_call(struct berth_runtime *runtime, const struct berth_handle 
          "a timeout of %lld ms", (long long)timeout_msec);
     if (!runtime->engine->restart)
         return unsupported(runtime, "restart", err);
-    return runtime->engine->restart(runtime->self, handle, timeout_msec, ret_call, err);
+    return desk_begin(runtime->engine->restart(runtime->self, handle, timeout_msec, ret_call, err),
+                      ret_call);
 }
 
 int berth_restart(struct berth_runtime *runtime, const struct berth_handle *handle,

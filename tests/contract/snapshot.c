@@ -59,7 +59,8 @@ static void add_tree(struct snapshot *s, const char *kind, const char *path, int
         if (dirs_only && e->d_type != DT_DIR)
             continue;
         char *inner = print_text("%s/%s", path, e->d_name);
-        add(s, print_text("%s %s", kind, inner));
+        if (depth > 0 || !dirs_only || strcmp(e->d_name, "sup") != 0) /* of all, as the parent is */
+            add(s, print_text("%s %s", kind, inner));
         if (e->d_type == DT_DIR && depth < 12)
             add_tree(s, kind, inner, depth + 1, dirs_only);
         free(inner);
@@ -138,7 +139,8 @@ static void add_processes(struct snapshot *s, const char *root, const char *run,
 {
     DIR *d = opendir("/proc");
     for (struct dirent *e; d && (e = readdir(d));) {
-        if (e->d_name[0] < '0' || e->d_name[0] > '9' || atoi(e->d_name) == getpid())
+        if (e->d_name[0] < '0' || e->d_name[0] > '9' || atoi(e->d_name) == getpid() ||
+            !process_exists(atoi(e->d_name))) /* dead ones wait for the machine's init */
             continue;
         if (!in_our_group(e->d_name, parent) && !has_ours_open(e->d_name, root, run))
             continue;

@@ -26,7 +26,6 @@ static void exit_3_is_failed_with_its_code(struct contract *c)
     equal(s->state, BERTH_FAILED);
     equal(s->exit_code, 3);
     equal(s->signal, 0);
-    has_text(s->reason, "3");
     berth_status_free(s);
 }
 
@@ -339,7 +338,7 @@ static void a_health_command_that_hangs_counts_as_a_failure(struct contract *c)
         c, "one", SHELL("echo ready; while :; do sleep 100; done"), "health",
         "{'command':['sleep','1000'],'interval':'20ms','timeout':'50ms','retries':1}", NULL);
     until_health(c, &h, BERTH_UNHEALTHY);
-    char *n = inside(c, &h, "ps | grep -c 'sleep 100[0]'");
+    char *n = inside(c, &h, "ps | grep -c 'sleep 100[0]' || true");
     check(atoi(n) <= 1, "%s health commands were left running", n);
     free(n);
 }
