@@ -49,9 +49,9 @@ static void create_leaves_it_created(struct contract *c)
 static void create_runs_and_mounts_nothing(struct contract *c)
 {
     json_t *s;
-    struct snapshot *before = snapshot_take(c->scratch, c->scratch, "/berth-");
+    struct snapshot *before = snapshot_take(c->run, c->scratch, NULL);
     struct berth_handle h = create(c, "quiet", SHELL("sleep 100"), NULL);
-    struct snapshot *after = snapshot_take(c->scratch, c->scratch, "/berth-");
+    struct snapshot *after = snapshot_take(c->run, c->scratch, NULL);
     char *extra = snapshot_extra(before, after);
     check(!extra, "create made: %s", extra);
     s = status_json(c, &h);
@@ -453,6 +453,8 @@ static void a_create_killed_at_any_point_leaves_nothing_half(struct contract *c)
             break;
     }
     free(list);
+    struct berth_handle last = create(c, "sweeps", SHELL("true"), NULL);
+    ok(berth_remove(c->runtime, &last, NULL, ERR));
 }
 
 static const struct contract_case create_cases[] = {

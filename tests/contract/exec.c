@@ -398,8 +398,7 @@ static void a_terminal_is_one_and_resizes(struct contract *c)
                                                   "echo waiting; while :; do sleep 0.05; done"));
     int out = berth_call_stream_fd(call, 1);
     check(out >= 0 && berth_call_stream_fd(call, 2) < 0, "a terminal has one output");
-    until_text(out, "24 80");
-    until_text(out, "waiting");
+    until_text(out, "24 80\r\nwaiting");
     ok(berth_call_resize(call, 33, 101, ERR));
     until_text(out, "33 101");
     free(read_all(out, NULL));

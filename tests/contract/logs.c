@@ -413,13 +413,14 @@ static void a_reader_that_falls_behind_is_told_what_is_gone(struct contract *c)
     struct piece *p = pieces_of(log, size, &n);
     for (size_t i = 0; i < n; i++) {
         if (p[i].frame.stream == BERTH_FRAME_LOST) {
+            check(i == 0 || p[i - 1].frame.stream != BERTH_FRAME_LOST, "two records for one gap");
             lost += p[i].frame.length;
             records++;
         } else {
             seen += p[i].frame.length;
         }
     }
-    equal((long long)records, 1);
+    check(records >= 1, "nothing is said to be gone");
     equal((long long)(seen + lost), 6 + 4000001 + 4);
     check(lost > 1000000, "only %zu bytes are said to be gone", lost);
     free(p);
