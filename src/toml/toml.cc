@@ -9,7 +9,6 @@
 
 #include "toml/toml.h"
 #include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -44,8 +43,12 @@ void print_number(std::string &out, double value)
         out += std::isnan(value) ? "\"nan\"" : value > 0 ? "\"inf\"" : "\"-inf\"";
         return;
     }
-    auto end = std::to_chars(digits, digits + sizeof(digits), value);
-    std::string_view text(digits, static_cast<size_t>(end.ptr - digits));
+    for (int precision = 15; precision <= 17; precision++) { /* the shortest that reads back the same */
+        std::snprintf(digits, sizeof(digits), "%.*g", precision, value);
+        if (std::strtod(digits, nullptr) == value)
+            break;
+    }
+    std::string_view text(digits);
     out += text;
     if (text.find_first_of(".e") == text.npos)
         out += ".0";
