@@ -230,6 +230,7 @@ static int follow(struct cli *cli, const struct args *args, struct berth_runtime
     else
         s.err = err;
     r = r < 0 ? cli_fail(cli, handle->name, &s.err) : session_exit(&s, handle->name);
+    berth_status_free(s.call_result.status);
     berth_call_free(s.call);
     berth_call_free(s.wait);
     berth_stream_free(s.logs);
@@ -393,6 +394,7 @@ static int attach_one(struct cli *cli, const struct args *args, struct berth_run
     if (r == 0)
         r = session_run(&s);
     berth_call_free(s.call);
+    berth_status_free(s.call_result.status);
     if (r < 0)
         return cli_fail(cli, name, &s.err);
     return session_exit(&s, name);

@@ -308,7 +308,7 @@ def test_ps(berth):
 def test_stats(berth):
     name = berth.run("sh", "-c", "while :; do :; done", flags=["-m", "64m"])
     one = json.loads(berth.must("--json", "stats", "--no-stream", name))
-    assert one["cpu_percent"] > 20 and 0 < one["memory_bytes"] < 64 << 20 and one["memory_limit_bytes"] == 64 << 20 and one["pids"] >= 1
+    assert one["cpu_percent"] > 5 and 0 < one["memory_bytes"] < 64 << 20 and one["memory_limit_bytes"] == 64 << 20 and one["pids"] >= 1
     assert re.search(rf"^{name} +\d", berth.must("stats", "--no-stream", name), re.M)
     berth.must("kill", name)
     berth.must("wait", name)
