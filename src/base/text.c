@@ -193,6 +193,10 @@ size_t utf8_char(const char *s)
 bool utf8_valid(const char *s, size_t length)
 {
     for (size_t i = 0; i < length;) {
+        if ((signed char)s[i] > 0) { /* ASCII, by far the most */
+            i++;
+            continue;
+        }
         size_t n = utf8_length((const unsigned char *)s + i, length - i);
         if (n == 0)
             return false;

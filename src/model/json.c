@@ -8,14 +8,19 @@
 #include <ctype.h>
 #include <string.h>
 
+/* ASCII that stands in a string as it is */
+static bool is_plain(unsigned char c)
+{
+    return c >= ' ' && c < 0x80 && c != '"' && c != '\\';
+}
+
 static void put_escaped(struct text *t, const char *s)
 {
     static const char hex[] = "0123456789abcdef";
     text_add_bytes(t, "\"", 1);
     while (*s) {
         size_t plain = 0, n;
-        while ((n = utf8_char(s + plain)) > 0 && (unsigned char)s[plain] >= ' ' &&
-               s[plain] != '"' && s[plain] != '\\')
+        while ((n = is_plain(s[plain]) ? 1 : s[plain] & 0x80 ? utf8_char(s + plain) : 0) > 0)
             plain += n;
         text_add_bytes(t, s, plain);
         s += plain;
@@ -190,6 +195,14 @@ static int scan_piece(struct scan *s, char piece[4], size_t *ret_n)
     return -EINVAL;
 }
 
+static size_t plain_run(const struct scan *s)
+{
+    const char *p = s->at;
+    while (p < s->end && is_plain(*p))
+        p++;
+    return (size_t)(p - s->at);
+}
+
 /* ret NULL: only step over it. The text is checked for UTF-8 as a whole at its end. */
 int scan_string(struct scan *s, char *ret, size_t room)
 {
@@ -199,6 +212,16 @@ int scan_string(struct scan *s, char *ret, size_t room)
         return -EINVAL;
     const char *begin = s->at;
     while (s->at < s->end && *s->at != '"') {
+        n = plain_run(s);
+        if (n > 0) {
+            if (ret && length + n >= room)
+                return -E2BIG;
+            if (ret)
+                memcpy(ret + length, s->at, n);
+            length += n;
+            s->at += n;
+            continue;
+        }
         const char *piece_at = s->at;
         int r = scan_piece(s, piece, &n);
         if (r < 0) {

@@ -164,15 +164,16 @@ static void links_lead_nowhere(void **state)
 static int remove_with_mount_inside(void)
 {
     uint64_t bytes;
+    static char large[1 << 20];
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return 77;
     folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* in the namespace that is now ours */
     if (mkdirat(folder_fd, "keep", 0700) || mkdirat(folder_fd, "tree", 0700) ||
         mkdirat(folder_fd, "tree/mount", 0700) || fchdir(folder_fd) ||
-        file_write(folder_fd, "keep/file", "x", 1, 0600, 0) < 0 ||
+        file_write(folder_fd, "keep/file", large, sizeof(large), 0600, 0) < 0 ||
         mount("keep", "tree/mount", NULL, MS_BIND, NULL) < 0)
         return 1;
-    if (tree_size(folder_fd, "tree", &bytes) < 0)
+    if (tree_size(folder_fd, "tree", &bytes) < 0 || bytes >= sizeof(large))
         return 2;
     if (tree_remove(folder_fd, "tree") != -EBUSY)
         return 3;
