@@ -4,6 +4,7 @@
  */
 #include "container/inside.h"
 #include "linux/privilege.h"
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 
@@ -45,12 +46,35 @@ static void container_close(void *self)
     free(c);
 }
 
+struct low_fds low_fds_occupy(void)
+{
+    struct low_fds low = {{-1, -1, -1}};
+    for (size_t i = 0; i < ARRAY_SIZE(low.fds); i++) {
+        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (fd < 0 || fd > STDERR_FILENO) {
+            cleanup_close(&fd);
+            break;
+        }
+        low.fds[i] = fd;
+    }
+    return low;
+}
+
+void low_fds_release(struct low_fds *low)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(low->fds); i++)
+        close_fd(&low->fds[i]);
+}
+
 int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err)
 {
     int r = 0;
     pthread_mutex_lock(&c->lock);
-    if (!c->store)
+    if (!c->store) {
+        struct low_fds low = low_fds_occupy();
         r = store_open(c->root, c->run, make, &c->store, err);
+        low_fds_release(&low);
+    }
     *ret_store = c->store;
     pthread_mutex_unlock(&c->lock);
     return r;
@@ -61,8 +85,11 @@ int container_layout(struct container *c, const struct cgroup_layout **ret_layou
 {
     int r = 0;
     pthread_mutex_lock(&c->lock);
-    if (!c->layout)
+    if (!c->layout) {
+        struct low_fds low = low_fds_occupy();
         r = cgroup_layout_read(&c->layout, err);
+        low_fds_release(&low);
+    }
     *ret_layout = c->layout;
     pthread_mutex_unlock(&c->lock);
     return r;

@@ -9,6 +9,7 @@
 #include "model/message.h"
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -306,6 +307,19 @@ static int ask_in_passing(struct exec *x, uint32_t type, const char *body, struc
     return peer_send(x->socket_fd, type, ++x->next_tag, body, NULL, 0, err);
 }
 
+/** What is asked by its id has to have one: wait the moment until it runs. */
+static int await_started(struct exec *x, struct berth_error *err)
+{
+    for (int left_msec = 5000; !x->started && !x->ended && left_msec > 0; left_msec -= 100) {
+        struct pollfd p = {.fd = x->socket_fd, .events = POLLIN};
+        int r = poll(&p, 1, 100) < 0 && errno != EINTR ? -errno : listen_to(x, err);
+        if (r < 0)
+            return r;
+    }
+    return x->started ? 0 : fail(err, BERTH_WRONG_STATE, x->handle.name, "%s %s: it does not run yet",
+                                 x->verb, x->handle.name);
+}
+
 static int exec_resize(void *data, uint16_t rows, uint16_t columns, struct berth_error *err)
 {
     struct exec *x = data;
@@ -313,8 +327,9 @@ static int exec_resize(void *data, uint16_t rows, uint16_t columns, struct berth
     if (!x->tty)
         return fail(err, BERTH_WRONG_STATE, x->handle.name, "resize: %s has no terminal here",
                     x->handle.name);
-    if (!x->attach && !x->started && (listen_to(x, err) < 0 || !x->started))
-        return fail(err, BERTH_WRONG_STATE, x->handle.name, "resize: it does not run yet");
+    int r = x->attach ? 0 : await_started(x, err);
+    if (r < 0)
+        return r;
     snprintf(body, sizeof(body), "{\"exec_id\":%llu,\"rows\":%u,\"columns\":%u}",
              (unsigned long long)x->exec_id, rows, columns);
     return ask_in_passing(x, MESSAGE_RESIZE, body, err);
@@ -328,8 +343,9 @@ static int exec_signal(void *data, int signal, struct berth_error *err)
         snprintf(body, sizeof(body), "{\"signal\":%d}", signal);
         return ask_in_passing(x, MESSAGE_SIGNAL, body, err);
     }
-    if (!x->started && (listen_to(x, err) < 0 || !x->started))
-        return fail(err, BERTH_WRONG_STATE, x->handle.name, "signal: it does not run yet");
+    int r = await_started(x, err);
+    if (r < 0)
+        return r;
     snprintf(body, sizeof(body), "{\"exec_id\":%llu,\"signal\":%d}", (unsigned long long)x->exec_id,
              signal);
     return ask_in_passing(x, MESSAGE_EXEC_SIGNAL, body, err);

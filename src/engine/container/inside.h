@@ -45,7 +45,7 @@ struct container {
         char id[BERTH_ID_TEXT];
         struct cgroup *group;
         int64_t used;
-        bool own_network;
+        int32_t pid;               /* of the run that it was opened for */
     } cache[CACHE_SLOTS];
     int64_t cache_clock;
 };
@@ -53,6 +53,13 @@ struct container {
 /** The store, opened at first use. NOT_FOUND without `make` when there is none yet: then there are no workloads. */
 int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err);
 int container_layout(struct container *c, const struct cgroup_layout **ret_layout, struct berth_error *err);
+/**
+ * What is kept open for long must not lie at 0, 1 or 2, where a host that closed those later expects
+ * its own: occupy them while opening, then let go.
+ */
+struct low_fds { int fds[3]; };
+struct low_fds low_fds_occupy(void);
+void low_fds_release(struct low_fds *low);
 /** The container engine behind a runtime, for container.h. */
 int container_self(struct berth_runtime *runtime, struct container **ret, struct berth_error *err);
 /** Path of a program of berth's; NOT_FOUND when it is not installed. free(3) */

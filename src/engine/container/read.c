@@ -153,6 +153,20 @@ static struct cache_slot *slot_for(struct container *c, const char *id)
     return oldest;
 }
 
+/** Open the group; its files are opened by the first reading. */
+static int slot_fill(struct cache_slot *slot, const struct cgroup_layout *layout, struct workload *w,
+                     const struct status *s, struct cgroup_figures *ret, struct berth_error *err)
+{
+    struct low_fds low = low_fds_occupy();
+    int r = cgroup_open(layout, s->cgroup, &slot->group, err);
+    if (r == 0)
+        r = cgroup_figures_read(slot->group, ret, err);
+    low_fds_release(&low);
+    memcpy(slot->id, workload_id(w), BERTH_ID_TEXT);
+    slot->pid = s->pid;
+    return r;
+}
+
 static int figures(struct container *c, struct workload *w, const struct status *s,
                    struct cgroup_figures *ret, struct berth_error *err)
 {
@@ -162,18 +176,13 @@ static int figures(struct container *c, struct workload *w, const struct status 
         return r;
     pthread_mutex_lock(&c->cache_lock);
     struct cache_slot *slot = slot_for(c, workload_id(w));
-    for (int round = 0; round < 2; round++) { /* a kept group may be of an earlier run */
-        r = slot->group ? 0 : cgroup_open(layout, s->cgroup, &slot->group, err);
-        if (r == 0)
-            r = cgroup_figures_read(slot->group, ret, err);
-        if (r == 0 || !slot->group)
-            break;
+    if (slot->group && slot->pid != s->pid) /* of an earlier run: its files answer for a group that is gone */
         slot_clear(slot);
-    }
-    if (slot->group) {
-        memcpy(slot->id, workload_id(w), BERTH_ID_TEXT);
-        slot->used = ++c->cache_clock;
-    }
+    r = slot->group ? cgroup_figures_read(slot->group, ret, err)
+                    : slot_fill(slot, layout, w, s, ret, err);
+    slot->used = ++c->cache_clock;
+    if (r < 0 && slot->group)
+        slot_clear(slot);
     pthread_mutex_unlock(&c->cache_lock);
     return r;
 }
