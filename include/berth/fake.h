@@ -5,6 +5,12 @@
  * "fake" passes the contract suite without root, kernel or files: workloads are scripts. A spec's
  * command is a list of steps, run on a virtual program: "print TEXT", "eprint TEXT", "sleep 250ms",
  * "exit N", "ignore SIGNAL", "wait" (until a signal), "oom"; no command is "wait".
+ * An exec's argv is such a list too; there "cat" copies its stdin to its stdout. An image whose name
+ * holds "missing" is NOT_FOUND.
+ *
+ * Nothing runs between two entries into the runtime: each entry first plays what the clock says has
+ * happened. So a stream that follows gets its bytes at every entry, also those of a poll loop that
+ * finishes a wait; a thread that only reads one needs another that waits for the workload.
  */
 #ifndef BERTH_FAKE_H
 #define BERTH_FAKE_H
