@@ -49,9 +49,9 @@ static void write_text(const char *path, const char *text)
 static const char *group_path(const char *controller, char *buffer, size_t size)
 {
     if (controller)
-        snprintf(buffer, size, "/sys/fs/cgroup/%s/berth-floor", controller);
+        snprintf(buffer, size, "/sys/fs/cgroup/%s/bench-floor", controller);
     else
-        snprintf(buffer, size, "/sys/fs/cgroup/berth-floor");
+        snprintf(buffer, size, "/sys/fs/cgroup/bench-floor");
     return buffer;
 }
 
@@ -75,7 +75,7 @@ static void groups_make(void)
             int fd = open(from, O_RDONLY | O_CLOEXEC);
             ssize_t n = fd < 0 ? -1 : read(fd, value, sizeof value - 1);
             close(fd);
-            snprintf(from, sizeof from, "/sys/fs/cgroup/cpuset/berth-floor/%s", files[f]);
+            snprintf(from, sizeof from, "/sys/fs/cgroup/cpuset/bench-floor/%s", files[f]);
             value[n > 0 ? n : 0] = 0;
             write_text(from, value);
         }
