@@ -36,7 +36,7 @@ struct cgroup {
     char *path; /* PARENT/ID */
     int load_fd, sup_fd, events_fd;
     pid_t resident;
-    bool figures_open;
+    bool figures_open, figures_gone;
     int figure_fds[FIGURE_COUNT];
 };
 

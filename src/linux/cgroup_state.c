@@ -224,14 +224,16 @@ static void figures_open(struct cgroup *g)
     g->figures_open = true;
 }
 
-static bool figure_text(const struct cgroup *g, int i, char *ret, size_t room)
+static bool figure_text(struct cgroup *g, int i, char *ret, size_t room)
 {
     ssize_t n = g->figure_fds[i] < 0 ? -1 : RETRY(pread(g->figure_fds[i], ret, room - 1, 0));
+    if (n < 0 && g->figure_fds[i] >= 0 && errno == ENODEV)
+        g->figures_gone = true;
     ret[n < 0 ? 0 : n] = 0;
     return n >= 0;
 }
 
-static uint64_t figure_number(const struct cgroup *g, int i)
+static uint64_t figure_number(struct cgroup *g, int i)
 {
     char text[64];
     /* "max" and v1's "no limit" (a number near 2^63) are both 0. */
@@ -239,7 +241,7 @@ static uint64_t figure_number(const struct cgroup *g, int i)
     return n >= UINT64_C(1) << 62 ? 0 : n;
 }
 
-static void read_cpu(const struct cgroup *g, struct cgroup_figures *f)
+static void read_cpu(struct cgroup *g, struct cgroup_figures *f)
 {
     char text[1024];
     if (g->figure_fds[FIGURE_CPU_USAGE] >= 0) {
@@ -263,7 +265,7 @@ static void read_cpu(const struct cgroup *g, struct cgroup_figures *f)
     f->cpu_limit = quota > 0 && period > 0 ? (double)quota / (double)period : 0;
 }
 
-static void read_memory(const struct cgroup *g, struct cgroup_figures *f)
+static void read_memory(struct cgroup *g, struct cgroup_figures *f)
 {
     char text[8192];
     uint64_t usage = figure_number(g, FIGURE_MEMORY), inactive = 0;
@@ -303,7 +305,7 @@ static void io_line_v1(const char *line, uint64_t *read_sum, uint64_t *write_sum
         *write_sum += strtoull(word + 7, NULL, 10);
 }
 
-static void read_io(const struct cgroup *g, struct cgroup_figures *f)
+static void read_io(struct cgroup *g, struct cgroup_figures *f)
 {
     char text[8192], *save = NULL;
     const struct hierarchy *h = cgroup_hierarchy(g->layout, "blkio");
@@ -328,7 +330,7 @@ static double psi_average(const char *text, const char *kind)
     return at ? strtod(at + 6, NULL) : 0;
 }
 
-static void read_psi(const struct cgroup *g, struct cgroup_figures *f)
+static void read_psi(struct cgroup *g, struct cgroup_figures *f)
 {
     char text[256];
     if (figure_text(g, FIGURE_PSI_CPU, text, sizeof(text))) {
@@ -366,6 +368,8 @@ int cgroup_figures_read(struct cgroup *g, struct cgroup_figures *ret, struct ber
     }
     read_io(g, &f);
     read_psi(g, &f);
+    if (g->figures_gone) /* kept open from a group that was removed since: no zeros in its place */
+        return fail(err, BERTH_NOT_FOUND, g->path, "no control group %s", g->path);
     *ret = f;
     return 0;
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 bool id_valid(const char *id)
@@ -438,6 +439,13 @@ static int sweep_folder(struct store *store, int dir_fd)
 static int delete_entry(int trash_fd, const char *name)
 {
     autoclose int fd = folder_lock_dead(trash_fd, name);
+    if (fd == -EAGAIN) { /* deleted by another, or only looked at: it may be ours yet */
+        autoclose int wait_fd = open_folder_at(trash_fd, name);
+        if (wait_fd >= 0 && RETRY(flock(wait_fd, LOCK_EX)) < 0)
+            return -errno;
+        close_fd(&wait_fd);
+        fd = folder_lock_dead(trash_fd, name);
+    }
     if (fd == -EAGAIN || fd == -ENOENT)
         return 0;
     if (fd >= 0 && faccessat(fd, "name", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
