@@ -133,16 +133,21 @@ static void ignoring_sigchld_breaks_nothing(struct contract *c)
 
 static void its_wait_sees_its_own_children_alone(struct contract *c)
 {
+    int gate[2];
+    char byte;
+    check(pipe2(gate, O_CLOEXEC) == 0, "pipe");
     pid_t own = fork();
     if (own == 0) {
-        pause_msec(200);
-        _exit(77);
+        close(gate[1]);
+        _exit(read(gate[0], &byte, 1) == 0 ? 77 : 1);
     }
     struct berth_handle h = run_ready(c, "early", WAITS, NULL);
     int status;
     equal(waitpid(-1, &status, WNOHANG), 0);
     use_every_verb(c);
+    close(gate[1]);
     equal(wait(&status), own);
+    close(gate[0]);
     equal(WEXITSTATUS(status), 77);
     check(waitpid(-1, &status, 0) == -1 && errno == ECHILD, "there is another child");
     ok(berth_stop(c->runtime, &h, 0, ERR));

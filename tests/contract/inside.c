@@ -384,18 +384,17 @@ static void an_init_passes_the_code_on(struct contract *c)
 static void ports_below_1024_are_for_any_user(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, "user", "'guest'", NULL);
-    ANSWERS(c, &h,
-            {"(timeout 1 nc -l -p 80 < /dev/null) > /dev/null 2>&1; [ $? -ge 124 ] && echo listened || "
-             "echo refused",
-             "listened"});
+    ANSWERS(
+        c, &h,
+        {"(timeout 1 nc -l -p 80 < /dev/null) > /dev/null 2>&1; [ $? -ge 124 ] && echo listened || "
+         "echo refused",
+         "listened"});
 }
 
 static void ping_is_open_to_any_group(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", RESTS, "user", "'guest'", NULL);
-    ANSWERS(
-        c, &h,
-        {"tr '\\t' ' ' < /proc/sys/net/ipv4/ping_group_range", "0 2147483647"});
+    ANSWERS(c, &h, {"tr '\\t' ' ' < /proc/sys/net/ipv4/ping_group_range", "0 2147483647"});
 }
 
 static void the_network_none_has_a_loopback_alone(struct contract *c)
