@@ -130,11 +130,8 @@ static int overlay_new(const int *layers, size_t n, int upper_fd, int work_fd)
     int r = fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", "overlay", 0) < 0 ? -errno : 0;
     /* With an index a second start could meet the first's last breath and be refused: see close_later. */
     (void)fsconfig(fs_fd, FSCONFIG_SET_STRING, "index", "off", 0);
-    for (size_t i = n; r == 0 && i > 0; i--) {
+    for (size_t i = n; r == 0 && i > 0; i--)
         r = set_folder(fs_fd, "lowerdir+", layers[i - 1]);
-        if (r < 0 && i == n)
-            return -EOPNOTSUPP;
-    }
     if (r == 0 && upper_fd >= 0)
         r = set_folder(fs_fd, "upperdir", upper_fd);
     if (r == 0 && upper_fd >= 0)
@@ -148,11 +145,10 @@ static int overlay_new(const int *layers, size_t n, int upper_fd, int work_fd)
 }
 
 /* Before 6.5 only mount(2) takes more than 256 bytes of layers: mounted in passing, copied, taken away. */
-static int overlay_old(const int *layers, size_t n, int upper_fd, int work_fd, int place_fd)
+static int overlay_old(const int *layers, size_t n, int upper_fd, int work_fd, const char *place)
 {
     autotext struct text options = { 0 };
-    char target[40];
-    text_add(&options, "lowerdir=");
+    text_add(&options, "index=off,lowerdir=");
     for (size_t i = n; i > 0; i--)
         text_printf(&options, "%s/proc/self/fd/%d", i == n ? "" : ":", layers[i - 1]);
     if (upper_fd >= 0)
@@ -161,18 +157,14 @@ static int overlay_old(const int *layers, size_t n, int upper_fd, int work_fd, i
         return -ENOMEM;
     if (options.length > 4095)
         return -E2BIG;
-    snprintf(target, sizeof(target), "/proc/self/fd/%d", place_fd);
-    if (mount("overlay", target, "overlay", upper_fd < 0 ? MS_RDONLY : 0, options.data) < 0)
+    if (mount("overlay", place, "overlay", upper_fd < 0 ? MS_RDONLY : 0, options.data) < 0)
         return -errno;
-    /* The descriptor still shows what lies under the new mount: walk to it again. */
-    autoclose int top_fd = open(target, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    (void)top_fd;
-    int fd = mount_clone(AT_FDCWD, target, false);
-    (void)umount2(target, MNT_DETACH);
+    int fd = mount_clone(AT_FDCWD, place, false);
+    (void)umount2(place, MNT_DETACH);
     return fd;
 }
 
-int overlay_make(const int *layers, size_t n, int upper_fd, int work_fd, int place_fd)
+int overlay_make(const int *layers, size_t n, int upper_fd, int work_fd, const char *place)
 {
     if (n == 0 || (n == 1 && upper_fd < 0)) {
         int fd = mount_clone(n ? layers[0] : upper_fd, "", false);
@@ -182,7 +174,8 @@ int overlay_make(const int *layers, size_t n, int upper_fd, int work_fd, int pla
         return r < 0 ? r : fd;
     }
     int fd = overlay_new(layers, n, upper_fd, work_fd);
-    return fd == -EOPNOTSUPP ? overlay_old(layers, n, upper_fd, work_fd, place_fd) : fd;
+    /* An older kernel takes any option at first and says EINVAL at the end. */
+    return fd == -EINVAL && place ? overlay_old(layers, n, upper_fd, work_fd, place) : fd;
 }
 
 void close_later(int fd)

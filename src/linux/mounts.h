@@ -32,9 +32,10 @@ int mount_all_private(void);
 
 /**
  * An overlay of folders (O_PATH descriptors, lowest first), detached. upper and work -1: read-only.
- * One layer alone is a read-only copy of it; none: of upper. `place_fd`: a folder that older kernels may mount on in passing.
+ * One layer alone is a read-only copy of it; none: of upper. `place`: a folder that older kernels may mount on in passing, in a
+ * mount namespace that is private.
  */
-int overlay_make(const int *layers, size_t n, int upper_fd, int work_fd, int place_fd);
+int overlay_make(const int *layers, size_t n, int upper_fd, int work_fd, const char *place);
 
 /**
  * Close a descriptor that may be the last of an overlay: its end writes the whole upper file system to disk, which takes

@@ -60,11 +60,10 @@ static int open_file(int root_fd, const char *path)
     struct stat st;
     if (fd < 0)
         return fd;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+    int r = fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ? -EINVAL : st.st_size > USER_FILE_MAX ? -EFBIG : 0;
+    if (r < 0)
         close(fd);
-        return -EINVAL;
-    }
-    return fd;
+    return r < 0 ? r : fd;
 }
 
 static bool parse_id(const char *text, uint32_t *ret)
@@ -119,8 +118,8 @@ static int passwd_find(int root_fd, struct wanted *w, struct berth_error *err)
 {
     struct reader r = { .fd = open_file(root_fd, "/etc/passwd") };
     int c = 0;
-    if (r.fd < 0)
-        return 0; /* an image without the file has no names; numbers go */
+    if (r.fd < 0) /* an image without the file has no names; numbers go */
+        return r.fd == -EFBIG ? too_big("/etc/passwd", err) : 0;
     while (c >= 0 && !passwd_line(&r, w, &c))
         ;
     close(r.fd);
@@ -179,7 +178,7 @@ static int group_scan(int root_fd, struct group_search *s, struct berth_error *e
     struct reader r = { .fd = open_file(root_fd, "/etc/group") };
     int c = 0, result = 0;
     if (r.fd < 0)
-        return 0;
+        return r.fd == -EFBIG ? too_big("/etc/group", err) : 0;
     while (c >= 0 && result == 0)
         result = group_line(&r, s, &c);
     close(r.fd);

@@ -112,9 +112,12 @@ static int place_mapped(struct stage *st, const int *layers, size_t n, int paren
         r = place_numbered(scratch_fd, i, layers[i]);
     if (r == 0 && parent_fd >= 0)
         r = place_numbered(scratch_fd, n, parent_fd);
-    /* Root of a user namespace can't walk to it again: from here it is the working directory. */
-    if (r == 0 && fchdir(scratch_fd) < 0)
+    /* Root of a user namespace can't walk to it again: from here it is the working directory, and a folder in
+     * it is the place of the root. */
+    if (r == 0 && (mkdirat(scratch_fd, "root", 0755) < 0 || fchdir(scratch_fd) < 0))
         r = -errno;
+    if (r == 0)
+        st->place = "root";
     return r < 0 ? fail_os(err, r, st->place, "place mapped layers on %s", st->place) : 0;
 }
 
@@ -128,13 +131,13 @@ static int overlay_failed(int r, const char *what, struct berth_error *err)
 }
 
 /* The overlay works with its mounter's identity, which must be one that the mapped upper folder can hold. */
-static int make_overlay(struct stage *st, const int *layers, size_t n, int upper_fd, int work_fd, int place_fd)
+static int make_overlay(struct stage *st, const int *layers, size_t n, int upper_fd, int work_fd)
 {
     const struct plan *p = st->plan;
     if (st->userns_fd < 0)
-        return overlay_make(layers, n, upper_fd, work_fd, place_fd);
+        return overlay_make(layers, n, upper_fd, work_fd, st->place);
     int r = privilege_file_identity(idmap_outside(p->uid_map, p->n_uid_map, 0), idmap_outside(p->gid_map, p->n_gid_map, 0));
-    int fd = r < 0 ? r : overlay_make(layers, n, upper_fd, work_fd, place_fd);
+    int fd = r < 0 ? r : overlay_make(layers, n, upper_fd, work_fd, st->place);
     r = privilege_file_identity(0, 0);
     if (r < 0)
         close_fd(&fd);
@@ -154,8 +157,7 @@ static int open_root(struct stage *st, struct berth_error *err)
     if (r == 0 && n == 0 && upper_fd < 0)
         r = fail(err, BERTH_INVALID, "root", "the root has neither layers nor a folder of its own");
     if (r == 0) {
-        autoclose int place_fd = open(st->userns_fd >= 0 ? "." : st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        st->root_tree = make_overlay(st, layers, n, upper_fd, work_fd, place_fd);
+        st->root_tree = make_overlay(st, layers, n, upper_fd, work_fd);
         r = st->root_tree < 0 ? overlay_failed(st->root_tree, "the root file system", err) : 0;
     }
     for (size_t i = 0; i < n; i++)
@@ -171,7 +173,7 @@ static int open_image_volume(struct stage *st, const struct plan_mount *m, struc
     size_t n = 0;
     int r = open_layers(st, m->layers, st->userns_fd >= 0, layers, &n, err);
     if (r == 0) {
-        t->fd = overlay_make(layers, n, -1, -1, -1);
+        t->fd = overlay_make(layers, n, -1, -1, st->place);
         r = t->fd < 0 ? overlay_failed(t->fd, m->target, err) : 0;
     }
     for (size_t i = 0; i < n; i++)
@@ -499,7 +501,7 @@ static int pivot(int root_fd, struct berth_error *err)
 
 int stage_build(struct stage *st, struct berth_error *err)
 {
-    autoclose int place_fd = open(st->userns_fd >= 0 ? "." : st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    autoclose int place_fd = open(st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (place_fd < 0)
         return fail_os(err, errno, st->place, "open %s", st->place);
     int r = place(st->root_tree, place_fd, "/", err);

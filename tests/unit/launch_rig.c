@@ -130,7 +130,9 @@ void rig_begin(struct rig *r)
     char path[200];
     memset(r, 0, sizeof(*r));
     r->ready_fd = r->master_fd = r->in_fd = r->out_fd = r->err_fd = r->child.pid_fd = -1;
-    snprintf(r->dir, sizeof(r->dir), "/var/tmp/berth-launch-XXXXXX");
+    /* Not on an overlay: it can't hold another's upper folder. */
+    const char *base = getenv("TMPDIR");
+    snprintf(r->dir, sizeof(r->dir), "%.30s/berth-launch-XXXXXX", base ? base : "/var/tmp");
     assert_non_null(mkdtemp(r->dir));
     assert_int_equal(getrandom(random, sizeof(random), 0), sizeof(random));
     hex_print(random, sizeof(random), r->id);
@@ -329,5 +331,9 @@ void rig_end(struct rig *r)
     close(r->run_fd);
     close(r->workload_fd);
     free(r->output);
-    assert_int_equal(tree_remove(AT_FDCWD, r->dir), 0);
+    char *slash = strrchr(r->dir, '/');
+    *slash = 0;
+    int parent_fd = open(r->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(tree_remove(parent_fd, slash + 1), 0);
+    close(parent_fd);
 }

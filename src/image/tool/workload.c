@@ -102,7 +102,7 @@ static int open_overlay(struct work *w, bool upper, struct berth_error *err)
     autoclose int upper_fd = has_upper ? open(p->root.upper, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     autoclose int work_fd = has_upper && p->root.work ? open(p->root.work, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     int r = has_upper && (upper_fd < 0 || (n > 0 && work_fd < 0)) ? -errno
-          : overlay_make(fds, n, upper_fd, work_fd, w->place_fd);
+          : overlay_make(fds, n, upper_fd, work_fd, store_root(w->store));
     close_all(fds, n);
     return r < 0 ? fail_os(err, r, p->id, "mount the root of the stopped workload") : r;
 }
