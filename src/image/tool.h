@@ -47,7 +47,7 @@
 #define IMAGE_MAX_LAYER_BYTES (256ull << 30)  /* of one layer, inflated */
 #define IMAGE_MAX_LAYER_ENTRIES 2000000ull
 #define IMAGE_MAX_FILE_BYTES (4ull << 40)     /* of one file, holes counted */
-#define IMAGE_MAX_RATIO 250                   /* inflated to compressed, once above 1 GiB */
+#define IMAGE_MAX_RATIO 200                   /* inflated to compressed, once above 1 GiB */
 #define IMAGE_MAX_MANIFEST_BYTES (4u << 20)
 #define IMAGE_MAX_CONFIG_BYTES (8u << 20)
 #define IMAGE_MAX_LAYERS 500

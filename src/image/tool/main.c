@@ -140,8 +140,10 @@ static int parse(struct work *w, const struct applet *a, char **argv, struct ber
 
 /* ---- how it ended */
 
-static void say_end(const struct berth_error *error)
+static void say_end(struct berth_error *error)
 {
+    if (error && error->code == BERTH_AGAIN) /* for a caller that would mean: not at its end yet */
+        error->code = BERTH_WRONG_STATE;
     json_t *line = error ? json_pack("{s{ss ss% ss%}}", "error", "code", berth_code_name(error->code), "object",
                                      error->object, strnlen(error->object, sizeof error->object), "message",
                                      error->message, strnlen(error->message, sizeof error->message))
@@ -235,14 +237,19 @@ static bool wait_for_jail(pid_t pid, int pid_fd, int signal_fd)
     return cancelled;
 }
 
-static int run_jail(struct work *w, const struct applet *a, struct berth_error *err)
+sigset_t cancel_signals(void)
 {
     sigset_t mask;
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGHUP);
-    sigprocmask(SIG_BLOCK, &mask, NULL);
+    return mask;
+}
+
+static int run_jail(struct work *w, const struct applet *a, struct berth_error *err)
+{
+    sigset_t mask = cancel_signals();
     autoclose int signal_fd = signalfd(-1, &mask, SFD_CLOEXEC);
     if (signal_fd < 0 || unshare(CLONE_NEWPID) < 0)
         return fail_os(err, errno, "", "make the unpacker's jail (this needs CAP_SYS_ADMIN: sudo)");
@@ -279,6 +286,8 @@ static int work(struct work *w, const struct applet *a, struct berth_error *err)
         r = make_places(w, err);
     if (r == 0 && a->makes)
         r = images_lock(w->images_fd, false, true, &lock_fd, err);
+    sigset_t mask = cancel_signals();
+    sigprocmask(SIG_BLOCK, &mask, NULL); /* until here they kill, for nothing is begun */
     if (r == 0 && a->prepare)
         r = a->prepare(w, err);
     if (r == 0 && a->makes)
@@ -287,6 +296,7 @@ static int work(struct work *w, const struct applet *a, struct berth_error *err)
         r = run_jail(w, a, err);
     if (*w->aside)
         tree_remove(w->images_fd, w->aside);
+    workload_close(w->workload); /* its locks are free before anybody hears of the end */
     if (a->finish) {
         int finished = a->finish(w, r == 0, err);
         r = r == 0 ? finished : r;

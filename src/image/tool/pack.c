@@ -179,13 +179,26 @@ static int add_holes(struct pack *p, struct archive_entry *entry, int fd, const 
     return lseek(fd, 0, SEEK_SET) < 0 ? failed_os(p, "read") : 0;
 }
 
-/* libarchive takes the whole file and leaves the holes out itself. A file that shrinks meanwhile is
-   filled up with zeros; one that grows is cut. */
-static int write_data(struct pack *p, int fd, uint64_t size)
+/* Where the next data begins: `at` itself in data, the file's end when only a hole is left. */
+static uint64_t skip_hole(int fd, uint64_t at, uint64_t size)
 {
-    while (size > 0) {
-        size_t want = MIN(size, (uint64_t)STREAM_BLOCK);
-        ssize_t n = RETRY(read(fd, p->block, want));
+    off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+    if (data < 0)
+        return errno == ENXIO ? size : at;
+    return MIN((uint64_t)data, size);
+}
+
+/* libarchive takes the whole file and leaves the holes out itself; they need not be read. A file that
+   shrinks meanwhile is filled up with zeros; one that grows is cut. */
+static int write_data(struct pack *p, int fd, uint64_t size, bool holes)
+{
+    uint64_t at = 0, data = 0;
+    while (at < size) {
+        if (holes && at >= data)
+            data = skip_hole(fd, at, size);
+        bool hole = holes && at < data;
+        size_t want = MIN((hole ? data : size) - at, (uint64_t)STREAM_BLOCK);
+        ssize_t n = hole ? 0 : RETRY(pread(fd, p->block, want, (off_t)at));
         if (n < 0)
             return failed_os(p, "read");
         if (n == 0) {
@@ -194,7 +207,7 @@ static int write_data(struct pack *p, int fd, uint64_t size)
         }
         if (archive_write_data(p->archive, p->block, (size_t)n) < 0)
             return archive_failed(p);
-        size -= (uint64_t)n;
+        at += (uint64_t)n;
         p->result.bytes += (uint64_t)n;
     }
     return 0;
@@ -244,7 +257,7 @@ static int write_entry(struct pack *p, int folder_fd, const char *name, int fd, 
     if (r == 0 && archive_write_header(p->archive, entry) < ARCHIVE_WARN)
         r = archive_failed(p);
     if (r == 0 && !first && fd >= 0)
-        r = write_data(p, fd, (uint64_t)st->st_size);
+        r = write_data(p, fd, (uint64_t)st->st_size, archive_entry_sparse_count(entry) > 0);
     if (r == 0 && archive_write_finish_entry(p->archive) < ARCHIVE_WARN)
         r = archive_failed(p);
     archive_entry_free(entry);

@@ -10,6 +10,7 @@
 #include "image/tool/stream.h"
 #include "image/tool/unpack.h"
 #include <jansson.h>
+#include <signal.h>
 
 struct platform { char os[32], architecture[32], variant[32]; };
 
@@ -39,6 +40,9 @@ struct work {
     const char *wanted;     /* which image of the archive: a tag or name, NULL all */
     struct unpack_options unpack;
 };
+
+/** The signals that cancel: blocked while something is begun. */
+sigset_t cancel_signals(void);
 
 /* ---- answers */
 /** One result line; takes `line`. */

@@ -48,7 +48,7 @@ static int open_running(struct work *w, const struct status *status, struct bert
     if (r < 0)
         return r;
     if (!alive || again.pid != status->pid)
-        return fail(err, BERTH_AGAIN, w->arguments[0], "the workload ended or restarted just now");
+        return fail(err, BERTH_WRONG_STATE, w->arguments[0], "the workload ended or restarted just now");
     if (fd < 0)
         return fail_os(err, os_error, w->arguments[0], "open the root of the running workload");
     w->root_fd = take_fd(&fd);
@@ -59,6 +59,21 @@ int diff_prepare(struct work *w, struct berth_error *err)
 {
     int r = workload_open(w->store, w->arguments[0], &w->workload, err);
     return r < 0 ? r : read_plan(w, err);
+}
+
+/* `change`, until the end: nobody may start it while its folders are mounted here. Waits for who has it:
+   mostly another copy that is just done. */
+static int lock_change(struct work *w, struct berth_error *err)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = workload_change_fd(w->workload, err);
+    if (fd < 0)
+        return fd;
+    sigset_t mask = cancel_signals();
+    sigprocmask(SIG_UNBLOCK, &mask, NULL);
+    int r = RETRY(fcntl(fd, F_OFD_SETLKW, &lock)) < 0 ? fail_os(err, errno, w->arguments[0], "lock the workload") : 0;
+    sigprocmask(SIG_BLOCK, &mask, NULL);
+    return r;
 }
 
 int workload_prepare(struct work *w, struct berth_error *err)
@@ -72,8 +87,7 @@ int workload_prepare(struct work *w, struct berth_error *err)
         return r;
     if (alive && status.pid > 0)
         return open_running(w, &status, err);
-    /* Held until the end: nobody may start it while its folders are mounted here. */
-    return workload_lock_change(w->workload, err);
+    return lock_change(w, err);
 }
 
 /* ---- the overlay of a stopped one */
