@@ -239,9 +239,11 @@ enum berth_state {
 };
 BERTH_PUBLIC const char *berth_state_name(int state);
 
+/** What its health command says; NONE without one. berth_health_name spells it in lower case. */
 enum berth_health { BERTH_HEALTH_NONE = 0, BERTH_HEALTH_STARTING, BERTH_HEALTHY, BERTH_UNHEALTHY };
 BERTH_PUBLIC const char *berth_health_name(int health);
 
+/** Whether memory ran out, and whom the kernel killed for it. */
 enum berth_oom { BERTH_OOM_NONE = 0, BERTH_OOM_MAIN, BERTH_OOM_CHILD };
 
 /** Everything known about a workload. Times are microseconds since 1970, 0 when it has not happened. */
@@ -264,6 +266,7 @@ struct berth_status {
     char *json;                /**< the same and more (ports, labels, health log), one JSON document */
 };
 
+/** status: what it is now, the truth also when its supervisor died. Never waits for another process. */
 BERTH_PUBLIC int berth_status(struct berth_runtime *runtime, const struct berth_handle *handle,
                               struct berth_status **ret_status, struct berth_error *err);
 BERTH_PUBLIC int berth_status_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -438,6 +441,7 @@ BERTH_PUBLIC int berth_attach_call(struct berth_runtime *runtime, const struct b
                                    const struct berth_attach_options *options,
                                    struct berth_call **ret_call, struct berth_error *err);
 
+/** pause and unpause: freeze all its processes, and let them go on. WRONG_STATE unless running, paused. */
 BERTH_PUBLIC int berth_pause(struct berth_runtime *runtime, const struct berth_handle *handle,
                              struct berth_error *err);
 BERTH_PUBLIC int berth_unpause(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -449,6 +453,7 @@ BERTH_PUBLIC int berth_unpause(struct berth_runtime *runtime, const struct berth
  */
 BERTH_PUBLIC int berth_update(struct berth_runtime *runtime, const struct berth_handle *handle,
                               const char *patch_json, struct berth_error *err);
+/** rename: EXISTS when the name is taken; handles made before stay good. */
 BERTH_PUBLIC int berth_rename(struct berth_runtime *runtime, const struct berth_handle *handle,
                               const char *new_name, struct berth_error *err);
 
