@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -178,11 +179,20 @@ static void keep_two(int a, int b)
     (void)close_range((unsigned)high + 1, ~0u, 0);
 }
 
+/* The workload's memory limit must not find us first. Needs CAP_SYS_RESOURCE; the stage takes it back for its own. */
+static void protect_from_oom(void)
+{
+    autoclose int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)!write(fd, "-999", 4);
+}
+
 static _Noreturn void joiner(struct launch *l, const struct plan *plan, int socket_fd)
 {
     pid_t supervisor = getppid();
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     (void)prctl(PR_SET_NAME, "berth-joiner", 0, 0, 0);
+    protect_from_oom();
     /* The descriptor of the v2 group is needed for each birth; everything else, the lock `life` above all,
      * is the supervisor's alone. */
     int load_fd = cgroup_v2_fd(l->group);
@@ -191,6 +201,7 @@ static _Noreturn void joiner(struct launch *l, const struct plan *plan, int sock
     serve_one(l, plan, socket_fd, r);
     /* The main program is on its way: now there is time to take the supervisor out of its caller's groups. */
     (void)cgroup_join_v1(l->group, supervisor, true);
+    (void)malloc_trim(0); /* what reading the plan took was freed, but came along with the fork */
     for (;;)
         serve_one(l, plan, socket_fd, r);
 }
