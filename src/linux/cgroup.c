@@ -68,7 +68,8 @@ static bool listed(const char *list, const char *word)
 static bool hierarchy_known(const struct cgroup_layout *layout, const char *controllers, bool v2)
 {
     for (size_t i = 0; i < layout->n; i++)
-        if (layout->list[i].v2 == v2 && (v2 || strcmp(layout->list[i].controllers, controllers) == 0))
+        if (layout->list[i].v2 == v2 &&
+            (v2 || strcmp(layout->list[i].controllers, controllers) == 0))
             return true;
     return false;
 }
@@ -76,8 +77,8 @@ static bool hierarchy_known(const struct cgroup_layout *layout, const char *cont
 /* The options of a v1 hierarchy hold its controllers among flags that are none. */
 static void controllers_of_options(char *options, char *ret, size_t room)
 {
-    static const char *const flags[] = { "rw", "ro", "xattr", "clone_children", "noprefix", "none",
-                                         "cpuset_v2_mode", "favordynmods" };
+    static const char *const flags[] = {"rw",       "ro",   "xattr",          "clone_children",
+                                        "noprefix", "none", "cpuset_v2_mode", "favordynmods"};
     char *save = NULL;
     size_t used = 0;
     ret[0] = 0;
@@ -151,7 +152,8 @@ int cgroup_layout_read(struct cgroup_layout **ret_layout, struct berth_error *er
         return fail_memory(err);
     r = layout_scan(layout, mountinfo);
     if (r == 0 && layout->n == 0)
-        r = fail(err, BERTH_NO_KERNEL, "cgroup", "no cgroup file system is mounted; mount one with: "
+        r = fail(err, BERTH_NO_KERNEL, "cgroup",
+                 "no cgroup file system is mounted; mount one with: "
                  "mount -t cgroup2 none /sys/fs/cgroup");
     else if (r < 0)
         r = fail_memory(err);
@@ -181,7 +183,8 @@ int cgroup_layout_mode(const struct cgroup_layout *layout)
 
 const char *cgroup_mode_name(int mode)
 {
-    static const char *const names[] = { [CGROUP_V2] = "v2", [CGROUP_HYBRID] = "hybrid", [CGROUP_V1] = "v1" };
+    static const char *const names[] = {
+        [CGROUP_V2] = "v2", [CGROUP_HYBRID] = "hybrid", [CGROUP_V1] = "v1"};
     return mode >= 0 && (size_t)mode < ARRAY_SIZE(names) ? names[mode] : "unknown";
 }
 
@@ -208,22 +211,24 @@ bool cgroup_needs_join(const struct cgroup_layout *layout)
 int cgroup_file_path(const struct cgroup *g, const struct hierarchy *h, const char *file,
                      char ret_path[CGROUP_PATH_MAX])
 {
-    int n = snprintf(ret_path, CGROUP_PATH_MAX, "%s%s%s%s%s", h->mount, g->path, h->v2 ? "/load" : "",
-                     file ? "/" : "", file ? file : "");
+    int n = snprintf(ret_path, CGROUP_PATH_MAX, "%s%s%s%s%s", h->mount, g->path,
+                     h->v2 ? "/load" : "", file ? "/" : "", file ? file : "");
     return n < CGROUP_PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-int cgroup_set(const struct cgroup *g, const struct hierarchy *h, const char *file, const char *value)
+int cgroup_set(const struct cgroup *g, const struct hierarchy *h, const char *file,
+               const char *value)
 {
     char path[CGROUP_PATH_MAX];
     int r = cgroup_file_path(g, h, file, path);
     return r < 0 ? r : control_write(path, value);
 }
 
-/* Enable what a workload may need for the groups below `dir`; what is there already costs one read. */
+/* Enable what a workload may need for the groups below `dir`; what is there already costs one read.
+ */
 static void enable_controllers(const char *dir)
 {
-    static const char *const wanted[] = { "cpu", "cpuset", "memory", "pids", "io" };
+    static const char *const wanted[] = {"cpu", "cpuset", "memory", "pids", "io"};
     char path[CGROUP_PATH_MAX + 32], have[512], on[512], value[32];
     snprintf(path, sizeof(path), "%s/cgroup.controllers", dir);
     if (control_read(path, have, sizeof(have)) < 0)
@@ -244,12 +249,13 @@ static void enable_controllers(const char *dir)
 /* A new v1 cpuset has no processors and takes no process: it starts with its parent's. */
 static void inherit_cpuset(const char *dir)
 {
-    static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+    static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
         char own[CGROUP_PATH_MAX + 32], above[CGROUP_PATH_MAX + 32], value[1024];
         snprintf(own, sizeof(own), "%s/%s", dir, files[i]);
         snprintf(above, sizeof(above), "%s/../%s", dir, files[i]);
-        if (control_read(own, value, sizeof(value)) <= 1 && control_read(above, value, sizeof(value)) > 1)
+        if (control_read(own, value, sizeof(value)) <= 1 &&
+            control_read(above, value, sizeof(value)) > 1)
             (void)control_write(own, value);
     }
 }
@@ -287,7 +293,8 @@ static int make_in(const struct cgroup *g, const struct hierarchy *h)
 {
     char path[CGROUP_PATH_MAX];
     snprintf(path, sizeof(path), "%s%s", g->path, h->v2 ? "/load" : "");
-    /* The parent may go away between two mkdirs: another workload's end removes it when it is empty. */
+    /* The parent may go away between two mkdirs: another workload's end removes it when it is
+     * empty. */
     int r = make_path(h, path);
     for (int i = 0; r == -ENOENT && i < 20; i++)
         r = make_path(h, path);
@@ -302,9 +309,11 @@ static int group_new(const struct cgroup_layout *layout, const char *parent, con
                      struct cgroup **ret, struct berth_error *err)
 {
     if (parent[0] != '/' || strstr(parent, "/..") || strchr(parent, '\n') || strlen(parent) > 512)
-        return fail(err, BERTH_INVALID, "cgroup_parent", "\"%s\" is not a path of a control group", parent);
+        return fail(err, BERTH_INVALID, "cgroup_parent", "\"%s\" is not a path of a control group",
+                    parent);
     struct cgroup *g = calloc(1, sizeof(*g));
-    char *path = format_text("%s%s%s", strcmp(parent, "/") == 0 ? "" : parent, id ? "/" : "", id ? id : "");
+    char *path =
+        format_text("%s%s%s", strcmp(parent, "/") == 0 ? "" : parent, id ? "/" : "", id ? id : "");
     if (!g || !path) {
         free(g);
         free(path);
@@ -327,7 +336,8 @@ int cgroup_make(const struct cgroup_layout *layout, const char *parent, const ch
     for (size_t i = 0; i < layout->n; i++) {
         r = make_in(g, &layout->list[i]);
         if (r < 0) {
-            r = fail_os(err, r, g->path, "make control group %s in %s", g->path, layout->list[i].mount);
+            r = fail_os(err, r, g->path, "make control group %s in %s", g->path,
+                        layout->list[i].mount);
             (void)cgroup_remove(layout, g->path, 0);
             cgroup_close(g);
             return r;
@@ -445,7 +455,8 @@ void cgroup_leave(const struct cgroup_layout *layout)
 {
     char path[CGROUP_PATH_MAX];
     for (size_t i = 0; i < layout->n; i++)
-        if (snprintf(path, sizeof(path), "%s/cgroup.procs", layout->list[i].mount) < (int)sizeof(path))
+        if (snprintf(path, sizeof(path), "%s/cgroup.procs", layout->list[i].mount) <
+            (int)sizeof(path))
             (void)control_write(path, "0");
 }
 
@@ -466,7 +477,8 @@ size_t cgroup_view_count(const struct cgroup *g)
     return g->layout->n;
 }
 
-int cgroup_view(const struct cgroup *g, size_t i, char *ret_path, size_t room, const char **ret_name)
+int cgroup_view(const struct cgroup *g, size_t i, char *ret_path, size_t room,
+                const char **ret_name)
 {
     char path[CGROUP_PATH_MAX];
     const struct hierarchy *h = &g->layout->list[i];
@@ -480,7 +492,8 @@ int cgroup_view(const struct cgroup *g, size_t i, char *ret_path, size_t room, c
 
 /* ---- removing */
 
-/* Groups that the workload made inside its own; their depth is the kernel's to limit, ours is 64. */
+/* Groups that the workload made inside its own; their depth is the kernel's to limit, ours is 64.
+ */
 static void remove_below(int dir_fd, const char *name, int depth)
 {
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -512,7 +525,7 @@ static int remove_group(const char *path)
 
 static int remove_in(const struct hierarchy *h, const char *path, bool load_only)
 {
-    static const char *const parts[] = { "/load", "/sup", "" };
+    static const char *const parts[] = {"/load", "/sup", ""};
     char dir[CGROUP_PATH_MAX];
     int r = 0;
     for (size_t i = h->v2 ? 0 : 2; i < (load_only && h->v2 ? 1 : ARRAY_SIZE(parts)); i++) {
@@ -534,8 +547,8 @@ static bool has_groups_besides(const char *path, const char *name)
     return found;
 }
 
-/* berth's own parent goes with its last workload; somebody else's stays. -EBUSY: only a supervisor that is
- * about to be gone is in the way. */
+/* berth's own parent goes with its last workload; somebody else's stays. -EBUSY: only a supervisor
+ * that is about to be gone is in the way. */
 static int remove_parent(const struct hierarchy *h, const char *path)
 {
     char dir[CGROUP_PATH_MAX];
@@ -554,10 +567,11 @@ static int remove_parent(const struct hierarchy *h, const char *path)
     return 0;
 }
 
-static int remove_all(const struct cgroup_layout *layout, const char *path, bool load_only, int wait_msec)
+static int remove_all(const struct cgroup_layout *layout, const char *path, bool load_only,
+                      int wait_msec)
 {
     int64_t deadline = monotonic_usec() + (int64_t)wait_msec * 1000;
-    bool done[HIERARCHY_MAX] = { false };
+    bool done[HIERARCHY_MAX] = {false};
     if (path[0] != '/' || strlen(path) > 700)
         return -EINVAL;
     for (;;) {
@@ -571,9 +585,9 @@ static int remove_all(const struct cgroup_layout *layout, const char *path, bool
         }
         if (r != -EBUSY || monotonic_usec() >= deadline)
             return r;
-        /* An exiting process leaves its v1 groups a moment after its parent has heard of its end, and
-         * nothing tells when. */
-        nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+        /* An exiting process leaves its v1 groups a moment after its parent has heard of its end,
+         * and nothing tells when. */
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
     }
 }
 

@@ -8,7 +8,7 @@
 
 #include "linux/cgroup.h"
 
-#define HIERARCHY_MAX 24
+#define HIERARCHY_MAX   24
 #define CGROUP_PATH_MAX 1024
 
 struct hierarchy {
@@ -25,10 +25,24 @@ struct cgroup_layout {
 };
 
 enum figure_file {
-    FIGURE_CPU_USAGE, FIGURE_CPU_SPLIT, FIGURE_CPU_STAT, FIGURE_CPU_MAX, FIGURE_CPU_PERIOD,
-    FIGURE_MEMORY, FIGURE_MEMORY_STAT, FIGURE_MEMORY_MAX, FIGURE_MEMORY_PEAK, FIGURE_MEMORY_SWAP,
-    FIGURE_PIDS, FIGURE_PIDS_MAX, FIGURE_IO, FIGURE_IO_OPS,
-    FIGURE_PSI_CPU, FIGURE_PSI_MEMORY, FIGURE_PSI_IO, FIGURE_COUNT
+    FIGURE_CPU_USAGE,
+    FIGURE_CPU_SPLIT,
+    FIGURE_CPU_STAT,
+    FIGURE_CPU_MAX,
+    FIGURE_CPU_PERIOD,
+    FIGURE_MEMORY,
+    FIGURE_MEMORY_STAT,
+    FIGURE_MEMORY_MAX,
+    FIGURE_MEMORY_PEAK,
+    FIGURE_MEMORY_SWAP,
+    FIGURE_PIDS,
+    FIGURE_PIDS_MAX,
+    FIGURE_IO,
+    FIGURE_IO_OPS,
+    FIGURE_PSI_CPU,
+    FIGURE_PSI_MEMORY,
+    FIGURE_PSI_IO,
+    FIGURE_COUNT
 };
 
 struct cgroup {
@@ -41,7 +55,8 @@ struct cgroup {
 };
 
 /** The hierarchy that drives a controller, or NULL. */
-const struct hierarchy *cgroup_hierarchy(const struct cgroup_layout *layout, const char *controller);
+const struct hierarchy *cgroup_hierarchy(const struct cgroup_layout *layout,
+                                         const char *controller);
 /** Path of a control file (NULL: the folder) of the workload's group in `h`. 0 or -ENAMETOOLONG. */
 int cgroup_file_path(const struct cgroup *g, const struct hierarchy *h, const char *file,
                      char ret_path[CGROUP_PATH_MAX]);
@@ -50,7 +65,8 @@ int control_write(const char *path, const char *value);
 /** Read a small file, NUL-terminated. Bytes or -errno. */
 ssize_t control_read(const char *path, char *ret, size_t room);
 /** Write a value into the workload's group. 0 or -errno. */
-int cgroup_set(const struct cgroup *g, const struct hierarchy *h, const char *file, const char *value);
+int cgroup_set(const struct cgroup *g, const struct hierarchy *h, const char *file,
+               const char *value);
 /** One number out of "key value" lines, or 0. */
 uint64_t keyed_number(const char *text, const char *key);
 

@@ -38,18 +38,20 @@ static void wait_for_events(struct cgroup *g, int msec)
     int fd = cgroup_events_fd(g);
     char text[256];
     if (fd < 0) {
-        nanosleep(&(struct timespec){ .tv_nsec = 500000 }, NULL); /* v1's freezer has nothing to poll */
+        nanosleep(&(struct timespec){.tv_nsec = 500000},
+                  NULL); /* v1's freezer has nothing to poll */
         return;
     }
     (void)pread(fd, text, sizeof(text), 0);
-    (void)poll(&(struct pollfd){ .fd = fd, .events = POLLPRI }, 1, msec);
+    (void)poll(&(struct pollfd){.fd = fd, .events = POLLPRI}, 1, msec);
 }
 
 int cgroup_freeze(struct cgroup *g, bool frozen, struct berth_error *err)
 {
     const struct hierarchy *h = freezer(g);
     if (!h)
-        return fail(err, BERTH_NO_KERNEL, "freezer", "this kernel has neither cgroup v2 nor the freezer controller");
+        return fail(err, BERTH_NO_KERNEL, "freezer",
+                    "this kernel has neither cgroup v2 nor the freezer controller");
     int r = h->v2 ? cgroup_set(g, h, "cgroup.freeze", frozen ? "1" : "0")
                   : cgroup_set(g, h, "freezer.state", frozen ? "FROZEN" : "THAWED");
     if (r < 0)
@@ -57,7 +59,8 @@ int cgroup_freeze(struct cgroup *g, bool frozen, struct berth_error *err)
     int64_t deadline = monotonic_usec() + 2000000;
     while (frozen && !is_frozen(g, h)) {
         if (monotonic_usec() > deadline)
-            return fail(err, BERTH_TIMED_OUT, g->path, "control group %s did not freeze within 2 s", g->path);
+            return fail(err, BERTH_TIMED_OUT, g->path, "control group %s did not freeze within 2 s",
+                        g->path);
         wait_for_events(g, 50);
     }
     return 0;
@@ -135,7 +138,8 @@ int cgroup_kill_members(struct cgroup *g, bool freeze)
         (void)cgroup_set(g, h, "cgroup.freeze", "1"); /* they die frozen */
     for (int i = 0; i < 3 && r >= 0; i++)
         r = each_pid(g, h, SIGKILL);
-    const struct hierarchy *v1 = g->layout->mode != CGROUP_V2 ? cgroup_hierarchy(g->layout, "freezer") : NULL;
+    const struct hierarchy *v1 =
+        g->layout->mode != CGROUP_V2 ? cgroup_hierarchy(g->layout, "freezer") : NULL;
     if (v1 && !v1->v2)
         (void)cgroup_set(g, v1, "freezer.state", "THAWED");
     return r < 0 ? r : 0;
@@ -170,7 +174,8 @@ uint64_t cgroup_memory_peak(struct cgroup *g)
 {
     char path[CGROUP_PATH_MAX], text[64];
     const struct hierarchy *h = cgroup_hierarchy(g->layout, "memory");
-    if (!h || cgroup_file_path(g, h, h->v2 ? "memory.peak" : "memory.max_usage_in_bytes", path) < 0 ||
+    if (!h ||
+        cgroup_file_path(g, h, h->v2 ? "memory.peak" : "memory.max_usage_in_bytes", path) < 0 ||
         control_read(path, text, sizeof(text)) < 0)
         return 0;
     return strtoull(text, NULL, 10);
@@ -181,23 +186,23 @@ uint64_t cgroup_memory_peak(struct cgroup *g)
 static const struct {
     const char *controller, *v1, *v2; /* controller NULL: a core file of v2 */
 } figure_files[FIGURE_COUNT] = {
-    [FIGURE_CPU_USAGE] = { "cpuacct", "cpuacct.usage", NULL },
-    [FIGURE_CPU_SPLIT] = { "cpuacct", "cpuacct.stat", NULL },
-    [FIGURE_CPU_STAT] = { "cpu", "cpu.stat", NULL },
-    [FIGURE_CPU_MAX] = { "cpu", "cpu.cfs_quota_us", "cpu.max" },
-    [FIGURE_CPU_PERIOD] = { "cpu", "cpu.cfs_period_us", NULL },
-    [FIGURE_MEMORY] = { "memory", "memory.usage_in_bytes", "memory.current" },
-    [FIGURE_MEMORY_STAT] = { "memory", "memory.stat", "memory.stat" },
-    [FIGURE_MEMORY_MAX] = { "memory", "memory.limit_in_bytes", "memory.max" },
-    [FIGURE_MEMORY_PEAK] = { "memory", "memory.max_usage_in_bytes", "memory.peak" },
-    [FIGURE_MEMORY_SWAP] = { "memory", "memory.memsw.usage_in_bytes", "memory.swap.current" },
-    [FIGURE_PIDS] = { "pids", "pids.current", "pids.current" },
-    [FIGURE_PIDS_MAX] = { "pids", "pids.max", "pids.max" },
-    [FIGURE_IO] = { "blkio", "blkio.throttle.io_service_bytes_recursive", NULL },
-    [FIGURE_IO_OPS] = { "blkio", "blkio.throttle.io_serviced_recursive", NULL },
-    [FIGURE_PSI_CPU] = { NULL, NULL, "cpu.pressure" },
-    [FIGURE_PSI_MEMORY] = { NULL, NULL, "memory.pressure" },
-    [FIGURE_PSI_IO] = { NULL, NULL, "io.pressure" },
+    [FIGURE_CPU_USAGE] = {"cpuacct", "cpuacct.usage", NULL},
+    [FIGURE_CPU_SPLIT] = {"cpuacct", "cpuacct.stat", NULL},
+    [FIGURE_CPU_STAT] = {"cpu", "cpu.stat", NULL},
+    [FIGURE_CPU_MAX] = {"cpu", "cpu.cfs_quota_us", "cpu.max"},
+    [FIGURE_CPU_PERIOD] = {"cpu", "cpu.cfs_period_us", NULL},
+    [FIGURE_MEMORY] = {"memory", "memory.usage_in_bytes", "memory.current"},
+    [FIGURE_MEMORY_STAT] = {"memory", "memory.stat", "memory.stat"},
+    [FIGURE_MEMORY_MAX] = {"memory", "memory.limit_in_bytes", "memory.max"},
+    [FIGURE_MEMORY_PEAK] = {"memory", "memory.max_usage_in_bytes", "memory.peak"},
+    [FIGURE_MEMORY_SWAP] = {"memory", "memory.memsw.usage_in_bytes", "memory.swap.current"},
+    [FIGURE_PIDS] = {"pids", "pids.current", "pids.current"},
+    [FIGURE_PIDS_MAX] = {"pids", "pids.max", "pids.max"},
+    [FIGURE_IO] = {"blkio", "blkio.throttle.io_service_bytes_recursive", NULL},
+    [FIGURE_IO_OPS] = {"blkio", "blkio.throttle.io_serviced_recursive", NULL},
+    [FIGURE_PSI_CPU] = {NULL, NULL, "cpu.pressure"},
+    [FIGURE_PSI_MEMORY] = {NULL, NULL, "memory.pressure"},
+    [FIGURE_PSI_IO] = {NULL, NULL, "io.pressure"},
 };
 
 static int figure_open(const struct cgroup *g, const struct hierarchy *h, const char *file)
@@ -216,7 +221,8 @@ static void figures_open(struct cgroup *g)
         const struct hierarchy *h = controller ? cgroup_hierarchy(g->layout, controller) : unified;
         g->figure_fds[i] = figure_open(g, h, h && h->v2 ? figure_files[i].v2 : figure_files[i].v1);
     }
-    /* cpu.stat counts time in every v2 group, with or without the controller; v1's counts throttling alone. */
+    /* cpu.stat counts time in every v2 group, with or without the controller; v1's counts
+     * throttling alone. */
     if (g->figure_fds[FIGURE_CPU_STAT] < 0)
         g->figure_fds[FIGURE_CPU_STAT] = figure_open(g, unified, "cpu.stat");
     if (g->figure_fds[FIGURE_IO] < 0)
@@ -260,7 +266,8 @@ static void read_cpu(struct cgroup *g, struct cgroup_figures *f)
         f->throttled_usec = keyed_number(text, "throttled_usec");
     }
     long long quota = 0, period = 0;
-    if (figure_text(g, FIGURE_CPU_MAX, text, sizeof(text)) && sscanf(text, "%lld %lld", &quota, &period) == 1)
+    if (figure_text(g, FIGURE_CPU_MAX, text, sizeof(text)) &&
+        sscanf(text, "%lld %lld", &quota, &period) == 1)
         period = (long long)figure_number(g, FIGURE_CPU_PERIOD);
     f->cpu_limit = quota > 0 && period > 0 ? (double)quota / (double)period : 0;
 }
@@ -286,8 +293,8 @@ static void read_memory(struct cgroup *g, struct cgroup_figures *f)
 /* "8:0 rbytes=1 wbytes=2 rios=3 wios=4 ..." per device. */
 static void io_line_v2(const char *line, struct cgroup_figures *f)
 {
-    static const char *const keys[] = { " rbytes=", " wbytes=", " rios=", " wios=" };
-    uint64_t *sums[] = { &f->io_read_bytes, &f->io_write_bytes, &f->io_read_ops, &f->io_write_ops };
+    static const char *const keys[] = {" rbytes=", " wbytes=", " rios=", " wios="};
+    uint64_t *sums[] = {&f->io_read_bytes, &f->io_write_bytes, &f->io_read_ops, &f->io_write_ops};
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
         const char *at = strstr(line, keys[i]);
         if (at)
@@ -349,7 +356,7 @@ static void read_psi(struct cgroup *g, struct cgroup_figures *f)
 
 int cgroup_figures_read(struct cgroup *g, struct cgroup_figures *ret, struct berth_error *err)
 {
-    struct cgroup_figures f = { 0 };
+    struct cgroup_figures f = {0};
     if (!g->figures_open)
         figures_open(g);
     bool any = false;

@@ -2,7 +2,8 @@
 /*
  * Which devices a workload may open or make: a BPF program on v2, the devices controller on v1.
  *
- * The program is a list of rules, each a few compares and "return 1"; behind the last is "return 0".
+ * The program is a list of rules, each a few compares and "return 1"; behind the last is "return
+ * 0".
  */
 #include "linux/device.h"
 
@@ -28,17 +29,21 @@ struct program {
     size_t n;
 };
 
-static void add(struct program *p, uint8_t code, uint8_t to, uint8_t from, int16_t jump, int32_t value)
+static void add(struct program *p, uint8_t code, uint8_t to, uint8_t from, int16_t jump,
+                int32_t value)
 {
-    p->code[p->n++] = (struct bpf_insn){ .code = code, .dst_reg = to, .src_reg = from, .off = jump, .imm = value };
+    p->code[p->n++] =
+        (struct bpf_insn){.code = code, .dst_reg = to, .src_reg = from, .off = jump, .imm = value};
 }
 
 static uint32_t access_bits(const char *access)
 {
     uint32_t bits = 0;
     for (; access && *access; access++)
-        bits |= *access == 'r' ? BPF_DEVCG_ACC_READ : *access == 'w' ? BPF_DEVCG_ACC_WRITE
-                : *access == 'm' ? BPF_DEVCG_ACC_MKNOD : 0;
+        bits |= *access == 'r'   ? BPF_DEVCG_ACC_READ
+                : *access == 'w' ? BPF_DEVCG_ACC_WRITE
+                : *access == 'm' ? BPF_DEVCG_ACC_MKNOD
+                                 : 0;
     return bits ? bits : BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE | BPF_DEVCG_ACC_MKNOD;
 }
 
@@ -49,7 +54,8 @@ static void add_rule(struct program *p, const struct plan_device *d)
     uint32_t denied = ~access_bits(d->access) & 7;
     if (d->type != 'a') {
         jumps[n_jumps++] = p->n;
-        add(p, BPF_JMP | BPF_JNE | BPF_K, 2, 0, 0, d->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
+        add(p, BPF_JMP | BPF_JNE | BPF_K, 2, 0, 0,
+            d->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
     }
     if (denied) {
         jumps[n_jumps++] = p->n;
@@ -82,7 +88,7 @@ static void add_head(struct program *p)
 
 static int load(const struct plan_device *devices, size_t n)
 {
-    struct program p = { .code = calloc(n * RULE_INSTRUCTIONS + 8, sizeof(struct bpf_insn)) };
+    struct program p = {.code = calloc(n * RULE_INSTRUCTIONS + 8, sizeof(struct bpf_insn))};
     if (!p.code)
         return -ENOMEM;
     add_head(&p);
@@ -90,15 +96,18 @@ static int load(const struct plan_device *devices, size_t n)
         add_rule(&p, &devices[i]);
     add(&p, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0);
     add(&p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
-    union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE, .insns = (uintptr_t)p.code,
-                            .insn_cnt = (uint32_t)p.n, .license = (uintptr_t) "Apache-2.0" };
+    union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
+                           .insns = (uintptr_t)p.code,
+                           .insn_cnt = (uint32_t)p.n,
+                           .license = (uintptr_t) "Apache-2.0"};
     long fd = bpf(BPF_PROG_LOAD, &attr);
     int r = fd < 0 ? -errno : (int)fd;
     free(p.code);
     return r;
 }
 
-int device_filter_attach(int cgroup_fd, const struct plan_device *devices, size_t n, struct berth_error *err)
+int device_filter_attach(int cgroup_fd, const struct plan_device *devices, size_t n,
+                         struct berth_error *err)
 {
     if (n > DEVICE_RULE_MAX)
         return fail(err, BERTH_TOO_BIG, "devices", "devices: more than %d rules", DEVICE_RULE_MAX);
@@ -111,8 +120,9 @@ int device_filter_attach(int cgroup_fd, const struct plan_device *devices, size_
         return fail_os(err, program_fd, "devices", "devices: load the device filter");
     /* BPF_PROG_ATTACH wants the folder itself, an O_PATH descriptor won't do. */
     autoclose int dir_fd = openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    union bpf_attr attr = { .target_fd = (uint32_t)dir_fd, .attach_bpf_fd = (uint32_t)program_fd,
-                            .attach_type = BPF_CGROUP_DEVICE };
+    union bpf_attr attr = {.target_fd = (uint32_t)dir_fd,
+                           .attach_bpf_fd = (uint32_t)program_fd,
+                           .attach_type = BPF_CGROUP_DEVICE};
     if (dir_fd < 0 || bpf(BPF_PROG_ATTACH, &attr) < 0)
         return fail_os(err, errno, "devices", "devices: attach the device filter");
     return 0;
@@ -121,7 +131,7 @@ int device_filter_attach(int cgroup_fd, const struct plan_device *devices, size_
 int device_filter_detach(int cgroup_fd)
 {
     autoclose int dir_fd = openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    union bpf_attr attr = { .target_fd = (uint32_t)dir_fd, .attach_type = BPF_CGROUP_DEVICE };
+    union bpf_attr attr = {.target_fd = (uint32_t)dir_fd, .attach_type = BPF_CGROUP_DEVICE};
     return dir_fd >= 0 && bpf(BPF_PROG_DETACH, &attr) == 0 ? 0 : -errno;
 }
 
@@ -137,11 +147,13 @@ static void print_rule(const struct plan_device *d, char *ret, size_t room)
     if (d->type == 'a')
         snprintf(ret, room, "a *:* rwm");
     else
-        snprintf(ret, room, "%c %s:%s %s", d->type, major, minor, d->access && *d->access ? d->access : "rwm");
+        snprintf(ret, room, "%c %s:%s %s", d->type, major, minor,
+                 d->access && *d->access ? d->access : "rwm");
 }
 
-static int devices_v1(const struct cgroup *g, const struct hierarchy *h, const struct plan_device *devices, size_t n,
-                      bool privileged, struct berth_error *err)
+static int devices_v1(const struct cgroup *g, const struct hierarchy *h,
+                      const struct plan_device *devices, size_t n, bool privileged,
+                      struct berth_error *err)
 {
     char rule[64];
     int r = cgroup_set(g, h, privileged ? "devices.allow" : "devices.deny", "a");
@@ -165,6 +177,7 @@ int cgroup_devices(struct cgroup *g, const struct plan_device *devices, size_t n
         return 0;
     }
     if (cgroup_v2_fd(g) < 0)
-        return fail(err, BERTH_NO_KERNEL, "devices", "devices: neither cgroup v2 nor the devices controller is there");
+        return fail(err, BERTH_NO_KERNEL, "devices",
+                    "devices: neither cgroup v2 nor the devices controller is there");
     return device_filter_attach(cgroup_v2_fd(g), devices, n, err);
 }

@@ -25,7 +25,8 @@
 
 int mount_clone(int dir_fd, const char *path, bool recursive)
 {
-    unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+    unsigned flags =
+        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
     int fd = open_tree(dir_fd, path, flags);
     return fd < 0 ? -errno : fd;
 }
@@ -65,22 +66,24 @@ int mount_new(const char *type, const char *source, const char *options, uint64_
 int mount_attributes(int tree_fd, uint64_t set, uint64_t propagation, bool recursive)
 {
     /* The access-time policy is a field, not a flag: left alone unless asked. */
-    struct mount_attr attr = { .attr_set = set, .attr_clr = set & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0,
-                               .propagation = propagation };
+    struct mount_attr attr = {.attr_set = set,
+                              .attr_clr = set & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0,
+                              .propagation = propagation};
     unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
     return mount_setattr(tree_fd, "", flags, &attr, sizeof(attr)) < 0 ? -errno : 0;
 }
 
 int mount_idmap(int tree_fd, int userns_fd, bool recursive)
 {
-    struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd };
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
     unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
     return mount_setattr(tree_fd, "", flags, &attr, sizeof(attr)) < 0 ? -errno : 0;
 }
 
 int mount_place(int tree_fd, int target_fd)
 {
-    int r = move_mount(tree_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+    int r =
+        move_mount(tree_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
     return r < 0 ? -errno : 0;
 }
 
@@ -89,10 +92,10 @@ uint64_t mount_attributes_of(uint64_t ms_flags)
     static const struct {
         uint64_t ms, attribute;
     } table[] = {
-        { MS_RDONLY, MOUNT_ATTR_RDONLY },         { MS_NOSUID, MOUNT_ATTR_NOSUID },
-        { MS_NODEV, MOUNT_ATTR_NODEV },           { MS_NOEXEC, MOUNT_ATTR_NOEXEC },
-        { MS_NOATIME, MOUNT_ATTR_NOATIME },       { MS_STRICTATIME, MOUNT_ATTR_STRICTATIME },
-        { MS_NODIRATIME, MOUNT_ATTR_NODIRATIME },
+        {MS_RDONLY, MOUNT_ATTR_RDONLY},         {MS_NOSUID, MOUNT_ATTR_NOSUID},
+        {MS_NODEV, MOUNT_ATTR_NODEV},           {MS_NOEXEC, MOUNT_ATTR_NOEXEC},
+        {MS_NOATIME, MOUNT_ATTR_NOATIME},       {MS_STRICTATIME, MOUNT_ATTR_STRICTATIME},
+        {MS_NODIRATIME, MOUNT_ATTR_NODIRATIME},
     };
     uint64_t attributes = 0;
     for (size_t i = 0; i < ARRAY_SIZE(table); i++)
@@ -120,15 +123,16 @@ static int set_folder(int fs_fd, const char *key, int fd)
     return fsconfig(fs_fd, FSCONFIG_SET_STRING, key, path, 0) < 0 ? -errno : 0;
 }
 
-/* Layers by descriptor: no length, colon or comma in anybody's path can matter, and the workload's own
- * mountinfo says nothing about the host. "lowerdir+" since 6.5. */
+/* Layers by descriptor: no length, colon or comma in anybody's path can matter, and the workload's
+ * own mountinfo says nothing about the host. "lowerdir+" since 6.5. */
 static int overlay_new(const int *layers, size_t n, int upper_fd, int work_fd)
 {
     autoclose int fs_fd = fsopen("overlay", FSOPEN_CLOEXEC);
     if (fs_fd < 0)
         return -errno;
     int r = fsconfig(fs_fd, FSCONFIG_SET_STRING, "source", "overlay", 0) < 0 ? -errno : 0;
-    /* With an index a second start could meet the first's last breath and be refused: see close_later. */
+    /* With an index a second start could meet the first's last breath and be refused: see
+     * close_later. */
     (void)fsconfig(fs_fd, FSCONFIG_SET_STRING, "index", "off", 0);
     for (size_t i = n; r == 0 && i > 0; i--)
         r = set_folder(fs_fd, "lowerdir+", layers[i - 1]);
@@ -144,15 +148,17 @@ static int overlay_new(const int *layers, size_t n, int upper_fd, int work_fd)
     return fd < 0 ? -errno : fd;
 }
 
-/* Before 6.5 only mount(2) takes more than 256 bytes of layers: mounted in passing, copied, taken away. */
+/* Before 6.5 only mount(2) takes more than 256 bytes of layers: mounted in passing, copied, taken
+ * away. */
 static int overlay_old(const int *layers, size_t n, int upper_fd, int work_fd, const char *place)
 {
-    autotext struct text options = { 0 };
+    autotext struct text options = {0};
     text_add(&options, "index=off,lowerdir=");
     for (size_t i = n; i > 0; i--)
         text_printf(&options, "%s/proc/self/fd/%d", i == n ? "" : ":", layers[i - 1]);
     if (upper_fd >= 0)
-        text_printf(&options, ",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d", upper_fd, work_fd);
+        text_printf(&options, ",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d", upper_fd,
+                    work_fd);
     if (options.failed)
         return -ENOMEM;
     if (options.length > 4095)
@@ -184,8 +190,9 @@ void close_later(int fd)
     if (fd < 0)
         return;
     if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) == 0) {
-        memcpy(fds, (const int[]){ ends[0], ends[1], fd }, sizeof(fds));
-        /* A socket that waits in its own queue is the kernel's to collect, and what waits beside it, too. */
+        memcpy(fds, (const int[]){ends[0], ends[1], fd}, sizeof(fds));
+        /* A socket that waits in its own queue is the kernel's to collect, and what waits beside
+         * it, too. */
         (void)send_with_fds(ends[0], "", 1, fds, ARRAY_SIZE(fds));
         close(ends[0]);
         close(ends[1]);
@@ -197,7 +204,7 @@ void close_later(int fd)
 
 static int open_how(int dir_fd, const char *path, int flags, uint64_t resolve)
 {
-    struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC), .resolve = resolve };
+    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = resolve};
     long fd;
     do
         fd = syscall(SYS_openat2, dir_fd, *path ? path : ".", &how, sizeof(how));
@@ -215,7 +222,8 @@ int below_open(int dir_fd, const char *path, int flags, bool one_mount)
     while (*path == '/')
         path++;
     return open_how(dir_fd, path, flags,
-                    RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | (one_mount ? RESOLVE_NO_XDEV : 0));
+                    RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+                        (one_mount ? RESOLVE_NO_XDEV : 0));
 }
 
 static bool has_dots(const char *path)
@@ -230,8 +238,10 @@ static bool has_dots(const char *path)
 
 static int make_folders_in(int root_fd, char *path, int links);
 
-/* A link that leads to a folder that is not there yet (/var/run -> /run): made where it leads, still inside. */
-static int make_behind_link(int root_fd, int parent_fd, const char *parent, const char *name, int links)
+/* A link that leads to a folder that is not there yet (/var/run -> /run): made where it leads,
+ * still inside. */
+static int make_behind_link(int root_fd, int parent_fd, const char *parent, const char *name,
+                            int links)
 {
     char to[1024];
     ssize_t n = readlinkat(parent_fd, name, to, sizeof(to) - 1);
@@ -244,8 +254,9 @@ static int make_behind_link(int root_fd, int parent_fd, const char *parent, cons
     return path ? make_folders_in(root_fd, path, links + 1) : -ENOMEM;
 }
 
-/* One folder more: `path` up to `end`, which is NUL now. The parent is walked again from the root, so a link on the way
- * is taken as seen from inside; the last part is made by mkdirat, which follows nothing. */
+/* One folder more: `path` up to `end`, which is NUL now. The parent is walked again from the root,
+ * so a link on the way is taken as seen from inside; the last part is made by mkdirat, which
+ * follows nothing. */
 static int make_step(int root_fd, char *path, char *start, int links)
 {
     int fd = root_open(root_fd, path, O_PATH | O_DIRECTORY);
@@ -310,7 +321,8 @@ int root_make_file(int root_fd, const char *path)
     autoclose int parent_fd = root_make_folder(root_fd, slash && *copy ? copy : "/");
     if (parent_fd < 0)
         return parent_fd;
-    autoclose int made_fd = openat(parent_fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);
+    autoclose int made_fd =
+        openat(parent_fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);
     if (made_fd < 0)
         return errno == EEXIST ? -ELOOP : -errno;
     return root_open(root_fd, path, O_PATH);

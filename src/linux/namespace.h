@@ -16,8 +16,8 @@ const char *namespace_name(int which);
 /** Flags of all namespaces of the plan in this mode. */
 uint64_t namespace_flags(const struct plan *plan, int mode);
 /** Write the maps of the user namespace that `pid` was born into. 0 or -errno. */
-int namespace_write_maps(pid_t pid, const struct plan_idmap *uids, size_t n_uids, const struct plan_idmap *gids,
-                         size_t n_gids);
+int namespace_write_maps(pid_t pid, const struct plan_idmap *uids, size_t n_uids,
+                         const struct plan_idmap *gids, size_t n_gids);
 /** Bring up "lo" of the caller's network namespace. 0 or -errno. */
 int namespace_loopback_up(void);
 /** Host id of an id inside; UINT32_MAX when it isn't mapped. */

@@ -26,13 +26,47 @@
 #define BIT(n) (UINT64_C(1) << (n))
 
 static const char *const names[] = {
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 };
 
 const char *capability_name(int number)
@@ -64,9 +98,10 @@ int capability_parse(const char *name, uint64_t *ret_mask)
 
 uint64_t capability_default(void)
 {
-    return BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER) | BIT(CAP_FSETID) | BIT(CAP_KILL) |
-           BIT(CAP_SETGID) | BIT(CAP_SETUID) | BIT(CAP_SETPCAP) | BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_NET_RAW) |
-           BIT(CAP_SYS_CHROOT) | BIT(CAP_MKNOD) | BIT(CAP_AUDIT_WRITE) | BIT(CAP_SETFCAP);
+    return BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER) | BIT(CAP_FSETID) |
+           BIT(CAP_KILL) | BIT(CAP_SETGID) | BIT(CAP_SETUID) | BIT(CAP_SETPCAP) |
+           BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_NET_RAW) | BIT(CAP_SYS_CHROOT) | BIT(CAP_MKNOD) |
+           BIT(CAP_AUDIT_WRITE) | BIT(CAP_SETFCAP);
 }
 
 struct sets {
@@ -75,8 +110,8 @@ struct sets {
 
 static int sets_get(struct sets *s)
 {
-    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct d[2] = { 0 };
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct d[2] = {0};
     if (syscall(SYS_capget, &head, d) < 0)
         return -errno;
     s->effective = d[0].effective | (uint64_t)d[1].effective << 32;
@@ -87,18 +122,19 @@ static int sets_get(struct sets *s)
 
 static int sets_set(const struct sets *s)
 {
-    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct d[2];
     for (int i = 0; i < 2; i++)
-        d[i] = (struct __user_cap_data_struct){ .effective = (uint32_t)(s->effective >> (32 * i)),
-                                                .permitted = (uint32_t)(s->permitted >> (32 * i)),
-                                                .inheritable = (uint32_t)(s->inheritable >> (32 * i)) };
+        d[i] =
+            (struct __user_cap_data_struct){.effective = (uint32_t)(s->effective >> (32 * i)),
+                                            .permitted = (uint32_t)(s->permitted >> (32 * i)),
+                                            .inheritable = (uint32_t)(s->inheritable >> (32 * i))};
     return syscall(SYS_capset, &head, d) < 0 ? -errno : 0;
 }
 
 uint64_t capability_effective(void)
 {
-    struct sets s = { 0 };
+    struct sets s = {0};
     return sets_get(&s) < 0 ? 0 : s.effective;
 }
 
@@ -109,7 +145,8 @@ int capability_need(uint64_t mask, const char *verb, struct berth_error *err)
         return 0;
     int number = __builtin_ctzll(missing);
     const char *name = capability_name(number);
-    return fail(err, BERTH_DENIED, name, "%s needs %s, which this process does not have; run it as root: sudo berth %s",
+    return fail(err, BERTH_DENIED, name,
+                "%s needs %s, which this process does not have; run it as root: sudo berth %s",
                 verb, name ? name : "a capability", verb);
 }
 
@@ -136,8 +173,8 @@ static int set_ids(const struct user_identity *who)
     return 0;
 }
 
-int privilege_become(const struct user_identity *who, uint64_t bounding, uint64_t caps, bool keep_admin,
-                     struct berth_error *err)
+int privilege_become(const struct user_identity *who, uint64_t bounding, uint64_t caps,
+                     bool keep_admin, struct berth_error *err)
 {
     /* Over exec root gets its bounding set: what it shall not have must go from there. */
     int r = drop_bounding(who->uid == 0 ? bounding & caps : bounding);
@@ -147,10 +184,11 @@ int privilege_become(const struct user_identity *who, uint64_t bounding, uint64_
         return fail_os(err, errno, "capabilities", "keep capabilities over the change of user");
     r = set_ids(who);
     if (r < 0)
-        return fail_os(err, r, "user", "user: become %u:%u with %zu groups", who->uid, who->gid, who->n_groups);
+        return fail_os(err, r, "user", "user: become %u:%u with %zu groups", who->uid, who->gid,
+                       who->n_groups);
     (void)prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    struct sets s = { 0 };
+    struct sets s = {0};
     uint64_t have = sets_get(&s) < 0 ? 0 : s.permitted;
     uint64_t until_exec = keep_admin ? BIT(CAP_SYS_ADMIN) : 0;
     s.permitted = s.effective = have & ((who->uid == 0 ? bounding & caps : 0) | until_exec);
@@ -179,7 +217,8 @@ static bool module_enabled(const char *name)
     size_t size;
     if (strcmp(name, "selinux") == 0)
         return access("/sys/fs/selinux/enforce", F_OK) == 0;
-    return file_read(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", 16, &text, &size) == 0 && text[0] == 'Y';
+    return file_read(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", 16, &text, &size) == 0 &&
+           text[0] == 'Y';
 }
 
 static int write_label(int proc_fd, const char *const *files, const char *label)
@@ -198,19 +237,23 @@ static int write_label(int proc_fd, const char *const *files, const char *label)
 
 int privilege_label(int proc_fd, const char *apparmor, const char *selinux, struct berth_error *err)
 {
-    static const char *const apparmor_files[] = { "thread-self/attr/apparmor/exec", "thread-self/attr/exec", NULL };
-    static const char *const selinux_files[] = { "thread-self/attr/exec", NULL };
+    static const char *const apparmor_files[] = {"thread-self/attr/apparmor/exec",
+                                                 "thread-self/attr/exec", NULL};
+    static const char *const selinux_files[] = {"thread-self/attr/exec", NULL};
     if (apparmor && *apparmor && strcmp(apparmor, "unconfined") != 0) {
         autofree char *label = format_text("exec %s", apparmor);
         if (!module_enabled("apparmor"))
-            return fail(err, BERTH_NO_KERNEL, "apparmor", "security.apparmor: this kernel runs without AppArmor");
+            return fail(err, BERTH_NO_KERNEL, "apparmor",
+                        "security.apparmor: this kernel runs without AppArmor");
         int r = label ? write_label(proc_fd, apparmor_files, label) : -ENOMEM;
         if (r < 0)
-            return fail_os(err, r, "apparmor", "security.apparmor: profile \"%s\" (is it loaded?)", apparmor);
+            return fail_os(err, r, "apparmor", "security.apparmor: profile \"%s\" (is it loaded?)",
+                           apparmor);
     }
     if (selinux && *selinux) {
         if (!module_enabled("selinux"))
-            return fail(err, BERTH_NO_KERNEL, "selinux", "security.selinux: this kernel runs without SELinux");
+            return fail(err, BERTH_NO_KERNEL, "selinux",
+                        "security.selinux: this kernel runs without SELinux");
         int r = write_label(proc_fd, selinux_files, selinux);
         if (r < 0)
             return fail_os(err, r, "selinux", "security.selinux: label \"%s\"", selinux);
@@ -223,11 +266,21 @@ int privilege_label(int proc_fd, const char *apparmor, const char *selinux, stru
 static const char *rlimit_name(int resource)
 {
     static const char *const table[] = {
-        [RLIMIT_AS] = "as",           [RLIMIT_CORE] = "core",         [RLIMIT_CPU] = "cpu",
-        [RLIMIT_DATA] = "data",       [RLIMIT_FSIZE] = "fsize",       [RLIMIT_LOCKS] = "locks",
-        [RLIMIT_MEMLOCK] = "memlock", [RLIMIT_MSGQUEUE] = "msgqueue", [RLIMIT_NICE] = "nice",
-        [RLIMIT_NOFILE] = "nofile",   [RLIMIT_NPROC] = "nproc",       [RLIMIT_RSS] = "rss",
-        [RLIMIT_RTPRIO] = "rtprio",   [RLIMIT_RTTIME] = "rttime",     [RLIMIT_SIGPENDING] = "sigpending",
+        [RLIMIT_AS] = "as",
+        [RLIMIT_CORE] = "core",
+        [RLIMIT_CPU] = "cpu",
+        [RLIMIT_DATA] = "data",
+        [RLIMIT_FSIZE] = "fsize",
+        [RLIMIT_LOCKS] = "locks",
+        [RLIMIT_MEMLOCK] = "memlock",
+        [RLIMIT_MSGQUEUE] = "msgqueue",
+        [RLIMIT_NICE] = "nice",
+        [RLIMIT_NOFILE] = "nofile",
+        [RLIMIT_NPROC] = "nproc",
+        [RLIMIT_RSS] = "rss",
+        [RLIMIT_RTPRIO] = "rtprio",
+        [RLIMIT_RTTIME] = "rttime",
+        [RLIMIT_SIGPENDING] = "sigpending",
         [RLIMIT_STACK] = "stack",
     };
     return resource >= 0 && (size_t)resource < ARRAY_SIZE(table) ? table[resource] : "unknown";
@@ -236,13 +289,15 @@ static const char *rlimit_name(int resource)
 int privilege_rlimits(const struct plan_rlimit *limits, size_t n, struct berth_error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        struct rlimit limit = { .rlim_cur = limits[i].soft, .rlim_max = limits[i].hard };
+        struct rlimit limit = {.rlim_cur = limits[i].soft, .rlim_max = limits[i].hard};
         const char *name = rlimit_name(limits[i].resource);
         if (setrlimit((__rlimit_resource_t)limits[i].resource, &limit) == 0)
             continue;
         if (errno == EPERM)
-            return fail(err, BERTH_DENIED, name, "ulimits.%s: raising it needs CAP_SYS_RESOURCE, or is above the "
-                        "kernel's ceiling (fs.nr_open for nofile)", name);
+            return fail(err, BERTH_DENIED, name,
+                        "ulimits.%s: raising it needs CAP_SYS_RESOURCE, or is above the "
+                        "kernel's ceiling (fs.nr_open for nofile)",
+                        name);
         return fail_os(err, errno, name, "ulimits.%s", name);
     }
     return 0;
@@ -250,7 +305,8 @@ int privilege_rlimits(const struct plan_rlimit *limits, size_t n, struct berth_e
 
 /* ---- seccomp */
 
-int privilege_filter_read(int fd, const char *path, void **ret_filter, size_t *ret_size, struct berth_error *err)
+int privilege_filter_read(int fd, const char *path, void **ret_filter, size_t *ret_size,
+                          struct berth_error *err)
 {
     struct stat st;
     char *data;
@@ -258,7 +314,8 @@ int privilege_filter_read(int fd, const char *path, void **ret_filter, size_t *r
     if (fstat(fd, &st) < 0)
         return fail_os(err, errno, path, "seccomp filter %s", path);
     if (!S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)))
-        return fail(err, BERTH_DENIED, path, "seccomp filter %s is not a file that only root can write", path);
+        return fail(err, BERTH_DENIED, path,
+                    "seccomp filter %s is not a file that only root can write", path);
     if (st.st_size <= 0 || st.st_size % (off_t)sizeof(struct sock_filter) ||
         st.st_size > (off_t)(BPF_MAXINSNS * sizeof(struct sock_filter)))
         return fail(err, BERTH_CORRUPT, path, "seccomp filter %s is damaged", path);
@@ -272,11 +329,12 @@ int privilege_filter_read(int fd, const char *path, void **ret_filter, size_t *r
 
 int privilege_filter(const void *filter, size_t size, struct berth_error *err)
 {
-    struct sock_fprog program = { .len = (unsigned short)(size / sizeof(struct sock_filter)),
-                                  .filter = (struct sock_filter *)(uintptr_t)filter };
+    struct sock_fprog program = {.len = (unsigned short)(size / sizeof(struct sock_filter)),
+                                 .filter = (struct sock_filter *)(uintptr_t)filter};
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0) {
         if (errno == ENOSYS)
-            return fail(err, BERTH_NO_KERNEL, "seccomp", "security.seccomp: this kernel lacks seccomp filters");
+            return fail(err, BERTH_NO_KERNEL, "seccomp",
+                        "security.seccomp: this kernel lacks seccomp filters");
         return fail_os(err, errno, "seccomp", "security.seccomp: load the filter");
     }
     return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * execve answers ENOENT for a missing program, a missing loader and a missing interpreter alike: people
- * need to know which. The program's own head tells.
+ * execve answers ENOENT for a missing program, a missing loader and a missing interpreter alike:
+ * people need to know which. The program's own head tells.
  */
 #include "linux/program.h"
 
@@ -57,7 +57,9 @@ static char *did_you_mean(const char *name, const char *path_list)
             snprintf(folder, sizeof(folder), "%.*s", (int)MIN(length, sizeof(folder) - 1), p);
             snprintf(candidate, sizeof(candidate), "%s/%.255s", folder, base);
             char *found = pass ? near_in(folder, base)
-                               : access(candidate, X_OK) == 0 && strcmp(candidate, name) != 0 ? strdup(candidate) : NULL;
+                          : access(candidate, X_OK) == 0 && strcmp(candidate, name) != 0
+                              ? strdup(candidate)
+                              : NULL;
             if (found)
                 return found;
             p += length + (p[length] == ':');
@@ -70,7 +72,8 @@ static int not_found(const char *name, char *const *env, struct berth_error *err
     autofree char *near = did_you_mean(name, path_of(env));
     const char *where = strchr(name, '/') ? "in the image" : "in the image's PATH";
     if (near)
-        return fail(err, BERTH_NO_PROGRAM, name, "exec \"%s\": not found %s (did you mean %s?)", name, where, near);
+        return fail(err, BERTH_NO_PROGRAM, name, "exec \"%s\": not found %s (did you mean %s?)",
+                    name, where, near);
     return fail(err, BERTH_NO_PROGRAM, name, "exec \"%s\": not found %s", name, where);
 }
 
@@ -88,14 +91,17 @@ static int check(const char *path, struct berth_error *err)
     if (!S_ISREG(st.st_mode))
         return fail(err, BERTH_NOT_EXECUTABLE, path, "exec \"%s\": it is not a regular file", path);
     if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0)
-        return fail(err, BERTH_NOT_EXECUTABLE, path, st.st_mode & 0111
-                    ? "exec \"%s\": this user may not execute it" : "exec \"%s\": it has no execute permission", path);
+        return fail(err, BERTH_NOT_EXECUTABLE, path,
+                    st.st_mode & 0111 ? "exec \"%s\": this user may not execute it"
+                                      : "exec \"%s\": it has no execute permission",
+                    path);
     return 0;
 }
 
-static int find_in_path(const char *name, char *const *env, char **ret_path, struct berth_error *err)
+static int find_in_path(const char *name, char *const *env, char **ret_path,
+                        struct berth_error *err)
 {
-    struct berth_error first = { 0 };
+    struct berth_error first = {0};
     for (const char *p = path_of(env); *p;) {
         size_t length = strcspn(p, ":");
         autofree char *candidate = format_text("%.*s/%s", (int)length, length ? p : ".", name);
@@ -121,7 +127,8 @@ int program_find(const char *name, char *const *env, char **ret_path, struct ber
     if (!name || !*name)
         return fail(err, BERTH_NO_PROGRAM, "", "exec \"\": the program has no name");
     if (strlen(name) > 4096)
-        return fail(err, BERTH_NO_PROGRAM, "", "exec: the program's name is longer than 4096 bytes");
+        return fail(err, BERTH_NO_PROGRAM, "",
+                    "exec: the program's name is longer than 4096 bytes");
     if (!strchr(name, '/'))
         return find_in_path(name, env, ret_path, err);
     int r = check(name, err);
@@ -140,8 +147,9 @@ static const char *machine_name(unsigned machine)
     static const struct {
         unsigned machine;
         const char *name;
-    } table[] = { { EM_X86_64, "amd64" }, { EM_386, "386" },     { EM_AARCH64, "arm64" },    { EM_ARM, "arm" },
-                  { EM_RISCV, "riscv64" }, { EM_PPC64, "ppc64le" }, { EM_S390, "s390x" } };
+    } table[] = {{EM_X86_64, "amd64"}, {EM_386, "386"},       {EM_AARCH64, "arm64"},
+                 {EM_ARM, "arm"},      {EM_RISCV, "riscv64"}, {EM_PPC64, "ppc64le"},
+                 {EM_S390, "s390x"}};
     for (size_t i = 0; i < ARRAY_SIZE(table); i++)
         if (table[i].machine == machine)
             return table[i].name;
@@ -150,13 +158,13 @@ static const char *machine_name(unsigned machine)
 
 #if defined(__x86_64__)
 #define OWN_MACHINE EM_X86_64
-#define OWN_NAME "amd64"
+#define OWN_NAME    "amd64"
 #elif defined(__aarch64__)
 #define OWN_MACHINE EM_AARCH64
-#define OWN_NAME "arm64"
+#define OWN_NAME    "arm64"
 #else
 #define OWN_MACHINE EM_NONE
-#define OWN_NAME "another one"
+#define OWN_NAME    "another one"
 #endif
 
 /* PT_INTERP of a 64-bit program, "" without. */
@@ -176,29 +184,35 @@ static void loader_of(int fd, const Elf64_Ehdr *head, char ret[256])
     }
 }
 
-static int explain_elf(int fd, const char *path, const Elf64_Ehdr *head, int exec_errno, struct berth_error *err)
+static int explain_elf(int fd, const char *path, const Elf64_Ehdr *head, int exec_errno,
+                       struct berth_error *err)
 {
     char loader[256];
     if (OWN_MACHINE != EM_NONE && head->e_machine != OWN_MACHINE)
-        return fail(err, BERTH_NOT_EXECUTABLE, path, "exec \"%s\": it is a program for %s, this machine is %s", path,
+        return fail(err, BERTH_NOT_EXECUTABLE, path,
+                    "exec \"%s\": it is a program for %s, this machine is %s", path,
                     machine_name(head->e_machine), OWN_NAME);
     loader_of(fd, head, loader);
     if (loader[0] && access(loader, F_OK) < 0)
-        return fail(err, BERTH_NO_PROGRAM, path, "exec \"%s\": it needs the loader %s, which the image lacks", path,
-                    loader);
+        return fail(err, BERTH_NO_PROGRAM, path,
+                    "exec \"%s\": it needs the loader %s, which the image lacks", path, loader);
     return fail(err, BERTH_NOT_EXECUTABLE, path, "exec \"%s\": %s", path, strerror(exec_errno));
 }
 
-static int explain_script(const char *path, const char *line, int exec_errno, struct berth_error *err)
+static int explain_script(const char *path, const char *line, int exec_errno,
+                          struct berth_error *err)
 {
     char interpreter[256];
     if (sscanf(line, "#! %255[^ \t\r\n]", interpreter) != 1)
-        return fail(err, BERTH_NOT_EXECUTABLE, path, "exec \"%s\": its first line names no interpreter", path);
+        return fail(err, BERTH_NOT_EXECUTABLE, path,
+                    "exec \"%s\": its first line names no interpreter", path);
     if (access(interpreter, F_OK) < 0)
-        return fail(err, BERTH_NO_PROGRAM, path, "exec \"%s\": its first line needs the interpreter %s, which the "
-                    "image lacks%s", path, interpreter, strstr(line, "\r\n") ? " (the line ends in CR LF)" : "");
-    return fail(err, BERTH_NOT_EXECUTABLE, path, "exec \"%s\": its interpreter %s can't be run: %s", path, interpreter,
-                strerror(exec_errno));
+        return fail(err, BERTH_NO_PROGRAM, path,
+                    "exec \"%s\": its first line needs the interpreter %s, which the "
+                    "image lacks%s",
+                    path, interpreter, strstr(line, "\r\n") ? " (the line ends in CR LF)" : "");
+    return fail(err, BERTH_NOT_EXECUTABLE, path, "exec \"%s\": its interpreter %s can't be run: %s",
+                path, interpreter, strerror(exec_errno));
 }
 
 int program_explain(const char *path, int exec_errno, struct berth_error *err)
@@ -208,18 +222,20 @@ int program_explain(const char *path, int exec_errno, struct berth_error *err)
         char text[256];
     } head;
     if (exec_errno == E2BIG)
-        return fail(err, BERTH_TOO_BIG, path, "exec \"%s\": arguments and environment are longer than the kernel takes",
+        return fail(err, BERTH_TOO_BIG, path,
+                    "exec \"%s\": arguments and environment are longer than the kernel takes",
                     path);
     memset(&head, 0, sizeof(head));
     autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || pread(fd, &head, sizeof(head) - 1, 0) < 2)
-        return fail(err, exec_errno == ENOENT ? BERTH_NO_PROGRAM : BERTH_NOT_EXECUTABLE, path, "exec \"%s\": %s", path,
-                    strerror(exec_errno));
+        return fail(err, exec_errno == ENOENT ? BERTH_NO_PROGRAM : BERTH_NOT_EXECUTABLE, path,
+                    "exec \"%s\": %s", path, strerror(exec_errno));
     if (memcmp(head.elf.e_ident, ELFMAG, SELFMAG) == 0)
         return explain_elf(fd, path, &head.elf, exec_errno, err);
     if (memcmp(head.text, "#!", 2) == 0)
         return explain_script(path, head.text, exec_errno, err);
     if (exec_errno == ENOEXEC)
-        return fail(err, BERTH_NOT_EXECUTABLE, path, "exec \"%s\": it is neither a program nor a script with #!", path);
+        return fail(err, BERTH_NOT_EXECUTABLE, path,
+                    "exec \"%s\": it is neither a program nor a script with #!", path);
     return fail(err, BERTH_NOT_EXECUTABLE, path, "exec \"%s\": %s", path, strerror(exec_errno));
 }

@@ -37,7 +37,8 @@ void seccomp_key(const char *profile_json, uint64_t caps, char ret_key[40])
 {
     struct utsname name;
     int format = FILTER_FORMAT;
-    unsigned __int128 hash = ((unsigned __int128)0x6c62272e07bb0142ULL << 64) | 0x62b821756295c58dULL;
+    unsigned __int128 hash =
+        ((unsigned __int128)0x6c62272e07bb0142ULL << 64) | 0x62b821756295c58dULL;
     hash = fnv(hash, profile_json, strlen(profile_json));
     hash = fnv(hash, &caps, sizeof(caps));
     hash = fnv(hash, &format, sizeof(format));
@@ -46,5 +47,6 @@ void seccomp_key(const char *profile_json, uint64_t caps, char ret_key[40])
         hash = fnv(hash, name.machine, strlen(name.machine));
         hash = fnv(hash, name.release, strcspn(name.release, "-"));
     }
-    snprintf(ret_key, 40, "%016llx%016llx", (unsigned long long)(hash >> 64), (unsigned long long)hash);
+    snprintf(ret_key, 40, "%016llx%016llx", (unsigned long long)(hash >> 64),
+             (unsigned long long)hash);
 }

@@ -2,8 +2,8 @@
 /*
  * passwd and group, read as a stream.
  *
- * Both files are the image's: they may be links, devices, or a gigabyte. The reader holds one field at
- * a time, because it runs inside the workload's memory limit.
+ * Both files are the image's: they may be links, devices, or a gigabyte. The reader holds one field
+ * at a time, because it runs inside the workload's memory limit.
  */
 #include "linux/user.h"
 
@@ -60,7 +60,9 @@ static int open_file(int root_fd, const char *path)
     struct stat st;
     if (fd < 0)
         return fd;
-    int r = fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ? -EINVAL : st.st_size > USER_FILE_MAX ? -EFBIG : 0;
+    int r = fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ? -EINVAL
+            : st.st_size > USER_FILE_MAX               ? -EFBIG
+                                                       : 0;
     if (r < 0)
         close(fd);
     return r < 0 ? r : fd;
@@ -80,7 +82,8 @@ static bool parse_id(const char *text, uint32_t *ret)
 
 static int too_big(const char *path, struct berth_error *err)
 {
-    return fail(err, BERTH_TOO_BIG, path, "%s in the image is larger than %u MiB", path, USER_FILE_MAX >> 20);
+    return fail(err, BERTH_TOO_BIG, path, "%s in the image is larger than %u MiB", path,
+                USER_FILE_MAX >> 20);
 }
 
 struct wanted {
@@ -116,7 +119,7 @@ static bool passwd_line(struct reader *r, struct wanted *w, int *last)
 
 static int passwd_find(int root_fd, struct wanted *w, struct berth_error *err)
 {
-    struct reader r = { .fd = open_file(root_fd, "/etc/passwd") };
+    struct reader r = {.fd = open_file(root_fd, "/etc/passwd")};
     int c = 0;
     if (r.fd < 0) /* an image without the file has no names; numbers go */
         return r.fd == -EFBIG ? too_big("/etc/passwd", err) : 0;
@@ -127,11 +130,11 @@ static int passwd_find(int root_fd, struct wanted *w, struct berth_error *err)
 }
 
 struct group_search {
-    const char *member;           /* groups that list this name, or NULL */
-    char *const *names;           /* groups wanted by name, NULL-terminated, or NULL */
-    uint64_t found_mask;          /* which of names[0..63] were there */
-    gid_t first_gid;              /* of names[0] */
-    struct user_identity *into;   /* where matching ids go */
+    const char *member;         /* groups that list this name, or NULL */
+    char *const *names;         /* groups wanted by name, NULL-terminated, or NULL */
+    uint64_t found_mask;        /* which of names[0..63] were there */
+    gid_t first_gid;            /* of names[0] */
+    struct user_identity *into; /* where matching ids go */
 };
 
 static int add_group(struct user_identity *u, gid_t gid)
@@ -175,7 +178,7 @@ static int group_line(struct reader *r, struct group_search *s, int *last)
 
 static int group_scan(int root_fd, struct group_search *s, struct berth_error *err)
 {
-    struct reader r = { .fd = open_file(root_fd, "/etc/group") };
+    struct reader r = {.fd = open_file(root_fd, "/etc/group")};
     int c = 0, result = 0;
     if (r.fd < 0)
         return r.fd == -EFBIG ? too_big("/etc/group", err) : 0;
@@ -183,7 +186,8 @@ static int group_scan(int root_fd, struct group_search *s, struct berth_error *e
         result = group_line(&r, s, &c);
     close(r.fd);
     if (result < 0)
-        return fail(err, BERTH_TOO_BIG, "/etc/group", "the user is in more than %d groups", USER_GROUPS_MAX);
+        return fail(err, BERTH_TOO_BIG, "/etc/group", "the user is in more than %d groups",
+                    USER_GROUPS_MAX);
     return c == -2 ? too_big("/etc/group", err) : 0;
 }
 
@@ -192,27 +196,30 @@ static int find_user(int root_fd, const char *name, struct wanted *w, struct ber
     w->name = parse_id(name, &w->id) ? NULL : name;
     int r = passwd_find(root_fd, w, err);
     if (r == 0 && w->name && !w->found)
-        r = fail(err, BERTH_NOT_FOUND, name, "user: \"%s\" is not in the image's /etc/passwd", name);
+        r = fail(err, BERTH_NOT_FOUND, name, "user: \"%s\" is not in the image's /etc/passwd",
+                 name);
     return r;
 }
 
 static int find_group(int root_fd, const char *name, gid_t *ret, struct berth_error *err)
 {
-    char *names[] = { (char *)name, NULL };
-    struct group_search s = { .names = names };
+    char *names[] = {(char *)name, NULL};
+    struct group_search s = {.names = names};
     if (parse_id(name, ret))
         return 0;
     int r = group_scan(root_fd, &s, err);
     if (r == 0 && !s.found_mask)
-        r = fail(err, BERTH_NOT_FOUND, name, "user: group \"%s\" is not in the image's /etc/group", name);
+        r = fail(err, BERTH_NOT_FOUND, name, "user: group \"%s\" is not in the image's /etc/group",
+                 name);
     if (r == 0)
         *ret = s.first_gid;
     return r;
 }
 
-static int further_groups(int root_fd, char *const *groups, struct user_identity *u, struct berth_error *err)
+static int further_groups(int root_fd, char *const *groups, struct user_identity *u,
+                          struct berth_error *err)
 {
-    struct group_search s = { .names = groups, .into = u };
+    struct group_search s = {.names = groups, .into = u};
     bool by_name = false;
     size_t n = 0;
     for (; groups && groups[n]; n++) {
@@ -228,19 +235,22 @@ static int further_groups(int root_fd, char *const *groups, struct user_identity
     for (size_t i = 0; r == 0 && i < n; i++) {
         uint32_t gid;
         if (!parse_id(groups[i], &gid) && !(s.found_mask & UINT64_C(1) << i))
-            r = fail(err, BERTH_NOT_FOUND, groups[i], "groups: \"%s\" is not in the image's /etc/group", groups[i]);
+            r = fail(err, BERTH_NOT_FOUND, groups[i],
+                     "groups: \"%s\" is not in the image's /etc/group", groups[i]);
     }
     return r;
 }
 
-int user_lookup(int root_fd, const char *user, char *const *groups, struct user_identity *ret, struct berth_error *err)
+int user_lookup(int root_fd, const char *user, char *const *groups, struct user_identity *ret,
+                struct berth_error *err)
 {
     char name[FIELD_MAX];
-    struct wanted w = { 0 };
+    struct wanted w = {0};
     if (!user || !*user)
         user = "0";
     const char *colon = strchr(user, ':');
-    if (snprintf(name, sizeof(name), "%.*s", colon ? (int)(colon - user) : (int)strlen(user), user) >= FIELD_MAX)
+    if (snprintf(name, sizeof(name), "%.*s", colon ? (int)(colon - user) : (int)strlen(user),
+                 user) >= FIELD_MAX)
         return fail(err, BERTH_INVALID, "user", "user: longer than %d bytes", FIELD_MAX - 1);
     int r = find_user(root_fd, *name ? name : "0", &w, err);
     if (r < 0)
@@ -252,7 +262,7 @@ int user_lookup(int root_fd, const char *user, char *const *groups, struct user_
     if (colon && colon[1]) {
         r = find_group(root_fd, colon + 1, &ret->gid, err);
     } else if (w.found) {
-        struct group_search s = { .member = w.found_name, .into = ret };
+        struct group_search s = {.member = w.found_name, .into = ret};
         r = group_scan(root_fd, &s, err);
     }
     return r < 0 ? r : further_groups(root_fd, groups, ret, err);

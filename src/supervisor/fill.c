@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copying out of a tree that somebody else made: by descriptors, following no link, with owners, modes,
- * times and extended attributes.
+ * Copying out of a tree that somebody else made: by descriptors, following no link, with owners,
+ * modes, times and extended attributes.
  */
 #include "supervisor/fill.h"
 
@@ -24,11 +24,12 @@ int fill_begin(const char *data_path, int *ret_fd)
 {
     char text[16] = "";
     const char *slash = strrchr(data_path, '/');
-    autofree char *path = slash ? format_text("%.*s/filled", (int)(slash - data_path), data_path) : NULL;
+    autofree char *path =
+        slash ? format_text("%.*s/filled", (int)(slash - data_path), data_path) : NULL;
     if (!path)
         return slash ? -ENOMEM : -EINVAL;
     autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    struct flock lock = { .l_type = F_WRLCK };
+    struct flock lock = {.l_type = F_WRLCK};
     /* Another start of the same volume is copying: it is that copy that we wait for. */
     if (fd < 0 || RETRY(fcntl(fd, F_OFD_SETLKW, &lock)) < 0)
         return -errno;
@@ -78,7 +79,8 @@ static int copy_attributes(int from_fd, int to_fd)
     ssize_t n = flistxattr(from_fd, names, sizeof(names));
     for (char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
         ssize_t size = fgetxattr(from_fd, name, value, sizeof(value));
-        if (size >= 0 && fsetxattr(to_fd, name, value, (size_t)size, 0) < 0 && errno != ENOTSUP && errno != EPERM)
+        if (size >= 0 && fsetxattr(to_fd, name, value, (size_t)size, 0) < 0 && errno != ENOTSUP &&
+            errno != EPERM)
             return -errno;
     }
     return 0;
@@ -89,7 +91,7 @@ static int finish(int from_fd, int to_fd, const struct stat *s)
     if (fchown(to_fd, s->st_uid, s->st_gid) < 0 || fchmod(to_fd, s->st_mode & 07777) < 0)
         return -errno;
     int r = copy_attributes(from_fd, to_fd);
-    struct timespec times[2] = { s->st_atim, s->st_mtim };
+    struct timespec times[2] = {s->st_atim, s->st_mtim};
     return r < 0 ? r : futimens(to_fd, times) < 0 ? -errno : 0;
 }
 
@@ -119,14 +121,15 @@ static int copy_folder(int dir_fd, const char *name, const struct copy *c, const
     autoclose int to_fd = openat(c->to_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (from_fd < 0 || to_fd < 0)
         return -errno;
-    int r = each_entry(from_fd, copy_one, &(struct copy){ .to_fd = to_fd, .depth = c->depth + 1 });
+    int r = each_entry(from_fd, copy_one, &(struct copy){.to_fd = to_fd, .depth = c->depth + 1});
     return r < 0 ? r : finish(from_fd, to_fd, s);
 }
 
 static int copy_file(int dir_fd, const char *name, const struct copy *c, const struct stat *s)
 {
     autoclose int from_fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    autoclose int to_fd = openat(c->to_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    autoclose int to_fd =
+        openat(c->to_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (from_fd < 0 || to_fd < 0)
         return -errno;
     int r = copy_bytes(from_fd, to_fd);
@@ -173,7 +176,7 @@ int fill_volume(int image_fd, int volume_fd, int marker_fd)
         r = each_entry(volume_fd, remove_one, NULL); /* half a copy: its maker died */
     r = r < 0 ? r : mark(marker_fd, "filling");
     if (r == 0)
-        r = each_entry(image_fd, copy_one, &(struct copy){ .to_fd = volume_fd });
+        r = each_entry(image_fd, copy_one, &(struct copy){.to_fd = volume_fd});
     autoclose int from_fd = openat(image_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     autoclose int to_fd = openat(volume_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (r == 0 && (from_fd < 0 || to_fd < 0 || fstat(from_fd, &s) < 0))

@@ -7,9 +7,11 @@
 #ifndef SUPERVISOR_FILL_H
 #define SUPERVISOR_FILL_H
 
-/** `data_path`: the volume's data folder. *ret_fd is the locked marker, or -1 when it was done before. -errno. */
+/** `data_path`: the volume's data folder. *ret_fd is the locked marker, or -1 when it was done
+ * before. -errno. */
 int fill_begin(const char *data_path, int *ret_fd);
-/** Copy what image_fd holds (O_PATH, a folder of the image) into volume_fd, unless there are files in it already. */
+/** Copy what image_fd holds (O_PATH, a folder of the image) into volume_fd, unless there are files
+ * in it already. */
 int fill_volume(int image_fd, int volume_fd, int marker_fd);
 
 #endif

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * berth-init: process 1 of a workload that asked for one. Reaps orphans, passes signals on, ends with its
- * program's exit code (128 + signal when a signal ended it: process 1 can't die of a signal as others do).
+ * berth-init: process 1 of a workload that asked for one. Reaps orphans, passes signals on, ends
+ * with its program's exit code (128 + signal when a signal ended it: process 1 can't die of a
+ * signal as others do).
  *
- * berth-init READY-FD PATH ARGV0 [ARG...]; executed by descriptor, so that the image need not hold it.
+ * berth-init READY-FD PATH ARGV0 [ARG...]; executed by descriptor, so that the image need not hold
+ * it.
  */
 #include "base/base.h"
 #include "base/error.h"
@@ -19,7 +21,8 @@
 
 extern char **environ;
 
-/* The listening sockets are meant for the program, which has another pid than the process that set this. */
+/* The listening sockets are meant for the program, which has another pid than the process that set
+ * this. */
 static void own_listen_pid(char number[32])
 {
     for (char **e = environ; e && *e; e++)
@@ -32,7 +35,7 @@ static void own_listen_pid(char number[32])
 static _Noreturn void program(int ready_fd, const char *path, char **argv, const sigset_t *mask)
 {
     char number[32];
-    struct berth_error err = { 0 };
+    struct berth_error err = {0};
     (void)fcntl(ready_fd, F_SETFD, FD_CLOEXEC);
     /* The terminal's foreground is the program's; we only look after it. */
     if (setpgid(0, 0) == 0 && isatty(STDIN_FILENO)) {
@@ -86,7 +89,7 @@ int main(int argc, char **argv)
     if (pid == 0)
         program(ready_fd, argv[2], argv + 3, &before);
     if (pid < 0) {
-        struct berth_error err = { 0 };
+        struct berth_error err = {0};
         fail_os(&err, errno, argv[2], "exec \"%s\": make its process", argv[2]);
         (void)!write(ready_fd, &err, sizeof(err));
         return 125;

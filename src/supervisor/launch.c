@@ -51,10 +51,12 @@ int pid_fd_open(pid_t pid)
 
 static int not_running(const char *id, struct berth_error *err)
 {
-    return fail(err, BERTH_WRONG_STATE, id, "namespaces: workload %.12s, whose namespace is to be joined, is not running", id);
+    return fail(err, BERTH_WRONG_STATE, id,
+                "namespaces: workload %.12s, whose namespace is to be joined, is not running", id);
 }
 
-/* Its record says a pid; that the pid is still its own is certain when its supervisor lives before and after. */
+/* Its record says a pid; that the pid is still its own is certain when its supervisor lives before
+ * and after. */
 static bool other_lives(const struct launch *l, const char *id)
 {
     char path[80];
@@ -68,11 +70,14 @@ static int other_open(const struct launch *l, const char *id, int *ret_fd, struc
     char path[64];
     struct status *status = NULL;
     if (!id || strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32)
-        return fail(err, BERTH_INVALID, id, "namespaces: \"%s\" is not a workload's id", id ? id : "");
+        return fail(err, BERTH_INVALID, id, "namespaces: \"%s\" is not a workload's id",
+                    id ? id : "");
     snprintf(path, sizeof(path), "workloads/%s", id);
     autoclose int dir_fd = openat(l->root_fd, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir_fd < 0)
-        return fail(err, BERTH_NOT_FOUND, id, "namespaces: workload %.12s, whose namespace is to be joined, does not exist", id);
+        return fail(err, BERTH_NOT_FOUND, id,
+                    "namespaces: workload %.12s, whose namespace is to be joined, does not exist",
+                    id);
     status = calloc(1, sizeof(*status));
     if (!status)
         return fail_memory(err);
@@ -111,8 +116,9 @@ static struct launch *launch_new(int root_fd, int run_fd, int workload_fd)
     l->root_fd = root_fd;
     l->run_fd = run_fd;
     l->workload_fd = workload_fd;
-    l->proc_fd = l->init_fd = l->net_fd = l->builder_fd = l->told_fd = l->main_ready_fd = l->held_root_fd = -1;
-    l->joiner = (struct joiner){ .pid_fd = -1, .socket_fd = -1 };
+    l->proc_fd = l->init_fd = l->net_fd = l->builder_fd = l->told_fd = l->main_ready_fd =
+        l->held_root_fd = -1;
+    l->joiner = (struct joiner){.pid_fd = -1, .socket_fd = -1};
     for (int i = 0; i < PLAN_NS_COUNT; i++)
         l->join_fds[i] = -1;
     return l;
@@ -131,8 +137,8 @@ static int find_place(struct launch *l, struct berth_error *err)
     return l->place ? 0 : fail_memory(err);
 }
 
-/* The init is opened through a read-only mount: what the workload finds behind /proc/1/exe can't be written, and nothing
- * of ours need be in its image. */
+/* The init is opened through a read-only mount: what the workload finds behind /proc/1/exe can't be
+ * written, and nothing of ours need be in its image. */
 static int open_init(struct launch *l, const struct plan *plan, struct berth_error *err)
 {
     if (!plan->init)
@@ -150,11 +156,15 @@ static int open_init(struct launch *l, const struct plan *plan, struct berth_err
 static int check_plan(const struct plan *plan, struct berth_error *err)
 {
     if (plan->namespaces[PLAN_NS_MNT].mode != PLAN_NS_PRIVATE)
-        return fail(err, BERTH_INVALID, "namespaces.mnt", "namespaces.mnt: a workload's mounts are always its own");
+        return fail(err, BERTH_INVALID, "namespaces.mnt",
+                    "namespaces.mnt: a workload's mounts are always its own");
     if (!plan->argv || !plan->argv[0])
-        return fail(err, BERTH_INVALID, "command", "command: neither the spec nor the image names a program");
-    if (plan->namespaces[PLAN_NS_USER].mode == PLAN_NS_PRIVATE && (!plan->n_uid_map || !plan->n_gid_map))
-        return fail(err, BERTH_INVALID, "namespaces.userns", "namespaces.userns: no ids are mapped");
+        return fail(err, BERTH_INVALID, "command",
+                    "command: neither the spec nor the image names a program");
+    if (plan->namespaces[PLAN_NS_USER].mode == PLAN_NS_PRIVATE &&
+        (!plan->n_uid_map || !plan->n_gid_map))
+        return fail(err, BERTH_INVALID, "namespaces.userns",
+                    "namespaces.userns: no ids are mapped");
     return 0;
 }
 
@@ -179,8 +189,8 @@ static int prepare(struct launch *l, const struct plan *plan, struct berth_error
     return r < 0 ? r : net_open(l, plan, err);
 }
 
-int launch_prepare(const struct plan *plan, int root_fd, int run_fd, int workload_fd, struct launch **ret_launch,
-                   struct berth_error *err)
+int launch_prepare(const struct plan *plan, int root_fd, int run_fd, int workload_fd,
+                   struct launch **ret_launch, struct berth_error *err)
 {
     struct launch *l = launch_new(root_fd, run_fd, workload_fd);
     if (!l)
@@ -278,8 +288,10 @@ static void stage_wire(struct stage *st, const struct wires *w, const int *stdio
         st->fds[i] = stdio[i];
 }
 
-/* The workload may have had our joiner killed (its own out-of-memory killer can): a new one pays the wait again. */
-static int birth_by_joiner(struct launch *l, const struct stage *st, struct birth *ret, struct berth_error *err)
+/* The workload may have had our joiner killed (its own out-of-memory killer can): a new one pays
+ * the wait again. */
+static int birth_by_joiner(struct launch *l, const struct stage *st, struct birth *ret,
+                           struct berth_error *err)
 {
     int r = joiner_birth(&l->joiner, st, ret);
     if (r == -EPIPE) {
@@ -297,30 +309,38 @@ static int birth_failed(const struct stage *st, int r, struct berth_error *err)
     if (r <= BERTH_INVALID)
         return r; /* said already */
     if (r == -ESRCH || (r == -ENOMEM && st->exec))
-        return fail(err, BERTH_WRONG_STATE, st->plan->name, "%s is no longer running", st->plan->name);
+        return fail(err, BERTH_WRONG_STATE, st->plan->name, "%s is no longer running",
+                    st->plan->name);
     if (r == -ENOSYS)
-        return fail(err, BERTH_NO_KERNEL, "clone3", "this kernel lacks clone3 (5.3) or clone into a cgroup (5.7)");
+        return fail(err, BERTH_NO_KERNEL, "clone3",
+                    "this kernel lacks clone3 (5.3) or clone into a cgroup (5.7)");
     if (r == -EAGAIN)
-        return fail(err, BERTH_NO_SPACE, st->plan->name, "%s may have no more processes (resources.pids)", st->plan->name);
+        return fail(err, BERTH_NO_SPACE, st->plan->name,
+                    "%s may have no more processes (resources.pids)", st->plan->name);
     if (r == -ENOSPC || r == -EUSERS)
-        return fail(err, BERTH_NO_SPACE, "namespaces", "this machine allows no more namespaces (user.max_*_namespaces)");
+        return fail(err, BERTH_NO_SPACE, "namespaces",
+                    "this machine allows no more namespaces (user.max_*_namespaces)");
     return fail_os(err, r, st->plan->name, "make the process of %s", st->plan->name);
 }
 
-static int give_birth(struct launch *l, struct stage *st, struct launch_child *ret_child, struct berth_error *err)
+static int give_birth(struct launch *l, struct stage *st, struct launch_child *ret_child,
+                      struct berth_error *err)
 {
-    struct birth b = { 0 };
-    int r = cgroup_needs_join(l->layout) ? birth_by_joiner(l, st, &b, err) : birth_stage(st, false, &b);
+    struct birth b = {0};
+    int r =
+        cgroup_needs_join(l->layout) ? birth_by_joiner(l, st, &b, err) : birth_stage(st, false, &b);
     if (r < 0)
         return birth_failed(st, r, err);
     if (b.forerunner)
         reap_pid(b.forerunner);
     ret_child->pid = b.pid;
     ret_child->pid_fd = pid_fd_open(b.pid);
-    return ret_child->pid_fd < 0 ? fail_os(err, ret_child->pid_fd, NULL, "open the new process") : 0;
+    return ret_child->pid_fd < 0 ? fail_os(err, ret_child->pid_fd, NULL, "open the new process")
+                                 : 0;
 }
 
-/* The master comes as soon as the workload's /dev/pts is there; an end without it means that the stage failed. */
+/* The master comes as soon as the workload's /dev/pts is there; an end without it means that the
+ * stage failed. */
 static void receive_master(struct wires *w, int *ret_master_fd)
 {
     char byte;
@@ -363,10 +383,11 @@ static void end_builder(struct stage *st)
     close_fd(&st->fds[STAGE_SCENE_HOLD]);
 }
 
-int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], struct launch_child *ret_child,
-                 int *ret_tty_master_fd, int *ret_ready_fd, struct berth_error *err)
+int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
+                 struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd,
+                 struct berth_error *err)
 {
-    struct wires w = { { -1, -1 }, { -1, -1 }, -1 };
+    struct wires w = {{-1, -1}, {-1, -1}, -1};
     struct stage st;
     tidy_builder(l);
     close_fd(&l->held_root_fd); /* one overlay at a time on one upper folder */
@@ -402,10 +423,10 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], 
 }
 
 int launch_exec(struct launch *l, const struct plan *plan, const struct launch_child *main_program,
-                const struct launch_exec *e, struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd,
-                struct berth_error *err)
+                const struct launch_exec *e, struct launch_child *ret_child, int *ret_tty_master_fd,
+                int *ret_ready_fd, struct berth_error *err)
 {
-    struct wires w = { { -1, -1 }, { -1, -1 }, -1 };
+    struct wires w = {{-1, -1}, {-1, -1}, -1};
     struct stage st;
     stage_for(&st, l, plan);
     st.exec = true;
@@ -435,8 +456,8 @@ int launch_exec(struct launch *l, const struct plan *plan, const struct launch_c
 
 /* ---- ready */
 
-/* A dying process would have to finish its overlay, which is a sync of the disk below it, before anybody hears of its end.
- * With this descriptor that comes after the answer. */
+/* A dying process would have to finish its overlay, which is a sync of the disk below it, before
+ * anybody hears of its end. With this descriptor that comes after the answer. */
 static void hold_root(struct launch *l)
 {
     char path[40];
@@ -477,8 +498,10 @@ int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
     if (n == 0)
         return 1;
     if (n != (ssize_t)sizeof(said.error) || said.error.code >= 0)
-        return told ? told_result(said.text, (size_t)n, err) : fail(err, BERTH_CORRUPT, NULL, "half an error was heard");
-    said.error.message[sizeof(said.error.message) - 1] = said.error.object[sizeof(said.error.object) - 1] = 0;
+        return told ? told_result(said.text, (size_t)n, err)
+                    : fail(err, BERTH_CORRUPT, NULL, "half an error was heard");
+    said.error.message[sizeof(said.error.message) - 1] =
+        said.error.object[sizeof(said.error.object) - 1] = 0;
     if (err)
         *err = said.error;
     return said.error.code;
@@ -503,9 +526,9 @@ bool launch_empty(struct launch *l)
 
 static void wait_for_change(struct launch *l, int msec)
 {
-    struct pollfd p = { .fd = cgroup_events_fd(l->group), .events = POLLPRI };
+    struct pollfd p = {.fd = cgroup_events_fd(l->group), .events = POLLPRI};
     if (p.fd < 0)
-        nanosleep(&(struct timespec){ .tv_nsec = 500000 }, NULL); /* v1 alone tells nothing */
+        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL); /* v1 alone tells nothing */
     else
         (void)poll(&p, 1, msec);
 }
@@ -517,12 +540,15 @@ int launch_kill_all(struct launch *l, struct berth_error *err)
         bool freeze = round >= 3; /* they fork faster than we kill */
         int r = cgroup_kill_members(l->group, freeze);
         if (r < 0 && r != -ENOENT && r != -ENODEV)
-            return fail_os(err, r, cgroup_path(l->group), "kill control group %s", cgroup_path(l->group));
+            return fail_os(err, r, cgroup_path(l->group), "kill control group %s",
+                           cgroup_path(l->group));
         if (launch_empty(l))
             break;
         if (monotonic_usec() > deadline)
-            return fail(err, BERTH_IO, cgroup_path(l->group), "processes in control group %s do not end (waiting for a "
-                        "device or a network file system?)", cgroup_path(l->group));
+            return fail(err, BERTH_IO, cgroup_path(l->group),
+                        "processes in control group %s do not end (waiting for a "
+                        "device or a network file system?)",
+                        cgroup_path(l->group));
         wait_for_change(l, freeze ? 20 : 4);
     }
     (void)cgroup_freeze(l->group, false, NULL);

@@ -6,8 +6,8 @@
  * on v1 and hybrid a small joiner (vfork-cheap child of the supervisor) enters ID/load in every
  * hierarchy while namespaces, network and mounts are prepared, then clones the program with
  * CLONE_PARENT, so it is the supervisor's child; on v2 the program is born into ID/load
- * (CLONE_INTO_CGROUP). The stage (the clone, before exec) walks the plan's mounts and privileges and
- * reports a failure as a struct berth_error up a pipe that closes on exec.
+ * (CLONE_INTO_CGROUP). The stage (the clone, before exec) walks the plan's mounts and privileges
+ * and reports a failure as a struct berth_error up a pipe that closes on exec.
  */
 #ifndef SUPERVISOR_LAUNCH_H
 #define SUPERVISOR_LAUNCH_H
@@ -18,62 +18,75 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/** What lives as long as the supervisor: cgroups, kept namespaces, the resident joiner, the plan's sockets. */
+/** What lives as long as the supervisor: cgroups, kept namespaces, the resident joiner, the plan's
+ * sockets. */
 struct launch;
 
 /**
- * Make cgroups (ID/sup and ID/load below plan->cgroup_parent in each hierarchy), apply limits, open what is
- * kept over restarts (network namespace, listening sockets), and on v1 and hybrid fork the joiner: call it
- * as early as the plan is parsed, its grace period runs beside everything that follows. The joiner later
- * moves the supervisor into ID/sup of the v1 hierarchies, off the path; in v2 it was born there.
+ * Make cgroups (ID/sup and ID/load below plan->cgroup_parent in each hierarchy), apply limits, open
+ * what is kept over restarts (network namespace, listening sockets), and on v1 and hybrid fork the
+ * joiner: call it as early as the plan is parsed, its grace period runs beside everything that
+ * follows. The joiner later moves the supervisor into ID/sup of the v1 hierarchies, off the path;
+ * in v2 it was born there.
  *
- * root_fd: ROOT; run_fd: RUN/ID (for PLAN_NS_JOIN the other's status and `life` are found through them).
- * Descriptors are borrowed until launch_free. Sets PR_SET_DUMPABLE to 0 (a half-born child must not show
- * our program through /proc/PID/exe). SIGCHLD must be at its default, not ignored; signals may be blocked:
- * the stage resets mask and dispositions. Children are reaped by pidfd with waitid(P_PIDFD, .., WEXITED | __WALL),
- * never by waitpid(-1): launch's own helpers (joiner, builder) are children too, and it reaps them itself.
+ * root_fd: ROOT; run_fd: RUN/ID (for PLAN_NS_JOIN the other's status and `life` are found through
+ * them). Descriptors are borrowed until launch_free. Sets PR_SET_DUMPABLE to 0 (a half-born child
+ * must not show our program through /proc/PID/exe). SIGCHLD must be at its default, not ignored;
+ * signals may be blocked: the stage resets mask and dispositions. Children are reaped by pidfd with
+ * waitid(P_PIDFD, .., WEXITED | __WALL), never by waitpid(-1): launch's own helpers (joiner,
+ * builder) are children too, and it reaps them itself.
  */
-int launch_prepare(const struct plan *plan, int root_fd, int run_fd, int workload_fd, struct launch **ret_launch,
-                   struct berth_error *err);
-const char *launch_cgroup(const struct launch *l);  /* "/berth-tag/ID" */
+int launch_prepare(const struct plan *plan, int root_fd, int run_fd, int workload_fd,
+                   struct launch **ret_launch, struct berth_error *err);
+const char *launch_cgroup(const struct launch *l); /* "/berth-tag/ID" */
 
 struct launch_child {
-    pid_t pid; int pid_fd;      /* child of the supervisor; reaped by it (pid_fd readable) */
+    pid_t pid;
+    int pid_fd; /* child of the supervisor; reaped by it (pid_fd readable) */
 };
 /**
  * Start the main program. stdio[3]: the workload's ends (pipes); with a tty stdio is ignored and
- * `ret_tty_master_fd` is the supervisor's. Asynchronous: returns when the clone exists; `ret_ready_fd`
- * becomes readable when the program was exec'ed (EOF) or failed (a struct berth_error), see
- * launch_result. With plan->ready_told only after it said so (environment BERTH_READY_FD names the descriptor:
- * 3, or the first behind the listening sockets). May block for some milliseconds (cgroup join, terminal).
- * `ret_tty_master_fd` is -1 without a tty, and also when the stage failed before it had one (launch_result tells).
- * A failed stage has exited: the child is to be reaped like any other.
+ * `ret_tty_master_fd` is the supervisor's. Asynchronous: returns when the clone exists;
+ * `ret_ready_fd` becomes readable when the program was exec'ed (EOF) or failed (a struct
+ * berth_error), see launch_result. With plan->ready_told only after it said so (environment
+ * BERTH_READY_FD names the descriptor: 3, or the first behind the listening sockets). May block for
+ * some milliseconds (cgroup join, terminal). `ret_tty_master_fd` is -1 without a tty, and also when
+ * the stage failed before it had one (launch_result tells). A failed stage has exited: the child is
+ * to be reaped like any other.
  */
-int launch_start(struct launch *l, const struct plan *plan, const int stdio[3], struct launch_child *ret_child,
-                 int *ret_tty_master_fd, int *ret_ready_fd, struct berth_error *err);
-/** Read ready_fd (of launch_start or launch_exec): 1 running, 0 not yet, negative with the stage's own error. Never
- *  blocks. The descriptor is the caller's to close after 1 or a failure. */
+int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
+                 struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd,
+                 struct berth_error *err);
+/** Read ready_fd (of launch_start or launch_exec): 1 running, 0 not yet, negative with the stage's
+ * own error. Never blocks. The descriptor is the caller's to close after 1 or a failure. */
 int launch_result(struct launch *l, int ready_fd, struct berth_error *err);
 
 struct launch_exec {
     char *const *argv, *const *env; /* env: added to the plan's */
-    const char *user, *workdir; char *const *groups;
-    bool tty, privileged; uint16_t rows, columns;
-    const int *stdio;               /* 3 */
+    const char *user, *workdir;
+    char *const *groups;
+    bool tty, privileged;
+    uint16_t rows, columns;
+    const int *stdio; /* 3 */
 };
-/** One more program inside: joins namespaces (pidfd setns), root, cgroup, drops as the plan does. As launch_start. */
-int launch_exec(struct launch *l, const struct plan *plan, const struct launch_child *main_program, const struct launch_exec *e,
-                struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd, struct berth_error *err);
+/** One more program inside: joins namespaces (pidfd setns), root, cgroup, drops as the plan does.
+ * As launch_start. */
+int launch_exec(struct launch *l, const struct plan *plan, const struct launch_child *main_program,
+                const struct launch_exec *e, struct launch_child *ret_child, int *ret_tty_master_fd,
+                int *ret_ready_fd, struct berth_error *err);
 
 int launch_update(struct launch *l, const struct plan *plan, struct berth_error *err); /* limits */
 int launch_freeze(struct launch *l, bool frozen, struct berth_error *err);
-/** Kill all of ID/load (cgroup.kill, or freeze + kill loop on v1); thaws. Returns when empty or after 2 s -> IO. */
+/** Kill all of ID/load (cgroup.kill, or freeze + kill loop on v1); thaws. Returns when empty or
+ * after 2 s -> IO. */
 int launch_kill_all(struct launch *l, struct berth_error *err);
 bool launch_empty(struct launch *l);
-/** OOM kills counted in ID/load since launch_start; whether `main_killed` was the main program is the caller's to say. */
+/** OOM kills counted in ID/load since launch_start; whether `main_killed` was the main program is
+ * the caller's to say. */
 uint64_t launch_oom_kills(struct launch *l);
 uint64_t launch_memory_peak(struct launch *l);
-int launch_socket_fds(struct launch *l, const int **ret_fds, size_t *ret_n);  /* of plan->sockets, for on_demand polling */
+int launch_socket_fds(struct launch *l, const int **ret_fds,
+                      size_t *ret_n); /* of plan->sockets, for on_demand polling */
 /** End of everything: namespaces closed, cgroups removed (load, sup's parent what can be). */
 void launch_free(struct launch *l);
 

@@ -4,8 +4,8 @@
  *
  * whole:      everything in one process, born into its cgroup and namespaces (v2).
  * actor:      enters a scene that a builder has made meanwhile (v1, hybrid).
- * forerunner: with a user namespace; still real root, it opens what comes from the host, then clones the stage.
- * guest:      an exec, which enters a running workload.
+ * forerunner: with a user namespace; still real root, it opens what comes from the host, then
+ * clones the stage. guest:      an exec, which enters a running workload.
  */
 #include "supervisor/launch_internal.h"
 
@@ -29,7 +29,7 @@
 
 static pid_t clone_child(uint64_t flags, int cgroup_fd)
 {
-    struct clone_args args = { .flags = flags };
+    struct clone_args args = {.flags = flags};
     if (cgroup_fd >= 0) {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)cgroup_fd;
@@ -62,15 +62,18 @@ static int join(int fd, uint64_t flags, const char *what, struct berth_error *er
     if (setns(fd, (int)flags) == 0)
         return 0;
     if (errno == ESRCH)
-        return fail(err, BERTH_WRONG_STATE, what, "join %s: that workload is no longer running", what);
+        return fail(err, BERTH_WRONG_STATE, what, "join %s: that workload is no longer running",
+                    what);
     return fail_os(err, errno, what, "join %s", what);
 }
 
 /* Other workloads' network, ipc and uts namespaces, and the network that is kept over restarts. */
 static int join_others(struct stage *st, struct berth_error *err)
 {
-    static const int which[] = { PLAN_NS_NET, PLAN_NS_IPC, PLAN_NS_UTS };
-    int r = st->fds[STAGE_NET] < 0 ? 0 : join(st->fds[STAGE_NET], CLONE_NEWNET, "the kept network namespace", err);
+    static const int which[] = {PLAN_NS_NET, PLAN_NS_IPC, PLAN_NS_UTS};
+    int r = st->fds[STAGE_NET] < 0
+                ? 0
+                : join(st->fds[STAGE_NET], CLONE_NEWNET, "the kept network namespace", err);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(which); i++) {
         int fd = st->fds[STAGE_JOIN + which[i]];
         if (fd >= 0)
@@ -84,7 +87,8 @@ static int enter_cgroup_namespace(struct stage *st, struct berth_error *err)
 {
     int mode = st->plan->namespaces[PLAN_NS_CGROUP].mode;
     if (mode == PLAN_NS_JOIN)
-        return join(st->fds[STAGE_JOIN + PLAN_NS_CGROUP], CLONE_NEWCGROUP, st->plan->namespaces[PLAN_NS_CGROUP].id, err);
+        return join(st->fds[STAGE_JOIN + PLAN_NS_CGROUP], CLONE_NEWCGROUP,
+                    st->plan->namespaces[PLAN_NS_CGROUP].id, err);
     if (mode == PLAN_NS_PRIVATE && unshare(CLONE_NEWCGROUP) < 0)
         return fail_os(err, errno, "cgroup", "make a cgroup namespace");
     return 0;
@@ -105,7 +109,7 @@ static int enter_and_run(struct stage *st, struct berth_error *err)
 
 static _Noreturn void whole(struct stage *st)
 {
-    struct berth_error err = { 0 };
+    struct berth_error err = {0};
     stage_clean(st);
     int r = join_others(st, &err);
     r = r < 0 ? r : stage_open_trees(st, &err);
@@ -126,7 +130,7 @@ bool scene_can_be_built_apart(const struct plan *plan)
 /* Its "ready pipe" is the actor's. */
 static _Noreturn void builder(struct stage *st)
 {
-    struct berth_error err = { 0 };
+    struct berth_error err = {0};
     char byte;
     stage_clean(st);
     int r = join_others(st, &err);
@@ -172,19 +176,20 @@ int birth_builder(struct stage *st, pid_t *ret_pid)
 
 static int wait_for_scene(struct stage *st, struct berth_error *err)
 {
-    struct berth_error told = { 0 };
+    struct berth_error told = {0};
     ssize_t n = RETRY(read(st->fds[STAGE_SCENE_DONE], &told, sizeof(told)));
     if (n == 1)
         return 0;
     if (n != (ssize_t)sizeof(told))
-        return fail(err, BERTH_LOST, "builder", "the process that prepares the root file system died");
+        return fail(err, BERTH_LOST, "builder",
+                    "the process that prepares the root file system died");
     *err = told;
     return told.code;
 }
 
 static _Noreturn void actor(struct stage *st)
 {
-    struct berth_error err = { 0 };
+    struct berth_error err = {0};
     stage_clean(st);
     int r = stage_open_null(st, &err);
     r = r < 0 ? r : wait_for_scene(st, &err);
@@ -224,8 +229,10 @@ static int make_user_namespace(struct stage *st, struct berth_error *err)
     int hold[2];
     if (p->namespaces[PLAN_NS_USER].mode == PLAN_NS_JOIN) {
         st->userns_fd = user_namespace_of(st->fds[STAGE_JOIN + PLAN_NS_USER]);
-        return st->userns_fd < 0 ? fail_os(err, st->userns_fd, p->namespaces[PLAN_NS_USER].id,
-                                           "namespaces.userns: open that of %s", p->namespaces[PLAN_NS_USER].id) : 0;
+        return st->userns_fd < 0
+                   ? fail_os(err, st->userns_fd, p->namespaces[PLAN_NS_USER].id,
+                             "namespaces.userns: open that of %s", p->namespaces[PLAN_NS_USER].id)
+                   : 0;
     }
     if (pipe2(hold, O_CLOEXEC) < 0)
         return fail_os(err, errno, "userns", "make a pipe");
@@ -236,7 +243,8 @@ static int make_user_namespace(struct stage *st, struct berth_error *err)
         _exit(0);
     }
     close(hold[0]);
-    int r = pid < 0 ? pid : namespace_write_maps(pid, p->uid_map, p->n_uid_map, p->gid_map, p->n_gid_map);
+    int r = pid < 0 ? pid
+                    : namespace_write_maps(pid, p->uid_map, p->n_uid_map, p->gid_map, p->n_gid_map);
     if (r == 0) {
         snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
         st->userns_fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -246,7 +254,8 @@ static int make_user_namespace(struct stage *st, struct berth_error *err)
     if (pid > 0)
         reap_pid(pid);
     if (r == -ENOSPC || r == -EUSERS)
-        return fail(err, BERTH_NO_KERNEL, "userns", "namespaces.userns: this machine allows no more user namespaces "
+        return fail(err, BERTH_NO_KERNEL, "userns",
+                    "namespaces.userns: this machine allows no more user namespaces "
                     "(user.max_user_namespaces)");
     return r < 0 ? fail_os(err, r, "userns", "namespaces.userns: make the user namespace") : 0;
 }
@@ -255,7 +264,8 @@ static int make_user_namespace(struct stage *st, struct berth_error *err)
 static int become_inner_root(struct berth_error *err)
 {
     if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-        return fail_os(err, errno, "userns", "namespaces.userns: become its root (are id 0 and gid 0 mapped?)");
+        return fail_os(err, errno, "userns",
+                       "namespaces.userns: become its root (are id 0 and gid 0 mapped?)");
     return 0;
 }
 
@@ -271,11 +281,13 @@ static void give_pipes_to_inner_root(struct stage *st)
 
 static _Noreturn void stage_with_users(struct stage *st)
 {
-    struct berth_error err = { 0 };
+    struct berth_error err = {0};
     int r = become_inner_root(&err);
     if (r == 0) {
-        /* While the host's /proc can still be seen: the kernel asks for that in a user namespace. */
-        st->proc_tree = mount_new("proc", "proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+        /* While the host's /proc can still be seen: the kernel asks for that in a user namespace.
+         */
+        st->proc_tree = mount_new("proc", "proc", NULL,
+                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
         if (st->proc_tree < 0)
             r = fail_os(&err, st->proc_tree, "/proc", "mount /proc");
     }
@@ -288,8 +300,9 @@ static _Noreturn void stage_with_users(struct stage *st)
 
 static _Noreturn void forerunner(struct stage *st, int pid_pipe)
 {
-    struct berth_error err = { 0 };
-    st->fds[STAGE_REQUEST] = pid_pipe; /* survives the cleaning in a slot that a start has no use for */
+    struct berth_error err = {0};
+    st->fds[STAGE_REQUEST] =
+        pid_pipe; /* survives the cleaning in a slot that a start has no use for */
     stage_clean(st);
     int r = unshare(CLONE_NEWNS) < 0 ? fail_os(&err, errno, "mnt", "make a mount namespace") : 0;
     r = r < 0 ? r : make_user_namespace(st, &err);
@@ -305,7 +318,8 @@ static _Noreturn void forerunner(struct stage *st, int pid_pipe)
         stage_with_users(st);
     }
     if (pid < 0)
-        check(st, fail_os(&err, pid, "userns", "namespaces.userns: make the workload's namespaces"), &err);
+        check(st, fail_os(&err, pid, "userns", "namespaces.userns: make the workload's namespaces"),
+              &err);
     (void)!write(pid_pipe, &pid, sizeof(pid));
     _exit(0);
 }
@@ -314,8 +328,9 @@ static _Noreturn void forerunner(struct stage *st, int pid_pipe)
 
 static _Noreturn void guest(struct stage *st)
 {
-    struct berth_error err = { 0 };
-    uint64_t flags = (namespace_flags(st->plan, PLAN_NS_PRIVATE) | namespace_flags(st->plan, PLAN_NS_JOIN) | CLONE_NEWNS) &
+    struct berth_error err = {0};
+    uint64_t flags = (namespace_flags(st->plan, PLAN_NS_PRIVATE) |
+                      namespace_flags(st->plan, PLAN_NS_JOIN) | CLONE_NEWNS) &
                      ~(uint64_t)CLONE_NEWPID;
     stage_clean(st);
     if (has_users(st->plan)) {
@@ -370,21 +385,23 @@ static _Noreturn void play(struct stage *st, int pid_pipe)
 int birth_stage(struct stage *st, bool as_sibling, struct birth *ret)
 {
     bool with_forerunner = !st->exec && has_users(st->plan);
-    int pid_pipe[2] = { -1, -1 };
+    int pid_pipe[2] = {-1, -1};
     pid_t inner = 0;
     if (with_forerunner && pipe2(pid_pipe, O_CLOEXEC) < 0)
         return -errno;
     int moved = enter_pid_namespace(st);
     pid_t pid = moved < 0 ? moved
-                          : clone_child(birth_flags(st) | (as_sibling ? CLONE_PARENT : 0), cgroup_v2_fd(st->group));
+                          : clone_child(birth_flags(st) | (as_sibling ? CLONE_PARENT : 0),
+                                        cgroup_v2_fd(st->group));
     if (pid == 0)
         play(st, pid_pipe[1]);
     if (moved > 0)
         leave_pid_namespace(st);
     close_fd(&pid_pipe[1]);
-    *ret = (struct birth){ .pid = pid };
-    if (pid > 0 && with_forerunner && RETRY(read(pid_pipe[0], &inner, sizeof(inner))) == (ssize_t)sizeof(inner))
-        *ret = (struct birth){ .pid = inner, .forerunner = pid };
+    *ret = (struct birth){.pid = pid};
+    if (pid > 0 && with_forerunner &&
+        RETRY(read(pid_pipe[0], &inner, sizeof(inner))) == (ssize_t)sizeof(inner))
+        *ret = (struct birth){.pid = inner, .forerunner = pid};
     close_fd(&pid_pipe[0]);
     return pid < 0 ? pid : 0;
 }

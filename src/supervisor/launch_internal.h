@@ -8,7 +8,8 @@
 #include "supervisor/launch.h"
 #include "supervisor/stage.h"
 
-/** A process that was cloned: a forerunner (0 without one) has exited, or is about to, and is the caller's to reap. */
+/** A process that was cloned: a forerunner (0 without one) has exited, or is about to, and is the
+ * caller's to reap. */
 struct birth {
     pid_t pid, forerunner;
 };
@@ -28,8 +29,8 @@ struct launch {
     int sockets[STAGE_SOCKETS_MAX];
     size_t n_sockets;
     struct joiner joiner;
-    int builder_fd;   /* pidfd of a builder not yet reaped */
-    int told_fd;      /* the ready_fd that wants to hear "ready" */
+    int builder_fd; /* pidfd of a builder not yet reaped */
+    int told_fd;    /* the ready_fd that wants to hear "ready" */
     int main_ready_fd;
     pid_t main_pid;
     int held_root_fd; /* the running program's root: see hold_root */
@@ -44,9 +45,11 @@ void reap_pid(pid_t pid);
 int pid_fd_open(pid_t pid);
 
 /* ---- launch_birth.c */
-/** Clone a stage for `st`. `as_sibling`: the child becomes the caller's parent's (CLONE_PARENT). 0 or -errno. */
+/** Clone a stage for `st`. `as_sibling`: the child becomes the caller's parent's (CLONE_PARENT). 0
+ * or -errno. */
 int birth_stage(struct stage *st, bool as_sibling, struct birth *ret);
-/** Clone the builder of a scene; st's SCENE, SCENE_DONE and SCENE_HOLD are set for the stage that enters it. */
+/** Clone the builder of a scene; st's SCENE, SCENE_DONE and SCENE_HOLD are set for the stage that
+ * enters it. */
 int birth_builder(struct stage *st, pid_t *ret_pid);
 /** Whether the plan's stage can enter a scene that a builder makes. */
 bool scene_can_be_built_apart(const struct plan *plan);
@@ -58,7 +61,8 @@ int joiner_birth(struct joiner *j, const struct stage *st, struct birth *ret);
 void joiner_end(struct joiner *j);
 
 /* ---- launch_net.c */
-/** Open the plan's sockets in the workload's network namespace; a private one is made and kept (*ret_net_fd). */
+/** Open the plan's sockets in the workload's network namespace; a private one is made and kept
+ * (*ret_net_fd). */
 int net_open(struct launch *l, const struct plan *plan, struct berth_error *err);
 
 #endif

@@ -3,9 +3,9 @@
  * The joiner: entering v1 cgroups takes the kernel 11 ms, so one process enters them early and is
  * the one that clones, for the main program and for every exec.
  *
- * It is a fork of the supervisor, made while that is still small, and knows the plan by that; what differs
- * from birth to birth comes in a message. It sits in the workload's v1 groups but in the supervisor's v2
- * group, so that cgroup.kill, cgroup.freeze and cgroup.events never mean it.
+ * It is a fork of the supervisor, made while that is still small, and knows the plan by that; what
+ * differs from birth to birth comes in a message. It sits in the workload's v1 groups but in the
+ * supervisor's v2 group, so that cgroup.kill, cgroup.freeze and cgroup.events never mean it.
  */
 #include "supervisor/launch_internal.h"
 
@@ -38,7 +38,8 @@ struct joiner_reply {
     struct birth birth;
 };
 
-/* ---- an exec's strings, in a memfd: user, workdir, then three lists, each with its length before it */
+/* ---- an exec's strings, in a memfd: user, workdir, then three lists, each with its length before
+ * it */
 
 static void add_list(struct text *t, char *const *list)
 {
@@ -50,9 +51,9 @@ static void add_list(struct text *t, char *const *list)
 
 static int write_strings(const struct stage *st)
 {
-    autotext struct text t = { 0 };
-    char *const user[] = { (char *)(st->user ? st->user : ""), NULL };
-    char *const workdir[] = { (char *)(st->workdir ? st->workdir : ""), NULL };
+    autotext struct text t = {0};
+    char *const user[] = {(char *)(st->user ? st->user : ""), NULL};
+    char *const workdir[] = {(char *)(st->workdir ? st->workdir : ""), NULL};
     add_list(&t, user);
     add_list(&t, workdir);
     add_list(&t, st->argv);
@@ -86,7 +87,8 @@ static int read_strings(struct stage *st)
     struct stat s;
     if (fstat(st->fds[STAGE_REQUEST], &s) < 0 || s.st_size <= 0)
         return -EINVAL;
-    const char *text = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, st->fds[STAGE_REQUEST], 0);
+    const char *text =
+        mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, st->fds[STAGE_REQUEST], 0);
     if (text == MAP_FAILED)
         return -errno;
     const char *at = text, *end = text + s.st_size;
@@ -144,7 +146,7 @@ static void of_plan(struct stage *st, const struct plan *plan)
 static void serve_one(struct launch *l, const struct plan *plan, int socket_fd, int join_error)
 {
     struct stage st;
-    struct joiner_reply reply = { 0 };
+    struct joiner_reply reply = {0};
     stage_begin(&st);
     st.plan = plan;
     st.group = l->group;
@@ -179,7 +181,8 @@ static void keep_two(int a, int b)
     (void)close_range((unsigned)high + 1, ~0u, 0);
 }
 
-/* The workload's memory limit must not find us first. Needs CAP_SYS_RESOURCE; the stage takes it back for its own. */
+/* The workload's memory limit must not find us first. Needs CAP_SYS_RESOURCE; the stage takes it
+ * back for its own. */
 static void protect_from_oom(void)
 {
     autoclose int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -193,13 +196,14 @@ static _Noreturn void joiner(struct launch *l, const struct plan *plan, int sock
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     (void)prctl(PR_SET_NAME, "berth-joiner", 0, 0, 0);
     protect_from_oom();
-    /* The descriptor of the v2 group is needed for each birth; everything else, the lock `life` above all,
-     * is the supervisor's alone. */
+    /* The descriptor of the v2 group is needed for each birth; everything else, the lock `life`
+     * above all, is the supervisor's alone. */
     int load_fd = cgroup_v2_fd(l->group);
     keep_two(socket_fd, load_fd < 0 ? socket_fd : load_fd);
     int r = cgroup_join_v1(l->group, 0, false);
     serve_one(l, plan, socket_fd, r);
-    /* The main program is on its way: now there is time to take the supervisor out of its caller's groups. */
+    /* The main program is on its way: now there is time to take the supervisor out of its caller's
+     * groups. */
     (void)cgroup_join_v1(l->group, supervisor, true);
     (void)malloc_trim(0); /* what reading the plan took was freed, but came along with the fork */
     for (;;)
@@ -214,7 +218,7 @@ int joiner_start(struct launch *l, const struct plan *plan, struct berth_error *
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return fail_os(err, errno, NULL, "make a socket for the joiner");
     (void)cgroup_v2_fd(l->group);
-    struct clone_args args = { 0 };
+    struct clone_args args = {0};
     long pid = syscall(SYS_clone3, &args, sizeof(args));
     if (pid == 0)
         joiner(l, plan, ends[1]);
@@ -224,15 +228,20 @@ int joiner_start(struct launch *l, const struct plan *plan, struct berth_error *
         close(ends[0]);
         return fail_os(err, error, NULL, "fork the joiner");
     }
-    l->joiner = (struct joiner){ .pid = (pid_t)pid, .pid_fd = pid_fd_open((pid_t)pid), .socket_fd = ends[0] };
+    l->joiner =
+        (struct joiner){.pid = (pid_t)pid, .pid_fd = pid_fd_open((pid_t)pid), .socket_fd = ends[0]};
     cgroup_resident(l->group, (pid_t)pid);
     return 0;
 }
 
 static int send_request(int socket_fd, const struct stage *st)
 {
-    struct joiner_request q = { .n_sockets = (uint32_t)st->n_sockets, .rows = st->rows, .columns = st->columns,
-                                .exec = st->exec, .tty = st->tty, .privileged = st->privileged };
+    struct joiner_request q = {.n_sockets = (uint32_t)st->n_sockets,
+                               .rows = st->rows,
+                               .columns = st->columns,
+                               .exec = st->exec,
+                               .tty = st->tty,
+                               .privileged = st->privileged};
     int fds[WIRE_FDS_MAX];
     size_t n = 0;
     for (int i = 0; i < STAGE_FD_COUNT; i++)

@@ -30,13 +30,14 @@ union address {
     struct sockaddr_un un;
 };
 
-static int address_of(const struct plan_socket *s, union address *ret, socklen_t *ret_length, struct berth_error *err)
+static int address_of(const struct plan_socket *s, union address *ret, socklen_t *ret_length,
+                      struct berth_error *err)
 {
     memset(ret, 0, sizeof(*ret));
     if (s->path && *s->path) {
         if (strlen(s->path) >= sizeof(ret->un.sun_path))
-            return fail(err, BERTH_INVALID, s->path, "sockets: path %s is longer than %zu bytes", s->path,
-                        sizeof(ret->un.sun_path) - 1);
+            return fail(err, BERTH_INVALID, s->path, "sockets: path %s is longer than %zu bytes",
+                        s->path, sizeof(ret->un.sun_path) - 1);
         ret->un.sun_family = AF_UNIX;
         memcpy(ret->un.sun_path, s->path, strlen(s->path) + 1);
         *ret_length = sizeof(ret->un);
@@ -62,8 +63,10 @@ static int socket_failed(const struct plan_socket *s, int error, struct berth_er
     if (s->path && *s->path)
         return fail_os(err, error, s->path, "sockets: listen on %s", s->path);
     if (error == EADDRINUSE)
-        return fail(err, BERTH_EXISTS, "sockets", "sockets: port %u is in use by another program", s->port);
-    return fail_os(err, error, "sockets", "sockets: listen on %s port %u", s->address ? s->address : "0.0.0.0", s->port);
+        return fail(err, BERTH_EXISTS, "sockets", "sockets: port %u is in use by another program",
+                    s->port);
+    return fail_os(err, error, "sockets", "sockets: listen on %s port %u",
+                   s->address ? s->address : "0.0.0.0", s->port);
 }
 
 static int open_socket(const struct plan_socket *s, int *ret_fd, struct berth_error *err)
@@ -80,7 +83,8 @@ static int open_socket(const struct plan_socket *s, int *ret_fd, struct berth_er
         return socket_failed(s, errno, err);
     if (address.any.sa_family == AF_UNIX) {
         if (lstat(s->path, &st) == 0 && S_ISSOCK(st.st_mode))
-            (void)unlink(s->path); /* of an earlier run: a socket that is bound can't be bound again */
+            (void)unlink(
+                s->path); /* of an earlier run: a socket that is bound can't be bound again */
     } else {
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     }
@@ -108,11 +112,13 @@ static int open_all(const struct plan *plan, int *fds, size_t *n, struct berth_e
 /* The child: its message is the error, the namespace and the sockets travel beside it. */
 static _Noreturn void open_inside(const struct plan *plan, int join_fd, int socket_fd)
 {
-    struct berth_error err = { 0 };
+    struct berth_error err = {0};
     int fds[WIRE_FDS_MAX], r = 0;
     size_t n = 0;
     if (join_fd >= 0)
-        r = setns(join_fd, CLONE_NEWNET) < 0 ? fail_os(&err, errno, "net", "join the other workload's network") : 0;
+        r = setns(join_fd, CLONE_NEWNET) < 0
+                ? fail_os(&err, errno, "net", "join the other workload's network")
+                : 0;
     else if ((r = namespace_loopback_up()) < 0)
         r = fail_os(&err, r, "lo", "bring up the loopback interface");
     fds[n++] = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -126,12 +132,12 @@ static _Noreturn void open_inside(const struct plan *plan, int join_fd, int sock
 
 static int open_apart(struct launch *l, const struct plan *plan, bool make, struct berth_error *err)
 {
-    struct berth_error told = { 0 };
+    struct berth_error told = {0};
     int ends[2], fds[WIRE_FDS_MAX];
     size_t n = ARRAY_SIZE(fds);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return fail_os(err, errno, NULL, "make a socket");
-    struct clone_args args = { .flags = make ? CLONE_NEWNET : 0 };
+    struct clone_args args = {.flags = make ? CLONE_NEWNET : 0};
     long pid = syscall(SYS_clone3, &args, sizeof(args));
     if (pid == 0)
         open_inside(plan, l->join_fds[PLAN_NS_NET], ends[1]);
@@ -141,7 +147,8 @@ static int open_apart(struct launch *l, const struct plan *plan, bool make, stru
     if (pid > 0)
         reap_pid((pid_t)pid);
     if (got != (ssize_t)sizeof(told))
-        return fail_os(err, got < 0 ? (int)got : EPIPE, "net", "make the network namespace for the plan's sockets");
+        return fail_os(err, got < 0 ? (int)got : EPIPE, "net",
+                       "make the network namespace for the plan's sockets");
     if (told.code < 0) {
         if (err)
             *err = told;
@@ -163,6 +170,7 @@ int net_open(struct launch *l, const struct plan *plan, struct berth_error *err)
     if (mode == PLAN_NS_HOST)
         return open_all(plan, l->sockets, &l->n_sockets, err);
     if (plan->namespaces[PLAN_NS_USER].mode != PLAN_NS_HOST)
-        return fail(err, BERTH_UNSUPPORTED, "sockets", "sockets: not together with namespaces.userns on a private network");
+        return fail(err, BERTH_UNSUPPORTED, "sockets",
+                    "sockets: not together with namespaces.userns on a private network");
     return open_apart(l, plan, mode == PLAN_NS_PRIVATE, err);
 }

@@ -2,11 +2,11 @@
 /*
  * The stage: the process between birth and exec, which walks the plan.
  *
- * It has two acts. The scene: the root file system is put together in a mount namespace of its own and
- * entered. The entrance: /proc, sysctls, user, privileges, filter, exec. On v2 one process plays both; on
- * v1 and hybrid a builder makes the scene while the joiner waits for its control groups, and the process that
- * is born from the joiner enters the finished scene. With a user namespace a forerunner, still real root, opens
- * what the namespace's root may not.
+ * It has two acts. The scene: the root file system is put together in a mount namespace of its own
+ * and entered. The entrance: /proc, sysctls, user, privileges, filter, exec. On v2 one process
+ * plays both; on v1 and hybrid a builder makes the scene while the joiner waits for its control
+ * groups, and the process that is born from the joiner enters the finished scene. With a user
+ * namespace a forerunner, still real root, opens what the namespace's root may not.
  *
  * A failure is one struct berth_error up the ready pipe; nothing else is said.
  */
@@ -24,7 +24,9 @@
 
 /** What a stage is handed; -1 is none. */
 enum stage_fd {
-    STAGE_STDIN, STAGE_STDOUT, STAGE_STDERR,
+    STAGE_STDIN,
+    STAGE_STDOUT,
+    STAGE_STDERR,
     STAGE_READY,      /* pipe: the error, or closed by exec */
     STAGE_PROC,       /* the host's /proc */
     STAGE_FILTER,     /* the compiled seccomp filter's file */
@@ -64,7 +66,7 @@ struct stage {
     /* Made on the way. */
     int root_tree, proc_tree, null_tree, mask_tree, userns_fd;
     bool null_placed, mask_placed;
-    struct stage_tree *trees;  /* one for each mount of the plan */
+    struct stage_tree *trees; /* one for each mount of the plan */
     int *cgroup_trees, *device_trees;
     int shm_tree, mqueue_tree, sys_tree;
     struct user_identity who;
@@ -77,9 +79,11 @@ void stage_clean(struct stage *st);
 _Noreturn void stage_die(struct stage *st, const struct berth_error *err);
 
 /* ---- the scene (stage_scene.c, stage_dev.c) */
-/** As real root, in a fresh mount namespace that still shows the host: open everything that comes from there. */
+/** As real root, in a fresh mount namespace that still shows the host: open everything that comes
+ * from there. */
 int stage_open_trees(struct stage *st, struct berth_error *err);
-/** The kernel's own /dev/null, from the host, before anything of the image can be seen: what masks files. */
+/** The kernel's own /dev/null, from the host, before anything of the image can be seen: what masks
+ * files. */
 int stage_open_null(struct stage *st, struct berth_error *err);
 /** Put the root together and enter it; the host is gone afterwards. */
 int stage_build(struct stage *st, struct berth_error *err);

@@ -27,13 +27,13 @@ static const struct {
     const char *prefix;
     int namespace;
 } sysctl_homes[] = {
-    { "net/", PLAN_NS_NET },
-    { "kernel/msg", PLAN_NS_IPC },
-    { "kernel/sem", PLAN_NS_IPC },
-    { "kernel/shm", PLAN_NS_IPC },
-    { "fs/mqueue/", PLAN_NS_IPC },
-    { "kernel/hostname", PLAN_NS_UTS },
-    { "kernel/domainname", PLAN_NS_UTS },
+    {"net/", PLAN_NS_NET},
+    {"kernel/msg", PLAN_NS_IPC},
+    {"kernel/sem", PLAN_NS_IPC},
+    {"kernel/shm", PLAN_NS_IPC},
+    {"fs/mqueue/", PLAN_NS_IPC},
+    {"kernel/hostname", PLAN_NS_UTS},
+    {"kernel/domainname", PLAN_NS_UTS},
 };
 
 static int sysctl_home(const char *path)
@@ -44,14 +44,18 @@ static int sysctl_home(const char *path)
     return -1;
 }
 
-/* One that is the whole machine's, or would be because its namespace is the host's, is not ours to write. */
-static int sysctl_allowed(const struct plan *plan, const char *name, const char *path, struct berth_error *err)
+/* One that is the whole machine's, or would be because its namespace is the host's, is not ours to
+ * write. */
+static int sysctl_allowed(const struct plan *plan, const char *name, const char *path,
+                          struct berth_error *err)
 {
     int home = strstr(path, "..") ? -1 : sysctl_home(path);
     if (home < 0)
-        return fail(err, BERTH_INVALID, name, "sysctls: %s belongs to the whole machine, not to a namespace", name);
+        return fail(err, BERTH_INVALID, name,
+                    "sysctls: %s belongs to the whole machine, not to a namespace", name);
     if (plan->namespaces[home].mode == PLAN_NS_HOST)
-        return fail(err, BERTH_INVALID, name, "sysctls: %s needs a private %s namespace", name, namespace_name(home));
+        return fail(err, BERTH_INVALID, name, "sysctls: %s needs a private %s namespace", name,
+                    namespace_name(home));
     return 0;
 }
 
@@ -73,7 +77,8 @@ static int sysctls(struct stage *st, struct berth_error *err)
         autofree char *path = strdup(s->name);
         if (!path)
             return fail_memory(err);
-        /* "net.ipv4.conf.eth0/1.x": sysctl(8) swaps the two; whoever writes slashes means a path. */
+        /* "net.ipv4.conf.eth0/1.x": sysctl(8) swaps the two; whoever writes slashes means a path.
+         */
         for (char *p = strchr(path, '/') ? path + strlen(path) : path; *p; p++)
             if (*p == '.')
                 *p = '/';
@@ -105,7 +110,8 @@ static void open_network(struct stage *st)
 
 /* ---- /proc */
 
-static int place_proc(struct stage *st, int root_fd, const struct plan_mount *m, struct berth_error *err)
+static int place_proc(struct stage *st, int root_fd, const struct plan_mount *m,
+                      struct berth_error *err)
 {
     uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
     if (st->proc_tree < 0)
@@ -128,7 +134,9 @@ int stage_enter_proc(struct stage *st, int root_fd, struct berth_error *err)
     for (size_t i = 0; i < p->n_mounts; i++)
         proc = p->mounts[i].kind == PLAN_MOUNT_PROC ? &p->mounts[i] : proc;
     if (!proc)
-        return p->n_sysctls ? fail(err, BERTH_INVALID, "sysctls", "sysctls: the workload has no /proc") : 0;
+        return p->n_sysctls
+                   ? fail(err, BERTH_INVALID, "sysctls", "sysctls: the workload has no /proc")
+                   : 0;
     int r = place_proc(st, root_fd, proc, err);
     if (r < 0)
         return r;
@@ -153,7 +161,8 @@ static int open_master(int root_fd)
     autoclose int fd = below_open(root_fd, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, false);
     if (fd < 0)
         return fd;
-    if (fstat(fd, &s) < 0 || !S_ISCHR(s.st_mode) || s.st_rdev != makedev(5, 2) || mount_type(fd) != DEVPTS_SUPER_MAGIC)
+    if (fstat(fd, &s) < 0 || !S_ISCHR(s.st_mode) || s.st_rdev != makedev(5, 2) ||
+        mount_type(fd) != DEVPTS_SUPER_MAGIC)
         return -ENXIO;
     return ioctl(fd, TIOCSPTLCK, &unlock) < 0 ? -errno : take_fd(&fd);
 }
@@ -177,11 +186,12 @@ int stage_open_tty(struct stage *st, int root_fd, int *ret_slave_fd, struct bert
 {
     autoclose int master_fd = open_master(root_fd);
     if (master_fd < 0)
-        return fail_os(err, master_fd, "/dev/pts/ptmx", "open a terminal in the workload's /dev/pts");
+        return fail_os(err, master_fd, "/dev/pts/ptmx",
+                       "open a terminal in the workload's /dev/pts");
     autoclose int slave_fd = ioctl(master_fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (slave_fd < 0)
         return fail_os(err, errno, "/dev/pts", "open the workload's side of its terminal");
-    struct winsize size = { .ws_row = st->rows, .ws_col = st->columns };
+    struct winsize size = {.ws_row = st->rows, .ws_col = st->columns};
     if (st->rows && st->columns)
         (void)ioctl(master_fd, TIOCSWINSZ, &size);
     if (fchown(slave_fd, st->who.uid, (gid_t)-1) < 0 && st->who.uid != 0)

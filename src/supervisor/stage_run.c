@@ -2,8 +2,9 @@
 /*
  * The last steps of a stage: who it is, what it may do, which descriptors it keeps, exec.
  *
- * The order is the kernel's: what needs privileges comes before they go, the filter comes last, and no
- * descriptor of the host may be open when a path of the workload's choosing is walked (CVE-2024-21626).
+ * The order is the kernel's: what needs privileges comes before they go, the filter comes last, and
+ * no descriptor of the host may be open when a path of the workload's choosing is walked
+ * (CVE-2024-21626).
  */
 #include "supervisor/stage.h"
 
@@ -117,11 +118,12 @@ static int default_variable(char ***env, const char *name, const char *value)
 
 static int socket_variables(struct stage *st, char ***env)
 {
-    autotext struct text names = { 0 };
+    autotext struct text names = {0};
     char number[64];
     for (size_t i = 0; i < st->n_sockets; i++)
         text_printf(&names, "%s%s", i ? ":" : "LISTEN_FDNAMES=",
-                    i < st->plan->n_sockets && st->plan->sockets[i].name ? st->plan->sockets[i].name : "unknown");
+                    i < st->plan->n_sockets && st->plan->sockets[i].name ? st->plan->sockets[i].name
+                                                                         : "unknown");
     snprintf(number, sizeof(number), "LISTEN_FDS=%zu", st->n_sockets);
     int r = set_variable(env, number);
     /* With an init the program's pid is not ours: it puts its own there. */
@@ -140,7 +142,9 @@ static int make_environment(struct stage *st, char ***ret, struct berth_error *e
     for (char *const *e = st->env; r == 0 && e && *e; e++)
         r = set_variable(&env, *e);
     (void)gethostname(host, sizeof(host) - 1);
-    r = r < 0 ? r : default_variable(&env, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    r = r < 0 ? r
+              : default_variable(&env, "PATH",
+                                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     r = r < 0 ? r : default_variable(&env, "HOSTNAME", host);
     r = r < 0 ? r : default_variable(&env, "HOME", st->who.home);
     if (st->tty)
@@ -167,7 +171,8 @@ static int oom_score(struct stage *st, struct berth_error *err)
     autoclose int fd = openat(st->fds[STAGE_PROC], "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     /* Without a wish it is only that a supervisor's own protection must not be handed on. */
     if ((fd < 0 || write(fd, number, strlen(number)) < 0) && st->plan->has_oom_score_adj)
-        return fail_os(err, errno, "oom_score_adj", "oom_score_adj %d (lowering it needs CAP_SYS_RESOURCE)", score);
+        return fail_os(err, errno, "oom_score_adj",
+                       "oom_score_adj %d (lowering it needs CAP_SYS_RESOURCE)", score);
     return 0;
 }
 
@@ -177,18 +182,23 @@ static int enter_workdir(struct stage *st, int root_fd, struct berth_error *err)
     char where[4096];
     if (!path || !*path)
         path = "/";
-    autoclose int fd = st->exec ? root_open(root_fd, path, O_PATH | O_DIRECTORY) : root_make_folder(root_fd, path);
+    autoclose int fd =
+        st->exec ? root_open(root_fd, path, O_PATH | O_DIRECTORY) : root_make_folder(root_fd, path);
     if (fd == -ELOOP)
-        return fail(err, BERTH_INVALID, path, "workdir %s: refused, a link on it leads nowhere or into another process", path);
+        return fail(err, BERTH_INVALID, path,
+                    "workdir %s: refused, a link on it leads nowhere or into another process",
+                    path);
     if (fd == -EROFS)
-        return fail(err, BERTH_NOT_FOUND, path, "workdir %s: the image lacks it and its root is read-only", path);
+        return fail(err, BERTH_NOT_FOUND, path,
+                    "workdir %s: the image lacks it and its root is read-only", path);
     if (fd < 0)
         return fail_os(err, fd, path, "workdir %s", path);
     if (fchdir(fd) < 0)
         return fail_os(err, errno, path, "workdir %s", path);
     /* Outside of the root the kernel says "(unreachable)". */
     if (!getcwd(where, sizeof(where)) || where[0] != '/')
-        return fail(err, BERTH_INVALID, path, "workdir %s: refused, it is not inside the workload's root", path);
+        return fail(err, BERTH_INVALID, path,
+                    "workdir %s: refused, it is not inside the workload's root", path);
     return 0;
 }
 
@@ -231,7 +241,7 @@ static int set_stdio(struct stage *st, int root_fd, struct berth_error *err)
 /* Dies with the supervisor. It may have died already, and then nobody reads the ready pipe. */
 static void die_with_supervisor(struct stage *st)
 {
-    struct pollfd p = { .fd = st->fds[STAGE_READY], .events = POLLOUT };
+    struct pollfd p = {.fd = st->fds[STAGE_READY], .events = POLLOUT};
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
         _exit(1);
@@ -239,8 +249,8 @@ static void die_with_supervisor(struct stage *st)
 
 /* ---- descriptors */
 
-/* 0-2 standard, sockets from 3, then the descriptor for "ready", then what exec closes: our ready pipe and init.
- * All others are closed here and now. Returns how many the program keeps. */
+/* 0-2 standard, sockets from 3, then the descriptor for "ready", then what exec closes: our ready
+ * pipe and init. All others are closed here and now. Returns how many the program keeps. */
 static int arrange(struct stage *st, struct berth_error *err)
 {
     int from[4 + STAGE_SOCKETS_MAX], n = 0;
@@ -251,7 +261,7 @@ static int arrange(struct stage *st, struct berth_error *err)
         from[n++] = st->sockets[i];
     if (told)
         from[n++] = st->fds[STAGE_READY];
-    int *own[] = { &st->fds[STAGE_READY], &st->fds[STAGE_INIT] };
+    int *own[] = {&st->fds[STAGE_READY], &st->fds[STAGE_INIT]};
     int first_free = n + (int)ARRAY_SIZE(own);
     for (int i = 0; i < n; i++) {
         from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 200);
@@ -309,8 +319,9 @@ static int become(struct stage *st, struct berth_error *err)
     bool all = st->exec && st->privileged;
     uint64_t every = all ? capability_all() : 0;
     /* Without no_new_privs the kernel takes a filter only from CAP_SYS_ADMIN. */
-    int r = privilege_become(&st->who, all ? every : p->caps_bounding, all ? every : p->caps_effective,
-                             wants_filter(st) && !p->no_new_privileges, err);
+    int r =
+        privilege_become(&st->who, all ? every : p->caps_bounding, all ? every : p->caps_effective,
+                         wants_filter(st) && !p->no_new_privileges, err);
     if (r == 0 && p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         r = fail_os(err, errno, "no_new_privileges", "set no_new_privileges");
     return r;
@@ -326,10 +337,12 @@ int stage_run(struct stage *st, struct berth_error *err)
     int r = root_fd < 0 ? fail_os(err, errno, "/", "open the root") : 0;
     r = r < 0 ? r : oom_score(st, err);
     if (r == 0 && wants_filter(st))
-        r = privilege_filter_read(st->fds[STAGE_FILTER], st->plan->seccomp, &filter, &filter_size, err);
+        r = privilege_filter_read(st->fds[STAGE_FILTER], st->plan->seccomp, &filter, &filter_size,
+                                  err);
     r = r < 0 ? r : user_lookup(root_fd, st->user, st->groups, &st->who, err);
     r = r < 0 ? r : set_stdio(st, root_fd, err);
-    r = r < 0 ? r : privilege_label(st->fds[STAGE_PROC], st->plan->apparmor, st->plan->selinux, err);
+    r = r < 0 ? r
+              : privilege_label(st->fds[STAGE_PROC], st->plan->apparmor, st->plan->selinux, err);
     umask(022);
     r = r < 0 ? r : enter_workdir(st, root_fd, err);
     r = r < 0 ? r : make_environment(st, &env, err);

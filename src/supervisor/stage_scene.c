@@ -48,17 +48,21 @@ static int map_layer(struct stage *st, const char *path, struct berth_error *err
         return fd;
     close(fd);
     if (r == -EINVAL || r == -EOPNOTSUPP)
-        return fail(err, BERTH_NO_KERNEL, "userns", "namespaces.userns: this kernel can't map the ids of %s "
-                    "(idmapped layers: ext4, xfs, btrfs, tmpfs with kernel 5.19 or newer); use userns \"host\"", path);
+        return fail(err, BERTH_NO_KERNEL, "userns",
+                    "namespaces.userns: this kernel can't map the ids of %s "
+                    "(idmapped layers: ext4, xfs, btrfs, tmpfs with kernel 5.19 or newer); use "
+                    "userns \"host\"",
+                    path);
     return fail_os(err, r, path, "map the ids of %s", path);
 }
 
-static int open_layers(struct stage *st, char *const *layers, bool mapped, int *ret_fds, size_t *ret_n,
-                       struct berth_error *err)
+static int open_layers(struct stage *st, char *const *layers, bool mapped, int *ret_fds,
+                       size_t *ret_n, struct berth_error *err)
 {
     size_t n = layers ? strings_count(layers) : 0;
     if (n > 490)
-        return fail(err, BERTH_TOO_BIG, st->plan->image, "the image has %zu layers; the kernel stacks at most 490", n);
+        return fail(err, BERTH_TOO_BIG, st->plan->image,
+                    "the image has %zu layers; the kernel stacks at most 490", n);
     for (size_t i = 0; i < n; i++) {
         int fd = mapped ? map_layer(st, layers[i], err) : open_layer(layers[i], err);
         if (fd < 0)
@@ -70,7 +74,8 @@ static int open_layers(struct stage *st, char *const *layers, bool mapped, int *
 }
 
 /* upper and work must lie on one mount, so a mapped one is made of their common parent. */
-static int open_upper(struct stage *st, int *ret_upper, int *ret_work, int *ret_parent, struct berth_error *err)
+static int open_upper(struct stage *st, int *ret_upper, int *ret_work, int *ret_parent,
+                      struct berth_error *err)
 {
     const char *upper = st->plan->root.upper, *work = st->plan->root.work;
     if (st->userns_fd < 0) {
@@ -81,13 +86,16 @@ static int open_upper(struct stage *st, int *ret_upper, int *ret_work, int *ret_
     autofree char *parent = strdup(upper);
     char *slash = parent ? strrchr(parent, '/') : NULL;
     if (!slash || (work && strncmp(work, parent, (size_t)(slash - parent) + 1) != 0))
-        return fail(err, BERTH_INVALID, "root", "the root's upper and work folders have no common parent");
+        return fail(err, BERTH_INVALID, "root",
+                    "the root's upper and work folders have no common parent");
     *slash = 0;
     *ret_parent = map_layer(st, parent, err);
     if (*ret_parent < 0)
         return *ret_parent;
     *ret_upper = openat(*ret_parent, slash + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    *ret_work = work ? openat(*ret_parent, work + (slash - parent) + 1, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    *ret_work =
+        work ? openat(*ret_parent, work + (slash - parent) + 1, O_PATH | O_DIRECTORY | O_CLOEXEC)
+             : -1;
     return *ret_upper < 0 ? fail_os(err, errno, upper, "open %s", upper) : 0;
 }
 
@@ -101,9 +109,10 @@ static int place_numbered(int scratch_fd, size_t i, int fd)
     return target_fd < 0 ? -errno : mount_place(fd, target_fd);
 }
 
-/* Older kernels take overlay layers only from mounts of the namespace: mapped ones are placed on a scratch folder,
- * which goes with the host's file system. */
-static int place_mapped(struct stage *st, const int *layers, size_t n, int parent_fd, struct berth_error *err)
+/* Older kernels take overlay layers only from mounts of the namespace: mapped ones are placed on a
+ * scratch folder, which goes with the host's file system. */
+static int place_mapped(struct stage *st, const int *layers, size_t n, int parent_fd,
+                        struct berth_error *err)
 {
     autoclose int place_fd = open(st->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
     autoclose int scratch_fd = mount_new("tmpfs", "layers", "mode=755", 0);
@@ -112,8 +121,8 @@ static int place_mapped(struct stage *st, const int *layers, size_t n, int paren
         r = place_numbered(scratch_fd, i, layers[i]);
     if (r == 0 && parent_fd >= 0)
         r = place_numbered(scratch_fd, n, parent_fd);
-    /* Root of a user namespace can't walk to it again: from here it is the working directory, and a folder in
-     * it is the place of the root. */
+    /* Root of a user namespace can't walk to it again: from here it is the working directory, and a
+     * folder in it is the place of the root. */
     if (r == 0 && (mkdirat(scratch_fd, "root", 0755) < 0 || fchdir(scratch_fd) < 0))
         r = -errno;
     if (r == 0)
@@ -124,19 +133,23 @@ static int place_mapped(struct stage *st, const int *layers, size_t n, int paren
 static int overlay_failed(int r, const char *what, struct berth_error *err)
 {
     if (r == -ENODEV)
-        return fail(err, BERTH_NO_KERNEL, "overlay", "mount %s: this kernel lacks overlayfs (modprobe overlay)", what);
+        return fail(err, BERTH_NO_KERNEL, "overlay",
+                    "mount %s: this kernel lacks overlayfs (modprobe overlay)", what);
     if (r == -ENOSYS)
-        return fail(err, BERTH_NO_KERNEL, "mount", "mount %s: this kernel is older than 5.12", what);
+        return fail(err, BERTH_NO_KERNEL, "mount", "mount %s: this kernel is older than 5.12",
+                    what);
     return fail_os(err, r, what, "mount %s", what);
 }
 
-/* The overlay works with its mounter's identity, which must be one that the mapped upper folder can hold. */
+/* The overlay works with its mounter's identity, which must be one that the mapped upper folder can
+ * hold. */
 static int make_overlay(struct stage *st, const int *layers, size_t n, int upper_fd, int work_fd)
 {
     const struct plan *p = st->plan;
     if (st->userns_fd < 0)
         return overlay_make(layers, n, upper_fd, work_fd, st->place);
-    int r = privilege_file_identity(idmap_outside(p->uid_map, p->n_uid_map, 0), idmap_outside(p->gid_map, p->n_gid_map, 0));
+    int r = privilege_file_identity(idmap_outside(p->uid_map, p->n_uid_map, 0),
+                                    idmap_outside(p->gid_map, p->n_gid_map, 0));
     int fd = r < 0 ? r : overlay_make(layers, n, upper_fd, work_fd, st->place);
     r = privilege_file_identity(0, 0);
     if (r < 0)
@@ -167,7 +180,8 @@ static int open_root(struct stage *st, struct berth_error *err)
     return r;
 }
 
-static int open_image_volume(struct stage *st, const struct plan_mount *m, struct stage_tree *t, struct berth_error *err)
+static int open_image_volume(struct stage *st, const struct plan_mount *m, struct stage_tree *t,
+                             struct berth_error *err)
 {
     int layers[512];
     size_t n = 0;
@@ -184,11 +198,13 @@ static int open_image_volume(struct stage *st, const struct plan_mount *m, struc
 static int source_failed(const struct plan_mount *m, int r, struct berth_error *err)
 {
     if (r == -ENOENT)
-        return fail(err, BERTH_NOT_FOUND, m->source, "mount %s: its source %s does not exist", m->target, m->source);
+        return fail(err, BERTH_NOT_FOUND, m->source, "mount %s: its source %s does not exist",
+                    m->target, m->source);
     return fail_os(err, r, m->source, "mount %s: open its source %s", m->target, m->source);
 }
 
-static int open_bind(struct stage *st, const struct plan_mount *m, struct stage_tree *t, struct berth_error *err)
+static int open_bind(struct stage *st, const struct plan_mount *m, struct stage_tree *t,
+                     struct berth_error *err)
 {
     struct stat s;
     bool recursive = m->kind == PLAN_MOUNT_BIND && (m->flags & MS_REC);
@@ -197,7 +213,8 @@ static int open_bind(struct stage *st, const struct plan_mount *m, struct stage_
         return 0;
     if (fd < 0)
         return source_failed(m, fd, err);
-    /* With the copy's own peer group until here, so that "shared" and "slave" have something to hold on to. */
+    /* With the copy's own peer group until here, so that "shared" and "slave" have something to
+     * hold on to. */
     uint64_t propagation = m->propagation & (MS_PRIVATE | MS_SLAVE | MS_SHARED | MS_UNBINDABLE);
     int r = mount_attributes(fd, 0, propagation ? propagation : MS_PRIVATE, recursive);
     uint64_t attributes = mount_attributes_of(m->flags);
@@ -227,7 +244,9 @@ static int open_cgroup_view(struct stage *st, struct berth_error *err)
         return fail_memory(err);
     if (mode_of(st, PLAN_NS_CGROUP) == PLAN_NS_HOST) {
         st->cgroup_trees[0] = mount_clone(AT_FDCWD, "/sys/fs/cgroup", true);
-        return st->cgroup_trees[0] < 0 ? fail_os(err, st->cgroup_trees[0], "/sys/fs/cgroup", "open /sys/fs/cgroup") : 0;
+        return st->cgroup_trees[0] < 0
+                   ? fail_os(err, st->cgroup_trees[0], "/sys/fs/cgroup", "open /sys/fs/cgroup")
+                   : 0;
     }
     for (size_t i = 0; i < n; i++) {
         char path[1024];
@@ -287,7 +306,8 @@ int stage_open_null(struct stage *st, struct berth_error *err)
 {
     struct stat s;
     st->null_tree = mount_clone(AT_FDCWD, "/dev/null", false);
-    if (st->null_tree < 0 || fstat(st->null_tree, &s) < 0 || !S_ISCHR(s.st_mode) || s.st_rdev != makedev(1, 3))
+    if (st->null_tree < 0 || fstat(st->null_tree, &s) < 0 || !S_ISCHR(s.st_mode) ||
+        s.st_rdev != makedev(1, 3))
         return fail(err, BERTH_IO, "/dev/null", "/dev/null of this machine is not the null device");
     return 0;
 }
@@ -321,14 +341,17 @@ int stage_open_trees(struct stage *st, struct berth_error *err)
 static int target_failed(const char *target, int r, struct berth_error *err)
 {
     if (r == -ELOOP || r == -EXDEV)
-        return fail(err, BERTH_INVALID, target, "mount %s: refused, %s", target, r == -EXDEV
-                    ? "something else is mounted there" : "the image has a symbolic link there that leads nowhere");
+        return fail(err, BERTH_INVALID, target, "mount %s: refused, %s", target,
+                    r == -EXDEV ? "something else is mounted there"
+                                : "the image has a symbolic link there that leads nowhere");
     if (r == -EROFS)
-        return fail(err, BERTH_INVALID, target, "mount %s: the image lacks it and its root can't be written", target);
+        return fail(err, BERTH_INVALID, target,
+                    "mount %s: the image lacks it and its root can't be written", target);
     return fail_os(err, r, target, "mount %s: make the target", target);
 }
 
-/* /proc, /sys and /dev are where the kernel is reached: no link on the way, nothing mounted there before. */
+/* /proc, /sys and /dev are where the kernel is reached: no link on the way, nothing mounted there
+ * before. */
 static int kernel_target(int root_fd, const char *target, bool one_mount, struct berth_error *err)
 {
     int fd = below_open(root_fd, target, O_PATH | O_DIRECTORY, one_mount);
@@ -340,7 +363,8 @@ static int kernel_target(int root_fd, const char *target, bool one_mount, struct
         }
     }
     if (fd == -ELOOP)
-        return fail(err, BERTH_INVALID, target, "mount %s: refused, the image has a symbolic link there", target);
+        return fail(err, BERTH_INVALID, target,
+                    "mount %s: refused, the image has a symbolic link there", target);
     return fd < 0 ? target_failed(target, fd, err) : fd;
 }
 
@@ -349,9 +373,11 @@ static int user_target(int root_fd, const char *target, bool is_file, struct ber
     int fd = is_file ? root_make_file(root_fd, target) : root_make_folder(root_fd, target);
     if (fd < 0)
         return target_failed(target, fd, err);
-    if (mount_type(fd) == PROC_SUPER_MAGIC || strcmp(target, "/proc") == 0 || starts_with(target, "/proc/")) {
+    if (mount_type(fd) == PROC_SUPER_MAGIC || strcmp(target, "/proc") == 0 ||
+        starts_with(target, "/proc/")) {
         close(fd);
-        return fail(err, BERTH_INVALID, target, "mount %s: refused, it would lie over /proc", target);
+        return fail(err, BERTH_INVALID, target, "mount %s: refused, it would lie over /proc",
+                    target);
     }
     return fd;
 }
@@ -360,7 +386,8 @@ static int place(int tree_fd, int target_fd, const char *target, struct berth_er
 {
     int r = mount_place(tree_fd, target_fd);
     if (r == -ENOTDIR)
-        return fail(err, BERTH_INVALID, target, "mount %s: a folder and a file can't lie on each other", target);
+        return fail(err, BERTH_INVALID, target,
+                    "mount %s: a folder and a file can't lie on each other", target);
     return r < 0 ? fail_os(err, r, target, "mount %s", target) : 0;
 }
 
@@ -381,26 +408,31 @@ static int place_user_tree(struct stage *st, size_t i, int root_fd, struct berth
     return place(t->fd, target_fd, m->target, err);
 }
 
-static int place_tmpfs(struct stage *st, const struct plan_mount *m, int root_fd, struct berth_error *err)
+static int place_tmpfs(struct stage *st, const struct plan_mount *m, int root_fd,
+                       struct berth_error *err)
 {
     autoclose int tree_fd = mount_new("tmpfs", "tmpfs", m->data, mount_attributes_of(m->flags));
     if (tree_fd == -EINVAL)
-        return fail(err, BERTH_INVALID, m->target, "mount %s: tmpfs refuses the options \"%s\"", m->target, m->data);
+        return fail(err, BERTH_INVALID, m->target, "mount %s: tmpfs refuses the options \"%s\"",
+                    m->target, m->data);
     if (tree_fd < 0)
         return fail_os(err, tree_fd, m->target, "mount %s: make a tmpfs", m->target);
     autoclose int target_fd = user_target(root_fd, m->target, false, err);
     return target_fd < 0 ? target_fd : place(tree_fd, target_fd, m->target, err);
 }
 
-static int place_sysfs(struct stage *st, const struct plan_mount *m, int root_fd, struct berth_error *err)
+static int place_sysfs(struct stage *st, const struct plan_mount *m, int root_fd,
+                       struct berth_error *err)
 {
-    uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | mount_attributes_of(m->flags);
+    uint64_t attributes =
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | mount_attributes_of(m->flags);
     autoclose int target_fd = kernel_target(root_fd, m->target, true, err);
     if (target_fd < 0)
         return target_fd;
     autoclose int tree_fd = mount_new("sysfs", "sysfs", NULL, attributes);
     if (tree_fd == -EPERM && st->sys_tree >= 0) {
-        /* A user namespace on a network that is not its own may not mount sysfs: the host's, read-only. */
+        /* A user namespace on a network that is not its own may not mount sysfs: the host's,
+         * read-only. */
         tree_fd = take_fd(&st->sys_tree);
         int r = mount_attributes(tree_fd, attributes | MOUNT_ATTR_RDONLY, 0, true);
         if (r < 0)
@@ -411,9 +443,11 @@ static int place_sysfs(struct stage *st, const struct plan_mount *m, int root_fd
 }
 
 /* One folder for each v1 hierarchy; pure v2 is the folder itself. */
-static int place_cgroup(struct stage *st, const struct plan_mount *m, int root_fd, struct berth_error *err)
+static int place_cgroup(struct stage *st, const struct plan_mount *m, int root_fd,
+                        struct berth_error *err)
 {
-    uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | mount_attributes_of(m->flags);
+    uint64_t attributes =
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | mount_attributes_of(m->flags);
     autoclose int target_fd = kernel_target(root_fd, m->target, false, err);
     if (target_fd < 0)
         return target_fd;
@@ -427,7 +461,8 @@ static int place_cgroup(struct stage *st, const struct plan_mount *m, int root_f
     }
     if (whole)
         return place(st->cgroup_trees[0], target_fd, m->target, err);
-    autoclose int tree_fd = mount_new("tmpfs", "cgroup", "mode=755,size=16k", attributes & ~(uint64_t)MOUNT_ATTR_RDONLY);
+    autoclose int tree_fd = mount_new("tmpfs", "cgroup", "mode=755,size=16k",
+                                      attributes & ~(uint64_t)MOUNT_ATTR_RDONLY);
     int r = tree_fd < 0 ? fail_os(err, tree_fd, m->target, "mount %s", m->target)
                         : place(tree_fd, target_fd, m->target, err);
     for (size_t i = 0; r == 0 && i < n; i++) {
@@ -436,7 +471,8 @@ static int place_cgroup(struct stage *st, const struct plan_mount *m, int root_f
         (void)cgroup_view(st->group, i, path, sizeof(path), &name);
         if (mkdirat(tree_fd, name, 0755) < 0 && errno != EEXIST)
             return fail_os(err, errno, m->target, "mount %s/%s", m->target, name);
-        autoclose int folder_fd = openat(tree_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        autoclose int folder_fd =
+            openat(tree_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         r = place(st->cgroup_trees[i], folder_fd, m->target, err);
     }
     if (r == 0 && attributes & MOUNT_ATTR_RDONLY)
@@ -444,7 +480,8 @@ static int place_cgroup(struct stage *st, const struct plan_mount *m, int root_f
     return r;
 }
 
-static int place_dev_part(struct stage *st, const struct plan_mount *m, int root_fd, struct berth_error *err)
+static int place_dev_part(struct stage *st, const struct plan_mount *m, int root_fd,
+                          struct berth_error *err)
 {
     autoclose int target_fd = kernel_target(root_fd, m->target, false, err);
     if (target_fd < 0)
@@ -453,7 +490,8 @@ static int place_dev_part(struct stage *st, const struct plan_mount *m, int root
     return tree_fd < 0 ? tree_fd : place(tree_fd, target_fd, m->target, err);
 }
 
-static int place_dev(struct stage *st, const struct plan_mount *m, int root_fd, struct berth_error *err)
+static int place_dev(struct stage *st, const struct plan_mount *m, int root_fd,
+                     struct berth_error *err)
 {
     autoclose int target_fd = kernel_target(root_fd, m->target, true, err);
     return target_fd < 0 ? target_fd : stage_make_dev(st, root_fd, target_fd, err);
@@ -480,7 +518,8 @@ static int place_mount(struct stage *st, size_t i, int root_fd, struct berth_err
     case PLAN_MOUNT_CGROUP:
         return place_cgroup(st, m, root_fd, err);
     case PLAN_MOUNT_PROC: {
-        /* Its turn comes in the entrance, in the right pid namespace; the folder must be there by then. */
+        /* Its turn comes in the entrance, in the right pid namespace; the folder must be there by
+         * then. */
         autoclose int target_fd = kernel_target(root_fd, m->target, true, err);
         return target_fd < 0 ? target_fd : 0;
     }

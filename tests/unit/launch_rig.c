@@ -24,10 +24,13 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-static const char *const applets[] = { "sh", "ls", "cat", "id", "echo", "sleep", "mount", "touch", "grep", "head", "true",
-    "false", "env", "pwd", "stat", "dd", "mknod", "hostname", "ping", "kill", "mkdir", "rm", "readlink", "ps", "setsid",
-    "tty", "stty", "nc", "chown", "wc", "tr", "unshare", "sysctl", "ip", "seq", "usleep", "test", "find", "chmod", "date",
-    "awk", "sed", "printf", "umount", "ulimit", "nproc", "cut", "sort", "md5sum", "expr", "su", "mkfifo", "tail" };
+static const char *const applets[] = {
+    "sh",    "ls",    "cat",   "id",     "echo",     "sleep",  "mount",  "touch",  "grep",
+    "head",  "true",  "false", "env",    "pwd",      "stat",   "dd",     "mknod",  "hostname",
+    "ping",  "kill",  "mkdir", "rm",     "readlink", "ps",     "setsid", "tty",    "stty",
+    "nc",    "chown", "wc",    "tr",     "unshare",  "sysctl", "ip",     "seq",    "usleep",
+    "test",  "find",  "chmod", "date",   "awk",      "sed",    "printf", "umount", "ulimit",
+    "nproc", "cut",   "sort",  "md5sum", "expr",     "su",     "mkfifo", "tail"};
 
 static void copy_file(const char *from, const char *to, mode_t mode)
 {
@@ -53,7 +56,7 @@ void rig_file(struct rig *r, const char *path, const char *text, unsigned mode)
 static void make_layer(struct rig *r)
 {
     char path[300];
-    static const char *const folders[] = { "bin", "etc", "tmp", "root", "data" };
+    static const char *const folders[] = {"bin", "etc", "tmp", "root", "data"};
     for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
         snprintf(path, sizeof(path), "%s/%s", r->layer, folders[i]);
         assert_int_equal(make_folders(path, 0755), 0);
@@ -67,36 +70,49 @@ static void make_layer(struct rig *r)
         snprintf(path, sizeof(path), "%s/bin/%s", r->layer, applets[i]);
         assert_int_equal(symlink("busybox", path), 0);
     }
-    rig_file(r, "/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/home/web:/bin/sh\n", 0644);
-    rig_file(r, "/etc/group", "root:x:0:\nwheel:x:10:root,web\nweb:x:1001:\nextra:x:77:other,web\nbig:x:2000:\n", 0644);
+    rig_file(r, "/etc/passwd",
+             "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/home/web:/bin/sh\n", 0644);
+    rig_file(r, "/etc/group",
+             "root:x:0:\nwheel:x:10:root,web\nweb:x:1001:\nextra:x:77:other,web\nbig:x:2000:\n",
+             0644);
 }
 
-void rig_mount(struct rig *r, int kind, const char *source, const char *target, uint64_t flags, const char *data)
+void rig_mount(struct rig *r, int kind, const char *source, const char *target, uint64_t flags,
+               const char *data)
 {
     struct plan_mount *m = &r->mounts[r->plan.n_mounts++];
-    *m = (struct plan_mount){ .kind = kind, .source = (char *)source, .target = (char *)target, .flags = flags,
-                              .data = (char *)data };
+    *m = (struct plan_mount){.kind = kind,
+                             .source = (char *)source,
+                             .target = (char *)target,
+                             .flags = flags,
+                             .data = (char *)data};
 }
 
-static char *masked[] = { (char *)"/proc/acpi", (char *)"/proc/kcore", (char *)"/proc/keys", (char *)"/proc/timer_list",
-                          (char *)"/proc/scsi", (char *)"/sys/firmware", NULL };
-static char *read_only[] = { (char *)"/proc/bus", (char *)"/proc/fs", (char *)"/proc/irq", (char *)"/proc/sys",
-                             (char *)"/proc/sysrq-trigger", NULL };
+static char *masked[] = {(char *)"/proc/acpi",
+                         (char *)"/proc/kcore",
+                         (char *)"/proc/keys",
+                         (char *)"/proc/timer_list",
+                         (char *)"/proc/scsi",
+                         (char *)"/sys/firmware",
+                         NULL};
+static char *read_only[] = {(char *)"/proc/bus",           (char *)"/proc/fs",
+                            (char *)"/proc/irq",           (char *)"/proc/sys",
+                            (char *)"/proc/sysrq-trigger", NULL};
 
 static void make_plan(struct rig *r)
 {
     struct plan *p = &r->plan;
     static const struct plan_device rules[] = {
-        { .type = 'c', .major = UINT32_MAX, .minor = UINT32_MAX, .access = (char *)"m" },
-        { .type = 'b', .major = UINT32_MAX, .minor = UINT32_MAX, .access = (char *)"m" },
-        { .type = 'c', .major = 1, .minor = 3, .access = (char *)"rwm" },
-        { .type = 'c', .major = 1, .minor = 5, .access = (char *)"rwm" },
-        { .type = 'c', .major = 1, .minor = 7, .access = (char *)"rwm" },
-        { .type = 'c', .major = 1, .minor = 8, .access = (char *)"rwm" },
-        { .type = 'c', .major = 1, .minor = 9, .access = (char *)"rwm" },
-        { .type = 'c', .major = 5, .minor = 0, .access = (char *)"rwm" },
-        { .type = 'c', .major = 5, .minor = 2, .access = (char *)"rwm" },
-        { .type = 'c', .major = 136, .minor = UINT32_MAX, .access = (char *)"rwm" },
+        {.type = 'c', .major = UINT32_MAX, .minor = UINT32_MAX, .access = (char *)"m"},
+        {.type = 'b', .major = UINT32_MAX, .minor = UINT32_MAX, .access = (char *)"m"},
+        {.type = 'c', .major = 1, .minor = 3, .access = (char *)"rwm"},
+        {.type = 'c', .major = 1, .minor = 5, .access = (char *)"rwm"},
+        {.type = 'c', .major = 1, .minor = 7, .access = (char *)"rwm"},
+        {.type = 'c', .major = 1, .minor = 8, .access = (char *)"rwm"},
+        {.type = 'c', .major = 1, .minor = 9, .access = (char *)"rwm"},
+        {.type = 'c', .major = 5, .minor = 0, .access = (char *)"rwm"},
+        {.type = 'c', .major = 5, .minor = 2, .access = (char *)"rwm"},
+        {.type = 'c', .major = 136, .minor = UINT32_MAX, .access = (char *)"rwm"},
     };
     memcpy(r->devices, rules, sizeof(rules));
     p->version = PLAN_VERSION;
@@ -120,7 +136,8 @@ static void make_plan(struct rig *r)
     p->namespaces[PLAN_NS_USER].mode = PLAN_NS_HOST;
     p->hostname = (char *)"rigged";
     p->cgroup_parent = (char *)"/berth-launchtest";
-    p->limits = (struct plan_limits){ .memory = -1, .swap = -1, .reservation = -1, .cpu_quota_usec = -1, .pids = -1 };
+    p->limits = (struct plan_limits){
+        .memory = -1, .swap = -1, .reservation = -1, .cpu_quota_usec = -1, .pids = -1};
     p->caps_bounding = p->caps_effective = capability_default();
 }
 
@@ -161,14 +178,16 @@ int rig_prepare(struct rig *r, const char *script)
         r->argv[2] = (char *)script;
         r->argv[3] = NULL;
     }
-    return r->launch ? 0 : launch_prepare(&r->plan, r->root_fd, r->run_fd, r->workload_fd, &r->launch, &r->err);
+    return r->launch ? 0
+                     : launch_prepare(&r->plan, r->root_fd, r->run_fd, r->workload_fd, &r->launch,
+                                      &r->err);
 }
 
 static int wait_ready(struct rig *r, int ready_fd, int msec)
 {
     int result = 0;
     for (int i = 0; result == 0 && i < 2; i++) {
-        struct pollfd p = { .fd = ready_fd, .events = POLLIN };
+        struct pollfd p = {.fd = ready_fd, .events = POLLIN};
         if (poll(&p, 1, msec) == 0)
             return 0;
         result = launch_result(r->launch, ready_fd, &r->err);
@@ -178,7 +197,7 @@ static int wait_ready(struct rig *r, int ready_fd, int msec)
 
 static int reap(int pid_fd)
 {
-    siginfo_t info = { 0 };
+    siginfo_t info = {0};
     assert_int_equal(waitid((idtype_t)3, (id_t)pid_fd, &info, WEXITED | __WALL), 0);
     return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }
@@ -197,8 +216,9 @@ int rig_start(struct rig *r)
 {
     struct pipes p;
     pipes_open(&p);
-    int stdio[3] = { p.ends[0][0], p.ends[1][1], p.ends[2][1] };
-    int result = launch_start(r->launch, &r->plan, stdio, &r->child, &r->master_fd, &r->ready_fd, &r->err);
+    int stdio[3] = {p.ends[0][0], p.ends[1][1], p.ends[2][1]};
+    int result =
+        launch_start(r->launch, &r->plan, stdio, &r->child, &r->master_fd, &r->ready_fd, &r->err);
     close(p.ends[0][0]);
     close(p.ends[1][1]);
     close(p.ends[2][1]);
@@ -229,7 +249,7 @@ static void read_output(struct rig *r, int fd)
 /* A terminal's master ends with EIO. */
 static void read_master(struct rig *r)
 {
-    struct text t = { 0 };
+    struct text t = {0};
     char buffer[4096];
     for (ssize_t n; (n = read(r->master_fd, buffer, sizeof(buffer))) > 0;)
         text_add_bytes(&t, buffer, (size_t)n);
@@ -272,10 +292,10 @@ int rig_exec(struct rig *r, const char *script, const char *user)
     struct launch_child child;
     int master = -1, ready;
     pipes_open(&p);
-    int stdio[3] = { p.ends[0][0], p.ends[1][1], p.ends[2][1] };
-    char *argv[] = { (char *)"sh", (char *)"-c", (char *)script, NULL };
-    char *env[] = { (char *)"EXTRA=yes", NULL };
-    struct launch_exec e = { .argv = argv, .env = env, .user = user, .stdio = stdio };
+    int stdio[3] = {p.ends[0][0], p.ends[1][1], p.ends[2][1]};
+    char *argv[] = {(char *)"sh", (char *)"-c", (char *)script, NULL};
+    char *env[] = {(char *)"EXTRA=yes", NULL};
+    struct launch_exec e = {.argv = argv, .env = env, .user = user, .stdio = stdio};
     int result = launch_exec(r->launch, &r->plan, &r->child, &e, &child, &master, &ready, &r->err);
     for (int i = 0; i < 3; i++)
         close(stdio[i]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A static program for inside a workload: makes one system call by name and prints its errno (0: it worked).
+ * A static program for inside a workload: makes one system call by name and prints its errno (0: it
+ * worked).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,7 @@
 
 static long call(const char *name)
 {
-    struct clone_args args = { 0 };
+    struct clone_args args = {0};
     if (strcmp(name, "keyctl") == 0)
         return syscall(SYS_keyctl, 0, -3, 0);
     if (strcmp(name, "userns") == 0)

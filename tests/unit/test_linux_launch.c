@@ -40,7 +40,8 @@ static void runs_a_program(void **state)
 {
     struct rig r;
     rig_begin(&r);
-    expect_run(&r, "echo hello; hostname; id -u; pwd; echo $HOSTNAME $HOME; echo $$", "hello\nrigged\n0\n/\nrigged /root\n1\n");
+    expect_run(&r, "echo hello; hostname; id -u; pwd; echo $HOSTNAME $HOME; echo $$",
+               "hello\nrigged\n0\n/\nrigged /root\n1\n");
     rig_end(&r);
 }
 
@@ -73,9 +74,10 @@ static void capabilities_are_dockers(void **state)
 {
     struct rig r;
     rig_begin(&r);
-    expect_run(&r, "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status",
-               "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\n"
-               "CapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t0\n");
+    expect_run(
+        &r, "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status",
+        "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\n"
+        "CapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t0\n");
     rig_end(&r);
 }
 
@@ -83,13 +85,16 @@ static void another_user_has_none_and_its_groups(void **state)
 {
     struct rig r;
     rig_begin(&r);
-    char *groups[] = { (char *)"big", (char *)"4242", NULL };
+    char *groups[] = {(char *)"big", (char *)"4242", NULL};
     r.plan.user = (char *)"web";
     r.plan.groups = groups;
     r.plan.no_new_privileges = true;
-    expect_run(&r, "id; echo $HOME; grep -E '^(CapPrm|CapEff|CapBnd|NoNew)' /proc/self/status; echo again > /dev/stdout; umask",
+    expect_run(&r,
+               "id; echo $HOME; grep -E '^(CapPrm|CapEff|CapBnd|NoNew)' /proc/self/status; echo "
+               "again > /dev/stdout; umask",
                "uid=1000(web) gid=1001(web) groups=10(wheel),77(extra),2000(big),4242\n/home/web\n"
-               "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\n"
+               "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:"
+               "\t00000000a80425fb\nNoNewPrivs:\t1\n"
                "again\n0022\n");
     rig_end(&r);
 }
@@ -99,9 +104,9 @@ static void users_that_do_not_exist_are_named(void **state)
     static const struct {
         const char *user, *message;
     } cases[] = {
-        { "nobody", "user: \"nobody\" is not in the image's /etc/passwd" },
-        { "web:nogroup", "user: group \"nogroup\" is not in the image's /etc/group" },
-        { "4294967295", "user: \"4294967295\" is not in the image's /etc/passwd" },
+        {"nobody", "user: \"nobody\" is not in the image's /etc/passwd"},
+        {"web:nogroup", "user: group \"nogroup\" is not in the image's /etc/group"},
+        {"4294967295", "user: \"4294967295\" is not in the image's /etc/passwd"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct rig r;
@@ -140,24 +145,31 @@ static void proc_and_sys_are_covered(void **state)
 {
     struct rig r;
     rig_begin(&r);
-    expect_run(&r, "wc -c < /proc/timer_list; wc -c < /proc/keys; ls /sys/firmware | wc -l; ls -d /proc/acpi >/dev/null 2>&1; ls /proc/acpi 2>/dev/null | wc -l;"
-               "(echo 1 > /proc/sys/kernel/domainname) 2>/dev/null || echo sys-ro; (echo b > /proc/sysrq-trigger) 2>/dev/null || echo sysrq-ro;"
-               "(echo 0 > /sys/kernel/profiling) 2>/dev/null || echo sysfs-ro; touch /sys/fs/cgroup/x 2>/dev/null || echo cgroup-ro;"
-               "mkdir /sys/fs/cgroup/memory/x 2>/dev/null || echo group-ro; head -c 20 /proc/1/cmdline | tr '\\0' ' '; echo; ls /proc | grep -c '^[0-9]'",
-               "0\n0\n0\n0\nsys-ro\nsysrq-ro\nsysfs-ro\ncgroup-ro\ngroup-ro\n/bin/sh -c wc -c < /\n3\n");
+    expect_run(
+        &r,
+        "wc -c < /proc/timer_list; wc -c < /proc/keys; ls /sys/firmware | wc -l; ls -d /proc/acpi "
+        ">/dev/null 2>&1; ls /proc/acpi 2>/dev/null | wc -l;"
+        "(echo 1 > /proc/sys/kernel/domainname) 2>/dev/null || echo sys-ro; (echo b > "
+        "/proc/sysrq-trigger) 2>/dev/null || echo sysrq-ro;"
+        "(echo 0 > /sys/kernel/profiling) 2>/dev/null || echo sysfs-ro; touch /sys/fs/cgroup/x "
+        "2>/dev/null || echo cgroup-ro;"
+        "mkdir /sys/fs/cgroup/memory/x 2>/dev/null || echo group-ro; head -c 20 /proc/1/cmdline | "
+        "tr '\\0' ' '; echo; ls /proc | grep -c '^[0-9]'",
+        "0\n0\n0\n0\nsys-ro\nsysrq-ro\nsysfs-ro\ncgroup-ro\ngroup-ro\n/bin/sh -c wc -c < /\n3\n");
     rig_end(&r);
 }
 
 static void the_image_can_not_redirect_proc_sys_or_dev(void **state)
 {
-    static const char *const names[] = { "/proc", "/sys", "/dev" };
+    static const char *const names[] = {"/proc", "/sys", "/dev"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         struct rig r;
         char path[200], message[200];
         rig_begin(&r);
         snprintf(path, sizeof(path), "%s%s", r.layer, names[i]);
         assert_int_equal(symlink("/tmp", path), 0);
-        snprintf(message, sizeof(message), "mount %s: refused, the image has a symbolic link there", names[i]);
+        snprintf(message, sizeof(message), "mount %s: refused, the image has a symbolic link there",
+                 names[i]);
         expect_failure(&r, BERTH_INVALID, message);
         rig_end(&r);
     }
@@ -179,14 +191,18 @@ static void targets_stay_inside(void **state)
     snprintf(path, sizeof(path), "%s/nowhere", r.layer);
     assert_int_equal(symlink("/does/not/exist", path), 0);
     rig_mount(&r, PLAN_MOUNT_TMPFS, NULL, "/out/berth-escape/deep", 0, "size=1m,mode=700");
-    expect_run(&r, "ls -d /var/tmp/berth-escape/deep; grep -c ' /var/tmp/berth-escape/deep ' /proc/mounts", "/var/tmp/berth-escape/deep\n1\n");
+    expect_run(
+        &r, "ls -d /var/tmp/berth-escape/deep; grep -c ' /var/tmp/berth-escape/deep ' /proc/mounts",
+        "/var/tmp/berth-escape/deep\n1\n");
     assert_int_equal(access("/var/tmp/berth-escape", F_OK), -1);
     rig_end(&r);
     rig_begin(&r);
     snprintf(path, sizeof(path), "%s/nowhere", r.layer);
     assert_int_equal(symlink("/nowhere", path), 0);
     rig_mount(&r, PLAN_MOUNT_TMPFS, NULL, "/nowhere", 0, NULL);
-    expect_failure(&r, BERTH_INVALID, "mount /nowhere: refused, the image has a symbolic link there that leads nowhere");
+    expect_failure(
+        &r, BERTH_INVALID,
+        "mount /nowhere: refused, the image has a symbolic link there that leads nowhere");
     rig_end(&r);
 }
 
@@ -194,9 +210,13 @@ static void dev_is_dockers(void **state)
 {
     struct rig r;
     rig_begin(&r);
-    expect_run(&r, "ls /dev | tr '\\n' ' '; readlink /dev/fd; readlink /dev/ptmx; stat -c %a:%t:%T /dev/null; stat -c %a /dev/shm; touch /dev/shm/x && echo shm;"
-               "echo x > /dev/null && echo null; head -c 3 /dev/zero | wc -c; (head -c 1 /dev/sda || mknod /tmp/d b 254 0 && head -c 1 /tmp/d) 2>&1 | grep -c 'not permitted'",
-               "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero /proc/self/fd\npts/ptmx\n"
+    expect_run(&r,
+               "ls /dev | tr '\\n' ' '; readlink /dev/fd; readlink /dev/ptmx; stat -c %a:%t:%T "
+               "/dev/null; stat -c %a /dev/shm; touch /dev/shm/x && echo shm;"
+               "echo x > /dev/null && echo null; head -c 3 /dev/zero | wc -c; (head -c 1 /dev/sda "
+               "|| mknod /tmp/d b 254 0 && head -c 1 /tmp/d) 2>&1 | grep -c 'not permitted'",
+               "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero "
+               "/proc/self/fd\npts/ptmx\n"
                "666:1:3\n1777\nshm\nnull\n3\n1\n");
     rig_end(&r);
 }
@@ -207,7 +227,9 @@ static void root_can_be_read_only(void **state)
     rig_begin(&r);
     r.plan.root.read_only = true;
     rig_mount(&r, PLAN_MOUNT_TMPFS, NULL, "/made/for/it", MS_NOEXEC, "size=1m");
-    expect_run(&r, "touch /x 2>/dev/null || echo ro; touch /made/for/it/x && echo rw; grep ' / ' /proc/mounts | cut -d' ' -f1,3",
+    expect_run(&r,
+               "touch /x 2>/dev/null || echo ro; touch /made/for/it/x && echo rw; grep ' / ' "
+               "/proc/mounts | cut -d' ' -f1,3",
                "ro\nrw\noverlay overlay\n");
     rig_end(&r);
 }
@@ -223,7 +245,10 @@ static void binds_work_and_missing_sources_are_named(void **state)
     rig_mount(&r, PLAN_MOUNT_BIND, r.dir, "/mnt/all", MS_REC, NULL);
     rig_mount(&r, PLAN_MOUNT_BIND, "/does/not/exist", "/mnt/optional", 0, NULL);
     r.mounts[r.plan.n_mounts - 1].optional = true;
-    expect_run(&r, "cat /etc/hosts; (echo y > /etc/hosts) 2>/dev/null || echo ro; echo z > /mnt/all/written; ls /mnt", "a line\nro\nall\n");
+    expect_run(&r,
+               "cat /etc/hosts; (echo y > /etc/hosts) 2>/dev/null || echo ro; echo z > "
+               "/mnt/all/written; ls /mnt",
+               "a line\nro\nall\n");
     snprintf(file, sizeof(file), "%s/written", r.dir);
     assert_int_equal(access(file, F_OK), 0);
     rig_end(&r);
@@ -247,7 +272,10 @@ static void volumes_are_filled_once_from_the_image(void **state)
     assert_int_equal(make_folders(data, 0755), 0);
     rig_mount(&r, PLAN_MOUNT_VOLUME, data, "/data", 0, NULL);
     r.mounts[r.plan.n_mounts - 1].fill = true;
-    expect_run(&r, "cat /data/sub/file; stat -c %u:%g:%a /data/sub/file; readlink /data/link; rm /data/sub/file", "from the image\n1000:1001:640\n/etc/passwd\n");
+    expect_run(&r,
+               "cat /data/sub/file; stat -c %u:%g:%a /data/sub/file; readlink /data/link; rm "
+               "/data/sub/file",
+               "from the image\n1000:1001:640\n/etc/passwd\n");
     rig_stop(&r);
     expect_run(&r, "ls /data/sub | wc -l", "0\n");
     rig_end(&r);
@@ -295,13 +323,19 @@ static void programs_that_can_not_run_say_why(void **state)
         int code;
         const char *message;
     } cases[] = {
-        { "/usr/bin/nginx", BERTH_NO_PROGRAM, "exec \"/usr/bin/nginx\": not found in the image (did you mean /usr/sbin/nginx?)" },
-        { "ngnix", BERTH_NO_PROGRAM, "exec \"ngnix\": not found in the image's PATH (did you mean /usr/sbin/nginx?)" },
-        { "/nothing/like-it-at-all", BERTH_NO_PROGRAM, "exec \"/nothing/like-it-at-all\": not found in the image" },
-        { "/plain", BERTH_NOT_EXECUTABLE, "exec \"/plain\": it has no execute permission" },
-        { "/odd", BERTH_NOT_EXECUTABLE, "exec \"/odd\": it is neither a program nor a script with #!" },
-        { "/etc", BERTH_NOT_EXECUTABLE, "exec \"/etc\": it is a folder" },
-        { "/script", BERTH_NO_PROGRAM, "exec \"/script\": its first line needs the interpreter /usr/bin/pythom, which the image lacks" },
+        {"/usr/bin/nginx", BERTH_NO_PROGRAM,
+         "exec \"/usr/bin/nginx\": not found in the image (did you mean /usr/sbin/nginx?)"},
+        {"ngnix", BERTH_NO_PROGRAM,
+         "exec \"ngnix\": not found in the image's PATH (did you mean /usr/sbin/nginx?)"},
+        {"/nothing/like-it-at-all", BERTH_NO_PROGRAM,
+         "exec \"/nothing/like-it-at-all\": not found in the image"},
+        {"/plain", BERTH_NOT_EXECUTABLE, "exec \"/plain\": it has no execute permission"},
+        {"/odd", BERTH_NOT_EXECUTABLE,
+         "exec \"/odd\": it is neither a program nor a script with #!"},
+        {"/etc", BERTH_NOT_EXECUTABLE, "exec \"/etc\": it is a folder"},
+        {"/script", BERTH_NO_PROGRAM,
+         "exec \"/script\": its first line needs the interpreter /usr/bin/pythom, which the image "
+         "lacks"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         set_argv(&r, cases[i].program, NULL);
@@ -321,11 +355,14 @@ static void a_missing_loader_and_another_machine_are_told(void **state)
     snprintf(path, sizeof(path), "%s/dynamic", r.layer);
     assert_int_equal(file_write(AT_FDCWD, path, data, size, 0755, 0), 0);
     set_argv(&r, "/dynamic", NULL);
-    expect_failure(&r, BERTH_NO_PROGRAM, "exec \"/dynamic\": it needs the loader /lib64/ld-linux-x86-64.so.2, which the image lacks");
+    expect_failure(&r, BERTH_NO_PROGRAM,
+                   "exec \"/dynamic\": it needs the loader /lib64/ld-linux-x86-64.so.2, which the "
+                   "image lacks");
     rig_stop(&r);
     data[18] = (char)183; /* e_machine: aarch64 */
     assert_int_equal(file_write(AT_FDCWD, path, data, size, 0755, 0), 0);
-    expect_failure(&r, BERTH_NOT_EXECUTABLE, "exec \"/dynamic\": it is a program for arm64, this machine is amd64");
+    expect_failure(&r, BERTH_NOT_EXECUTABLE,
+                   "exec \"/dynamic\": it is a program for arm64, this machine is amd64");
     free(data);
     rig_end(&r);
 }
@@ -354,9 +391,12 @@ static void exec_enters_the_workload(void **state)
     rig_begin(&r);
     r.plan.workdir = (char *)"/tmp";
     rig_up(&r, "hostname inner 2>/dev/null; echo up > /tmp/up; sleep 1000");
-    expect_exec(&r, "while [ ! -e up ]; do usleep 1000; done; id -u; pwd; echo $EXTRA $HOME; cat /tmp/up; readlink /proc/1/exe; grep CapEff /proc/self/status",
+    expect_exec(&r,
+                "while [ ! -e up ]; do usleep 1000; done; id -u; pwd; echo $EXTRA $HOME; cat "
+                "/tmp/up; readlink /proc/1/exe; grep CapEff /proc/self/status",
                 NULL, "0\n/tmp\nyes /root\nup\n/bin/busybox\nCapEff:\t00000000a80425fb\n");
-    expect_exec(&r, "id -un; cut -d: -f3 /proc/self/cgroup | sort -u; ls /proc/self/fd | wc -l", "web", "web\n/\n4\n");
+    expect_exec(&r, "id -un; cut -d: -f3 /proc/self/cgroup | sort -u; ls /proc/self/fd | wc -l",
+                "web", "web\n/\n4\n");
     assert_int_equal(rig_exec(&r, "exit 7", NULL), 7);
     assert_int_equal(rig_exec(&r, "true", "nobody"), BERTH_NOT_FOUND);
     for (int i = 0; i < 20; i++)
@@ -461,7 +501,8 @@ static void write_filter(struct rig *r, char *path, size_t room)
     void *filter;
     size_t size;
     const char *profile = seccomp_default_profile();
-    assert_int_equal(seccomp_compile(profile, strlen(profile), r->plan.caps_effective, &filter, &size, NULL), 0);
+    assert_int_equal(
+        seccomp_compile(profile, strlen(profile), r->plan.caps_effective, &filter, &size, NULL), 0);
     snprintf(path, room, "%s/filter", r->dir);
     assert_int_equal(file_write(AT_FDCWD, path, filter, size, 0644, 0), 0);
     free(filter);
@@ -477,8 +518,10 @@ static void the_default_filter_closes_what_it_should(void **state)
         add_probe(&r);
         write_filter(&r, path, sizeof(path));
         r.plan.user = (char *)(user ? "web" : NULL);
-        const char *answers = "getpid 0\nkeyctl 1\nuserns 1\nclone3 38\nuring 1\nvsock 1\ntiocsti 1\nnewer 38\nx32 38\nmount 1\nSeccomp:\t2\n";
-        const char *script = "probe getpid keyctl userns clone3 uring vsock tiocsti newer x32 mount; grep Seccomp: /proc/self/status; read x; true";
+        const char *answers = "getpid 0\nkeyctl 1\nuserns 1\nclone3 38\nuring 1\nvsock 1\ntiocsti "
+                              "1\nnewer 38\nx32 38\nmount 1\nSeccomp:\t2\n";
+        const char *script = "probe getpid keyctl userns clone3 uring vsock tiocsti newer x32 "
+                             "mount; grep Seccomp: /proc/self/status; read x; true";
         rig_up(&r, script);
         expect_exec(&r, script, NULL, answers);
         assert_int_equal(rig_finish(&r), 0);
@@ -508,7 +551,9 @@ static void a_terminal_is_the_programs_own(void **state)
     rig_begin(&r);
     r.plan.tty = true;
     r.plan.user = (char *)"web";
-    expect_run(&r, "tty; test -c /dev/console && echo console; echo $TERM; echo x > /dev/tty; stat -c %U /dev/pts/0; ps -o pid,tty | head -2 | tail -1 | wc -l",
+    expect_run(&r,
+               "tty; test -c /dev/console && echo console; echo $TERM; echo x > /dev/tty; stat -c "
+               "%U /dev/pts/0; ps -o pid,tty | head -2 | tail -1 | wc -l",
                "/dev/pts/0\r\nconsole\r\nxterm\r\nx\r\nweb\r\n1\r\n");
     rig_end(&r);
 }
@@ -516,18 +561,23 @@ static void a_terminal_is_the_programs_own(void **state)
 static void sysctls_are_written_in_their_namespace(void **state)
 {
     struct rig r;
-    struct plan_pair pairs[] = { { (char *)"net.ipv4.ip_forward", (char *)"1" }, { (char *)"kernel.shmmax", (char *)"123456" } };
+    struct plan_pair pairs[] = {{(char *)"net.ipv4.ip_forward", (char *)"1"},
+                                {(char *)"kernel.shmmax", (char *)"123456"}};
     rig_begin(&r);
     r.plan.sysctls = pairs;
     r.plan.n_sysctls = 2;
-    expect_run(&r, "cd /proc/sys; cat net/ipv4/ip_forward kernel/shmmax net/ipv4/ip_unprivileged_port_start; tr '\\t' ' ' < net/ipv4/ping_group_range; ip -o link | wc -l; ping -c1 -W1 127.0.0.1 >/dev/null && echo pings",
+    expect_run(&r,
+               "cd /proc/sys; cat net/ipv4/ip_forward kernel/shmmax "
+               "net/ipv4/ip_unprivileged_port_start; tr '\\t' ' ' < net/ipv4/ping_group_range; ip "
+               "-o link | wc -l; ping -c1 -W1 127.0.0.1 >/dev/null && echo pings",
                "1\n123456\n0\n0 2147483647\n1\npings\n");
     rig_end(&r);
     rig_begin(&r);
-    pairs[0] = (struct plan_pair){ (char *)"vm.swappiness", (char *)"1" };
+    pairs[0] = (struct plan_pair){(char *)"vm.swappiness", (char *)"1"};
     r.plan.sysctls = pairs;
     r.plan.n_sysctls = 1;
-    expect_failure(&r, BERTH_INVALID, "sysctls: vm.swappiness belongs to the whole machine, not to a namespace");
+    expect_failure(&r, BERTH_INVALID,
+                   "sysctls: vm.swappiness belongs to the whole machine, not to a namespace");
     rig_stop(&r);
     pairs[0].name = (char *)"net.ipv4.ip_forward";
     r.plan.namespaces[PLAN_NS_NET].mode = PLAN_NS_HOST;
@@ -544,7 +594,11 @@ static void host_namespaces_are_the_hosts(void **state)
     static const struct {
         int which;
         const char *name;
-    } spaces[] = { { PLAN_NS_NET, "net" }, { PLAN_NS_IPC, "ipc" }, { PLAN_NS_UTS, "uts" }, { PLAN_NS_PID, "pid" }, { PLAN_NS_CGROUP, "cgroup" } };
+    } spaces[] = {{PLAN_NS_NET, "net"},
+                  {PLAN_NS_IPC, "ipc"},
+                  {PLAN_NS_UTS, "uts"},
+                  {PLAN_NS_PID, "pid"},
+                  {PLAN_NS_CGROUP, "cgroup"}};
     for (int host = 0; host < 2; host++)
         for (size_t i = 0; i < ARRAY_SIZE(spaces); i++) {
             struct rig r;
@@ -569,34 +623,40 @@ static void an_init_reaps_and_ends_with_its_program(void **state)
     rig_begin(&r);
     r.plan.init = true;
     r.plan.init_program = (char *)INIT;
-    int code = rig_run(&r, "echo $$; (sleep 0.01 & ) ; usleep 100000; ps -o stat | grep -c Z; tr '\\0' ' ' < /proc/1/cmdline | cut -c1-10; (echo x > /proc/1/exe) 2>&1 | grep -c .; exit 9");
+    int code = rig_run(
+        &r, "echo $$; (sleep 0.01 & ) ; usleep 100000; ps -o stat | grep -c Z; tr '\\0' ' ' < "
+            "/proc/1/cmdline | cut -c1-10; (echo x > /proc/1/exe) 2>&1 | grep -c .; exit 9");
     assert_string_equal(r.output, "2\n0\nberth-init\n1\n");
     assert_int_equal(code, 9);
     rig_stop(&r);
     rig_file(&r, "/script", "#!/no/such\n", 0755);
     set_argv(&r, "/script", NULL);
-    expect_failure(&r, BERTH_NO_PROGRAM, "exec \"/script\": its first line needs the interpreter /no/such, which the image lacks");
+    expect_failure(
+        &r, BERTH_NO_PROGRAM,
+        "exec \"/script\": its first line needs the interpreter /no/such, which the image lacks");
     rig_end(&r);
 }
 
 static void limits_of_processes_are_set(void **state)
 {
     struct rig r;
-    struct plan_rlimit limits[] = { { RLIMIT_NOFILE, 100, 200 }, { RLIMIT_CORE, 0, 0 } };
+    struct plan_rlimit limits[] = {{RLIMIT_NOFILE, 100, 200}, {RLIMIT_CORE, 0, 0}};
     rig_begin(&r);
     r.plan.rlimits = limits;
     r.plan.n_rlimits = 2;
     r.plan.has_oom_score_adj = true;
     r.plan.oom_score_adj = 321;
-    expect_run(&r, "ulimit -n; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj", "100\n200\n0\n321\n");
+    expect_run(&r, "ulimit -n; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj",
+               "100\n200\n0\n321\n");
     rig_end(&r);
 }
 
 static void sockets_are_handed_over(void **state)
 {
     struct rig r;
-    struct plan_socket sockets[] = { { .name = (char *)"web", .address = (char *)"127.0.0.1", .port = 8080, .type = SOCK_STREAM },
-                                     { .name = (char *)"log", .address = (char *)"127.0.0.1", .port = 514, .type = SOCK_DGRAM } };
+    struct plan_socket sockets[] = {
+        {.name = (char *)"web", .address = (char *)"127.0.0.1", .port = 8080, .type = SOCK_STREAM},
+        {.name = (char *)"log", .address = (char *)"127.0.0.1", .port = 514, .type = SOCK_DGRAM}};
     const int *fds;
     size_t n;
     for (int init = 0; init < 2; init++) {
@@ -606,7 +666,10 @@ static void sockets_are_handed_over(void **state)
         r.plan.init_program = (char *)INIT;
         r.plan.sockets = sockets;
         r.plan.n_sockets = 2;
-        assert_int_equal(rig_prepare(&r, "test $LISTEN_PID = $$ && echo mine; echo $LISTEN_FDS $LISTEN_FDNAMES; ls -l /proc/$$/fd | grep -c socket; grep -c 0100007F:1F90 /proc/net/tcp; exec probe fds"), 0);
+        assert_int_equal(rig_prepare(&r, "test $LISTEN_PID = $$ && echo mine; echo $LISTEN_FDS "
+                                         "$LISTEN_FDNAMES; ls -l /proc/$$/fd | grep -c socket; "
+                                         "grep -c 0100007F:1F90 /proc/net/tcp; exec probe fds"),
+                         0);
         assert_int_equal(launch_socket_fds(r.launch, &fds, &n), 0);
         assert_int_equal(n, 2);
         assert_int_equal(rig_start(&r), 1);
@@ -638,7 +701,8 @@ static void it_starts_again(void **state)
 {
     struct rig r;
     rig_begin(&r);
-    assert_int_equal(rig_prepare(&r, "echo x >> /tmp/times; wc -l < /tmp/times; readlink /proc/self/ns/net"), 0);
+    assert_int_equal(
+        rig_prepare(&r, "echo x >> /tmp/times; wc -l < /tmp/times; readlink /proc/self/ns/net"), 0);
     autofree char *first = NULL;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(rig_start(&r), 1);
@@ -654,7 +718,7 @@ static void it_starts_again(void **state)
 static void users_of_its_own(void **state)
 {
     struct rig r;
-    struct plan_idmap map[] = { { 0, 100000, 65536 } };
+    struct plan_idmap map[] = {{0, 100000, 65536}};
     rig_begin(&r);
     r.plan.namespaces[PLAN_NS_USER].mode = PLAN_NS_PRIVATE;
     r.plan.uid_map = r.plan.gid_map = map;
@@ -665,10 +729,14 @@ static void users_of_its_own(void **state)
         return;
     }
     rig_stop(&r);
-    rig_up(&r, "id -u; tr -s ' ' < /proc/self/uid_map; stat -c %u:%g /bin/busybox /tmp /dev/null; echo w > /tmp/mine; stat -c %u /tmp/mine; hostname; cat /proc/keys | wc -c; echo again > /dev/stdout; read x");
-    expect_exec(&r, "id -u; echo hi > /dev/stdout; grep CapEff /proc/self/status", "web", "1000\nhi\nCapEff:\t0000000000000000\n");
+    rig_up(&r, "id -u; tr -s ' ' < /proc/self/uid_map; stat -c %u:%g /bin/busybox /tmp /dev/null; "
+               "echo w > /tmp/mine; stat -c %u /tmp/mine; hostname; cat /proc/keys | wc -c; echo "
+               "again > /dev/stdout; read x");
+    expect_exec(&r, "id -u; echo hi > /dev/stdout; grep CapEff /proc/self/status", "web",
+                "1000\nhi\nCapEff:\t0000000000000000\n");
     assert_int_equal(rig_finish(&r), 1); /* read at the end of input */
-    assert_string_equal(r.output, "0\n 0 100000 65536\n0:0\n0:0\n65534:65534\n0\nrigged\n0\nagain\n");
+    assert_string_equal(r.output,
+                        "0\n 0 100000 65536\n0:0\n0:0\n65534:65534\n0\nrigged\n0\nagain\n");
     char path[300];
     struct stat s;
     snprintf(path, sizeof(path), "%s/tmp/mine", r.upper);
@@ -699,7 +767,7 @@ static void a_supervisor_that_dies_takes_it_along(void **state)
     assert_true(child_fd >= 0);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    struct pollfd p = { .fd = child_fd, .events = POLLIN };
+    struct pollfd p = {.fd = child_fd, .events = POLLIN};
     assert_int_equal(poll(&p, 1, 2000), 1);
     close(child_fd);
     rig_end(&r);
@@ -713,7 +781,7 @@ static void namespaces_of_another_are_joined_while_it_lives(void **state)
     rig_begin(&b);
     rig_up(&a, "hostname; touch /dev/shm/shared; sleep 1000");
     /* what its supervisor would have written */
-    struct status status = { .version = STATUS_VERSION, .state = BERTH_RUNNING, .pid = a.child.pid };
+    struct status status = {.version = STATUS_VERSION, .state = BERTH_RUNNING, .pid = a.child.pid};
     snprintf(path, sizeof(path), "%s/root/workloads/%s", b.dir, a.id);
     assert_int_equal(make_folders(path, 0700), 0);
     int dir_fd = open(path, O_RDONLY | O_DIRECTORY);
@@ -728,11 +796,15 @@ static void namespaces_of_another_are_joined_while_it_lives(void **state)
         b.plan.namespaces[i].id = a.id;
     }
     b.plan.hostname = NULL;
-    int code = rig_run(&b, "true"); /* its life is not locked: it is dead, whatever the record says */
+    int code =
+        rig_run(&b, "true"); /* its life is not locked: it is dead, whatever the record says */
     assert_int_equal(code, BERTH_WRONG_STATE);
     rig_stop(&b);
     assert_int_equal(lock_take(life), 0);
-    expect_run(&b, "hostname; ls /dev/shm; test $(ps -o args | grep -c 'sleep 1000') -ge 2 && echo seen; test $$ != 1 && echo not-first", "rigged\nshared\nseen\nnot-first\n");
+    expect_run(&b,
+               "hostname; ls /dev/shm; test $(ps -o args | grep -c 'sleep 1000') -ge 2 && echo "
+               "seen; test $$ != 1 && echo not-first",
+               "rigged\nshared\nseen\nnot-first\n");
     close(life);
     rig_end(&b);
     rig_end(&a);
@@ -776,7 +848,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(namespaces_of_another_are_joined_while_it_lives),
 };
 
-/* The launch moves whoever calls it into the supervisors' groups: a child does, so that the groups can be removed. */
+/* The launch moves whoever calls it into the supervisors' groups: a child does, so that the groups
+ * can be removed. */
 int main(int argc, char **argv)
 {
     struct cgroup_layout *layout;

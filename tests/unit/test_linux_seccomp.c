@@ -17,8 +17,8 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define ALLOW 0x7fff0000u
-#define ERRNO(e) (0x00050000u | (e))
+#define ALLOW        0x7fff0000u
+#define ERRNO(e)     (0x00050000u | (e))
 #define KILL_PROCESS 0x80000000u
 
 struct data {
@@ -51,7 +51,9 @@ static uint32_t run(const struct sock_filter *code, size_t n, const struct data 
             a = alu(BPF_OP(i->code), a, i->k);
             break;
         case BPF_JMP:
-            at += BPF_OP(i->code) == BPF_JA ? i->k : holds(BPF_OP(i->code), a, i->k) ? i->jt : i->jf;
+            at += BPF_OP(i->code) == BPF_JA         ? i->k
+                  : holds(BPF_OP(i->code), a, i->k) ? i->jt
+                                                    : i->jf;
             break;
         case BPF_RET:
             return i->k;
@@ -70,8 +72,8 @@ struct compiled {
 
 static struct compiled compile(const char *profile, uint64_t caps)
 {
-    struct compiled c = { 0 };
-    struct berth_error err = { 0 };
+    struct compiled c = {0};
+    struct berth_error err = {0};
     size_t size;
     int r = seccomp_compile(profile, strlen(profile), caps, (void **)&c.code, &size, &err);
     if (r < 0)
@@ -83,7 +85,7 @@ static struct compiled compile(const char *profile, uint64_t caps)
 
 static uint32_t ask(const struct compiled *c, uint32_t nr, uint64_t a0, uint64_t a1)
 {
-    struct data d = { .nr = nr, .arch = AUDIT_ARCH_X86_64, .args = { a0, a1 } };
+    struct data d = {.nr = nr, .arch = AUDIT_ARCH_X86_64, .args = {a0, a1}};
     return run(c->code, c->n, &d);
 }
 
@@ -95,59 +97,60 @@ static void default_profile_answers(void **state)
         uint64_t a0, a1;
         uint32_t answer;
     } cases[] = {
-        { SYS_read, 0, 0, ALLOW },
-        { SYS_execve, 0, 0, ALLOW },
-        { SYS_futex, 0, 0, ALLOW },
-        { SYS_mount, 0, 0, ERRNO(EPERM) },
-        { SYS_keyctl, 0, 0, ERRNO(EPERM) },
-        { SYS_add_key, 0, 0, ERRNO(EPERM) },
-        { SYS_unshare, 0x10000000, 0, ERRNO(EPERM) },
-        { SYS_io_uring_setup, 0, 0, ERRNO(EPERM) },
-        { SYS_bpf, 0, 0, ERRNO(EPERM) },
-        { SYS_userfaultfd, 0, 0, ERRNO(EPERM) },
-        { SYS_clone3, 0, 0, ERRNO(ENOSYS) },
-        { SYS_clone, 17, 0, ALLOW },
-        { SYS_clone, 0x10000011, 0, ERRNO(EPERM) }, /* CLONE_NEWUSER */
-        { SYS_clone, 0x00020011, 0, ERRNO(EPERM) }, /* CLONE_NEWNS */
-        { SYS_socket, 1, 0, ALLOW },
-        { SYS_socket, 2, 0, ALLOW },
-        { SYS_socket, 16, 0, ALLOW },
-        { SYS_socket, 17, 0, ALLOW },
-        { SYS_socket, 12, 0, ERRNO(EPERM) },
-        { SYS_socket, 38, 0, ERRNO(EPERM) }, /* AF_ALG */
-        { SYS_socket, 40, 0, ERRNO(EPERM) }, /* AF_VSOCK */
-        { SYS_socket, 45, 0, ALLOW },
-        { SYS_socket, 46, 0, ERRNO(EPERM) },
-        { SYS_socket, 1ULL << 32 | 17, 0, ERRNO(EPERM) },
-        { SYS_ioctl, 0, 0x5401, ALLOW },
-        { SYS_ioctl, 0, 0x5412, ERRNO(EPERM) },             /* TIOCSTI */
-        { SYS_ioctl, 0, 1ULL << 32 | 0x5412, ERRNO(EPERM) }, /* the kernel looks at the lower half only */
-        { SYS_ioctl, 0, 0x541c, ERRNO(EPERM) },
-        { SYS_personality, 0, 0, ALLOW },
-        { SYS_personality, 0xffffffff, 0, ALLOW },
-        { SYS_personality, 0x40000, 0, ERRNO(EPERM) },
-        { 462, 0, 0, ALLOW },          /* mseal */
-        { 467, 0, 0, ERRNO(ENOSYS) },  /* newer than the profile */
-        { 500, 0, 0, ERRNO(ENOSYS) },
-        { 4000000, 0, 0, ERRNO(ENOSYS) },
-        { 0x40000000, 0, 0, ERRNO(ENOSYS) }, /* x32 read */
-        { 0x40000000 | 520, 0, 0, ERRNO(ENOSYS) },
-        { 0xffffffff, 0, 0, ERRNO(ENOSYS) },
+        {SYS_read, 0, 0, ALLOW},
+        {SYS_execve, 0, 0, ALLOW},
+        {SYS_futex, 0, 0, ALLOW},
+        {SYS_mount, 0, 0, ERRNO(EPERM)},
+        {SYS_keyctl, 0, 0, ERRNO(EPERM)},
+        {SYS_add_key, 0, 0, ERRNO(EPERM)},
+        {SYS_unshare, 0x10000000, 0, ERRNO(EPERM)},
+        {SYS_io_uring_setup, 0, 0, ERRNO(EPERM)},
+        {SYS_bpf, 0, 0, ERRNO(EPERM)},
+        {SYS_userfaultfd, 0, 0, ERRNO(EPERM)},
+        {SYS_clone3, 0, 0, ERRNO(ENOSYS)},
+        {SYS_clone, 17, 0, ALLOW},
+        {SYS_clone, 0x10000011, 0, ERRNO(EPERM)}, /* CLONE_NEWUSER */
+        {SYS_clone, 0x00020011, 0, ERRNO(EPERM)}, /* CLONE_NEWNS */
+        {SYS_socket, 1, 0, ALLOW},
+        {SYS_socket, 2, 0, ALLOW},
+        {SYS_socket, 16, 0, ALLOW},
+        {SYS_socket, 17, 0, ALLOW},
+        {SYS_socket, 12, 0, ERRNO(EPERM)},
+        {SYS_socket, 38, 0, ERRNO(EPERM)}, /* AF_ALG */
+        {SYS_socket, 40, 0, ERRNO(EPERM)}, /* AF_VSOCK */
+        {SYS_socket, 45, 0, ALLOW},
+        {SYS_socket, 46, 0, ERRNO(EPERM)},
+        {SYS_socket, 1ULL << 32 | 17, 0, ERRNO(EPERM)},
+        {SYS_ioctl, 0, 0x5401, ALLOW},
+        {SYS_ioctl, 0, 0x5412, ERRNO(EPERM)}, /* TIOCSTI */
+        {SYS_ioctl, 0, 1ULL << 32 | 0x5412,
+         ERRNO(EPERM)}, /* the kernel looks at the lower half only */
+        {SYS_ioctl, 0, 0x541c, ERRNO(EPERM)},
+        {SYS_personality, 0, 0, ALLOW},
+        {SYS_personality, 0xffffffff, 0, ALLOW},
+        {SYS_personality, 0x40000, 0, ERRNO(EPERM)},
+        {462, 0, 0, ALLOW},         /* mseal */
+        {467, 0, 0, ERRNO(ENOSYS)}, /* newer than the profile */
+        {500, 0, 0, ERRNO(ENOSYS)},
+        {4000000, 0, 0, ERRNO(ENOSYS)},
+        {0x40000000, 0, 0, ERRNO(ENOSYS)}, /* x32 read */
+        {0x40000000 | 520, 0, 0, ERRNO(ENOSYS)},
+        {0xffffffff, 0, 0, ERRNO(ENOSYS)},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         uint32_t answer = ask(&c, cases[i].nr, cases[i].a0, cases[i].a1);
         if (answer != cases[i].answer)
-            print_message("call %u (%llx, %llx): %x\n", cases[i].nr, (unsigned long long)cases[i].a0,
-                          (unsigned long long)cases[i].a1, answer);
+            print_message("call %u (%llx, %llx): %x\n", cases[i].nr,
+                          (unsigned long long)cases[i].a0, (unsigned long long)cases[i].a1, answer);
         assert_int_equal(answer, cases[i].answer);
     }
-    struct data i386 = { .nr = 102, .arch = AUDIT_ARCH_I386 };
+    struct data i386 = {.nr = 102, .arch = AUDIT_ARCH_I386};
     assert_int_equal(run(c.code, c.n, &i386), ERRNO(EPERM)); /* socketcall */
     i386.nr = 359, i386.args[0] = 40;
     assert_int_equal(run(c.code, c.n, &i386), ERRNO(EPERM));
     i386.args[0] = 2;
     assert_int_equal(run(c.code, c.n, &i386), ALLOW);
-    struct data strange = { .nr = 0, .arch = AUDIT_ARCH_AARCH64 };
+    struct data strange = {.nr = 0, .arch = AUDIT_ARCH_AARCH64};
     assert_int_equal(run(c.code, c.n, &strange), KILL_PROCESS);
     print_message("%zu instructions\n", c.n);
     assert_in_range(c.n, 50, 600);
@@ -168,18 +171,21 @@ static void capabilities_open_calls(void **state)
 /* Every operator against what it says, on both halves of an argument. */
 static void operators_compare_64_bits(void **state)
 {
-    static const char *const ops[] = { "NE", "LT", "LE", "EQ", "GE", "GT" };
-    static const uint64_t values[] = { 0, 1, 5, 0xffffffff, 0x100000000, 0x100000005, 0x200000005, 0xffffffffffff };
+    static const char *const ops[] = {"NE", "LT", "LE", "EQ", "GE", "GT"};
+    static const uint64_t values[] = {0,           1,           5,           0xffffffff,
+                                      0x100000000, 0x100000005, 0x200000005, 0xffffffffffff};
     for (size_t o = 0; o < ARRAY_SIZE(ops); o++)
         for (size_t v = 0; v < ARRAY_SIZE(values); v++) {
             char profile[400];
-            snprintf(profile, sizeof(profile), "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":[{\"names\":[\"read\"],"
-                     "\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":1,\"value\":%llu,\"op\":\"SCMP_CMP_%s\"}]}]}",
+            snprintf(profile, sizeof(profile),
+                     "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":[{\"names\":[\"read\"],"
+                     "\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":1,\"value\":%llu,\"op\":"
+                     "\"SCMP_CMP_%s\"}]}]}",
                      (unsigned long long)values[v], ops[o]);
             struct compiled c = compile(profile, 0);
             for (size_t a = 0; a < ARRAY_SIZE(values); a++) {
                 uint64_t x = values[a], y = values[v];
-                bool expect[] = { x != y, x < y, x <= y, x == y, x >= y, x > y };
+                bool expect[] = {x != y, x<y, x <= y, x == y, x >= y, x> y};
                 assert_int_equal(ask(&c, SYS_read, 0, x), expect[o] ? ALLOW : ERRNO(EPERM));
             }
             free(c.code);
@@ -188,27 +194,37 @@ static void operators_compare_64_bits(void **state)
 
 static void prohibitions_hold_and_bad_profiles_fail(void **state)
 {
-    struct compiled c = compile("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\",\"chmod\"],"
-                                "\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":13}]}", 0);
+    struct compiled c = compile(
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\",\"chmod\"],"
+        "\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":13}]}",
+        0);
     assert_int_equal(ask(&c, SYS_mkdir, 0, 0), ERRNO(EACCES));
     assert_int_equal(ask(&c, SYS_chmod, 0, 0), ERRNO(EACCES));
     assert_int_equal(ask(&c, SYS_rmdir, 0, 0), ALLOW);
     assert_int_equal(ask(&c, 600, 0, 0), ALLOW);
     free(c.code);
     static const char *const bad[] = {
-        "", "[]", "{}", "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}",
+        "",
+        "[]",
+        "{}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}",
         "{\"defaultAction\":\"SCMP_ACT_NONSENSE\",\"syscalls\":[]}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdri\"],\"action\":\"SCMP_ACT_ERRNO\"}]}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[7],\"action\":\"SCMP_ACT_ERRNO\"}]}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ERRNO\","
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdri\"],\"action\":"
+        "\"SCMP_ACT_ERRNO\"}]}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[7],\"action\":\"SCMP_ACT_"
+        "ERRNO\"}]}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":"
+        "\"SCMP_ACT_ERRNO\","
         "\"args\":[{\"index\":6,\"value\":0,\"op\":\"SCMP_CMP_EQ\"}]}]}",
-        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":\"SCMP_ACT_NOTIFY\"}]}",
+        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":"
+        "\"SCMP_ACT_NOTIFY\"}]}",
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         void *code;
         size_t size;
-        struct berth_error err = { 0 };
-        assert_int_equal(seccomp_compile(bad[i], strlen(bad[i]), 0, &code, &size, &err), BERTH_INVALID);
+        struct berth_error err = {0};
+        assert_int_equal(seccomp_compile(bad[i], strlen(bad[i]), 0, &code, &size, &err),
+                         BERTH_INVALID);
         assert_true(err.message[0] != 0);
     }
 }
