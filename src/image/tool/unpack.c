@@ -500,6 +500,8 @@ static int unpack_all(struct unpack *u, struct berth_error *err)
     }
     if (r != ARCHIVE_EOF)
         return archive_failed(u, "", err);
+    if (u->entries == 0 && u->options->layer && (status = remember_times(u, "", u->now, err)) < 0)
+        return status;
     while (RETRY(read(u->in_fd, u->block, STREAM_BLOCK)) > 0)
         ; /* what pads the archive belongs to its digest */
     return 0;
