@@ -28,6 +28,7 @@
     X("volume.removed", "volume in the trash")                                                     \
     X("log.data", "bytes in the log, no index record yet")                                         \
     X("log.rotated", "next log file made, oldest not yet dropped")                                 \
+    X("start.marked", "record says that a supervisor is being born, there is none yet")           \
     X("start.born", "supervisor's first act, plan not read")                                       \
     X("start.planned", "plan read, nothing made")                                                  \
     X("start.prepared", "cgroups and namespaces made, socket not yet there")                       \
@@ -41,6 +42,7 @@
     X("exec.cloned", "exec cloned, not yet executed")                                              \
     X("exec.started", "exec runs, caller has no answer")                                           \
     X("exec.ended", "exec reaped, caller has no answer")                                           \
+    X("stop.connected", "caller has the supervisor's socket, nothing asked yet")                   \
     X("stop.asked", "supervisor has the request")                                                  \
     X("stop.signalled", "stop signal sent, record not yet stopping")                               \
     X("stop.killed", "everything killed, nothing reaped")                                          \

@@ -34,6 +34,7 @@
 #define SPAWN_FDS_MAX 64
 #define STACK_SIZE (64u << 10) /* for each of the two children */
 #define SIGNAL_COUNT 64
+#define FAULTS_MAX 4 /* variables with which a test wishes for a fault */
 
 /* Both children borrow the caller's memory, thread pointer and sanitizer state while the caller
  * stands still. They touch nothing but this struct and the kernel; no libc function with state. */
@@ -240,22 +241,22 @@ static int give_birth(struct birth *b)
     return -error;
 }
 
-/* In a build with crash points (base/crash.h) our programs learn which of them is wanted. */
-static const char *wanted_crash(void)
+/* In a build with crash points (base/crash.h) our programs learn which fault is wanted. */
+static void add_faults(const char **env)
 {
 #ifdef BERTH_CRASHPOINTS
-    for (char **e = environ; e && *e; e++)
-        if (strncmp(*e, "BERTH_CRASH_POINT=", 18) == 0)
-            return *e;
+    size_t n = 0;
+    for (char **e = environ; e && *e && n < FAULTS_MAX; e++)
+        if (strncmp(*e, "BERTH_CRASH_POINT=", 18) == 0 || strncmp(*e, "BERTH_FAIL_", 11) == 0)
+            env[n++] = *e;
 #endif
-    return NULL;
 }
 
 int spawn(const struct spawn *s, pid_t *ret_pid, int *ret_pid_fd)
 {
-    const char *const minimal_env[] = {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
-        wanted_crash(), NULL};
+    const char *minimal_env[2 + FAULTS_MAX + 1] = {
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"};
+    add_faults(minimal_env + 2);
     if (s->n_fds > SPAWN_FDS_MAX)
         return -EINVAL;
     struct birth b = {.spawn = s, .env = s->env ? s->env : minimal_env,
