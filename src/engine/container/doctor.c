@@ -225,7 +225,7 @@ static size_t orphans_in(struct exam *x, const char *mount, const char *parent, 
     const struct dirent *entry;
     while (dir && (entry = readdir(dir))) {
         autoworkload w = NULL;
-        if (strlen(entry->d_name) != BERTH_ID_TEXT - 1)
+        if (entry->d_type != DT_DIR || strlen(entry->d_name) != BERTH_ID_TEXT - 1)
             continue;
         if (workload_open(x->store, entry->d_name, &w, NULL) == 0 && workload_alive(w, NULL) != 0)
             continue;
