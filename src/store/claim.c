@@ -180,3 +180,22 @@ int claim_release(struct store *store, const char *kind, int dir_fd, const char 
         return 0;
     return unlinkat(dir_fd, key, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
+
+static bool name_stale(struct store *store, const char *name)
+{
+    char holder[BERTH_ID_TEXT];
+    int r = claim_read(store->names_fd, name, holder);
+    return r == -EBADMSG || (r == 0 && claim_stale(store, "name", name, holder) > 0);
+}
+
+size_t store_stale_names(struct store *store, bool drop)
+{
+    autoentries DIR *dir = entries_open(store->names_fd);
+    size_t n = 0;
+    const struct dirent *entry;
+    while (dir && (entry = entries_next(dir)))
+        if (name_stale(store, entry->d_name) &&
+            (!drop || drop_if_stale(store, "name", store->names_fd, entry->d_name) < 0))
+            n++;
+    return n;
+}

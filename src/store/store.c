@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 bool id_valid(const char *id)
@@ -481,4 +480,26 @@ int store_sweep(struct store *store, struct berth_error *err)
         return fail_os(err, r, store->root, "undo what is left in %s/aside", store->root);
     r = sweep_folder(store, store->trash_fd);
     return r < 0 ? fail_os(err, r, store->root, "empty %s/trash", store->root) : 0;
+}
+
+/* A shared lock: a look must not make others believe that it is being made or deleted. */
+static size_t count_left(int dir_fd)
+{
+    autoentries DIR *dir = entries_open(dir_fd);
+    size_t n = 0;
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        autoclose int fd = open_folder_at(dir_fd, entry->d_name);
+        if (fd == -ENOENT || (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK))
+            continue;
+        n++;
+    }
+    return n;
+}
+
+size_t store_leftovers(struct store *store)
+{
+    return count_left(store->aside_fd) + count_left(store->trash_fd);
 }

@@ -54,6 +54,10 @@ void store_draft_abandon(struct store_draft *draft);
 int store_sweep(struct store *store, struct berth_error *err);
 /** Delete what was discarded. For the helper: it may take long. What is not released yet is left to store_sweep. */
 int store_empty_trash(int root_fd, struct berth_error *err);
+/** How many folders of aside/ and trash/ nobody is at work on: what the two above would remove. */
+size_t store_leftovers(struct store *store);
+/** Names whose holder has gone or goes by another (a rename that was cut short); with `drop` they are freed. How many stay. */
+size_t store_stale_names(struct store *store, bool drop);
 
 /* ---- one workload */
 struct workload;  /* an open directory and its locks */

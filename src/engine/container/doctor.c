@@ -154,32 +154,17 @@ static bool check_space(struct exam *x)
                "%s: %llu MiB%s free", store_root(x->store), free_mib, inodes ? "" : ", hardly an inode");
 }
 
-static size_t count_entries(int root_fd, const char *folder)
-{
-    size_t n = 0;
-    int fd = openat(root_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    const struct dirent *entry;
-    if (!dir)
-        cleanup_close(&fd);
-    while (dir && (entry = readdir(dir)))
-        n += entry->d_name[0] != '.';
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
 static bool check_leftovers(struct exam *x)
 {
     if (!x->store)
         return say(x, FINE, NULL, "no store yet");
     int root = store_root_fd(x->store);
-    size_t before = count_entries(root, "aside") + count_entries(root, "trash");
+    size_t before = store_leftovers(x->store);
     if (before && x->repair) {
         store_sweep(x->store, NULL);
         store_empty_trash(root, NULL);
     }
-    size_t after = count_entries(root, "aside") + count_entries(root, "trash");
+    size_t after = store_leftovers(x->store);
     x->repaired = after < before;
     return say(x, after == 0, "berth doctor --repair", "%zu unfinished or removed folders%s", after,
                x->repaired ? ", others are gone now" : "");
@@ -309,7 +294,7 @@ static size_t stale_leases(struct exam *x, int dir_fd, const char *kind, bool re
 static size_t all_stale(struct exam *x, bool release)
 {
     int fd = openat(store_root_fd(x->store), "leases", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? 0 : stale_leases(x, fd, "", release);
+    return store_stale_names(x->store, release) + (fd < 0 ? 0 : stale_leases(x, fd, "", release));
 }
 
 static bool check_leases(struct exam *x)
@@ -319,7 +304,7 @@ static bool check_leases(struct exam *x)
     size_t before = all_stale(x, false);
     size_t after = before && x->repair ? all_stale(x, true) : before;
     x->repaired = after < before;
-    return say(x, after == 0, "berth doctor --repair", "%zu leases whose holder has gone", after);
+    return say(x, after == 0, "berth doctor --repair", "%zu names and leases whose holder has gone", after);
 }
 
 /* ---- the whole */
