@@ -245,10 +245,11 @@ static int check_terminal(struct cli *cli, bool tty, bool input)
     return cli_usage(cli, "-i and -t together need a terminal on standard input; leave -t away");
 }
 
-/* A run that failed to start leaves nothing of its --rm behind. */
-static void undo_run(struct berth_runtime *runtime, const struct berth_handle *handle, const json_t *spec)
+/* With --rm nothing is left when the command returns: its supervisor removes it as well, whoever comes first.
+ * Without `force` one that goes on (we were detached from it) is let alone. */
+static void remove_if_asked(struct berth_runtime *runtime, const struct berth_handle *handle, const json_t *spec, bool force)
 {
-    struct berth_remove_options options = {.size = sizeof(options), .force = true, .volumes = true};
+    struct berth_remove_options options = {.size = sizeof(options), .force = force, .volumes = true};
     if (json_is_true(json_object_get(spec, "remove")))
         berth_remove(runtime, handle, &options, NULL);
 }
@@ -311,11 +312,14 @@ int verb_run(struct cli *cli, const struct args *args)
     r = start(cli, runtime, &handle, &err);
     if (r < 0) {
         r = cli_fail(cli, handle.name, &err);
-        undo_run(runtime, &handle, spec);
+        remove_if_asked(runtime, &handle, spec, true);
         return r;
     }
-    if (!detach)
-        return follow(cli, args, runtime, &handle, &f);
+    if (!detach) {
+        r = follow(cli, args, runtime, &handle, &f);
+        remove_if_asked(runtime, &handle, spec, false);
+        return r;
+    }
     print_id(cli, &handle);
     return EXIT_DONE;
 }
