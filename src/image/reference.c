@@ -160,6 +160,10 @@ static int fill(const char *registry, const char *path, const char *tag, const c
         reference_clear(&r);
         return fail_memory(err);
     }
+    if (strlen(r.registry) + 1 + strlen(r.repository) > NAME_MAX_BYTES) { /* of the normal form: it reads itself */
+        reference_clear(&r);
+        return refuse(err, path, "the name with its registry is longer than 255 bytes");
+    }
     *ret = r;
     return 0;
 }
@@ -178,8 +182,6 @@ int reference_parse(const char *text, struct reference *ret, struct berth_error 
     const char *why = split_suffixes(name, &tag, &digest);
     if (why)
         return refuse(err, text, why);
-    if (strlen(name) > NAME_MAX_BYTES)
-        return refuse(err, text, "the name is longer than 255 bytes");
     const char *registry = DEFAULT_REGISTRY;
     char *path = name, *slash = strchr(name, '/');
     if (slash && names_registry(name, (size_t)(slash - name))) {

@@ -76,7 +76,9 @@ static void what_is_no_reference_is_refused(void **state)
     long_one[10000] = 0;
     struct reference r = {0};
     assert_int_equal(reference_parse(long_one, &r, NULL), BERTH_INVALID);
-    long_one[255] = 0;
+    long_one[255 - strlen("docker.io/library/") + 1] = 0;
+    assert_int_equal(reference_parse(long_one, &r, NULL), BERTH_INVALID);
+    long_one[255 - strlen("docker.io/library/")] = 0;
     assert_int_equal(reference_parse(long_one, &r, NULL), 0);
     reference_clear(&r);
 }
