@@ -216,5 +216,8 @@ char *reference_familiar(const struct reference *r)
     const char *path = r->repository;
     if (starts_with(path, DEFAULT_PATH) && !strchr(path + strlen(DEFAULT_PATH), '/'))
         path += strlen(DEFAULT_PATH);
+    const char *slash = strchr(path, '/');
+    if (slash && names_registry(path, (size_t)(slash - path))) /* alone it would be taken for another registry */
+        return reference_print(r);
     return print(NULL, path, r);
 }

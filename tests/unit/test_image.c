@@ -32,6 +32,7 @@ static void references_have_one_normal_form(void **state)
         {"index.docker.io/library/nginx:1", "docker.io/library/nginx:1", "nginx:1"},
         {"me/app", "docker.io/me/app:latest", "me/app:latest"},
         {"docker.io/library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest"},
+        {"docker.io/x.io/a", "docker.io/x.io/a:latest", "docker.io/x.io/a:latest"},
         {"localhost/app", "localhost/app:latest", "localhost/app:latest"},
         {"registry.example:5000/a/b:v1", "registry.example:5000/a/b:v1", "registry.example:5000/a/b:v1"},
         {"[::1]:5000/a", "[::1]:5000/a:latest", "[::1]:5000/a:latest"},

@@ -20,6 +20,7 @@
 
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define CONFIG_TYPE "application/vnd.oci.image.config.v1+json"
+#define PLAIN_WORD "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #define LAYER_TYPE "application/vnd.oci.image.layer.v1.tar"
 
 /* ---- answers */
@@ -251,7 +252,8 @@ static int fill_record(const struct draft *d, const char *reference, const char 
     };
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
         const char *value = json_string_value(json_object_get(config, texts[i].key));
-        *(char **)((char *)r + texts[i].offset) = strdup(value ? value : "");
+        bool plain = value && strspn(value, PLAIN_WORD) == strlen(value) && strlen(value) < 64;
+        *(char **)((char *)r + texts[i].offset) = strdup(plain ? value : "");
     }
     const char *created = json_string_value(json_object_get(config, "created"));
     r->created_usec = d->created_usec;
