@@ -4,6 +4,8 @@ import json, os, pty, re, select, signal, subprocess, time
 import pytest
 from place import PROGRAMS
 
+pytestmark = pytest.mark.kernel
+
 QUICK = ["--network", "none", "--rm"]
 
 
