@@ -161,6 +161,8 @@ int cli_wait(struct cli *cli, struct berth_call *call, struct berth_result *ret_
              struct berth_error *err);
 /** Milliseconds until the deadline for poll(2), -1 without one, 0 when it has passed. */
 int cli_remaining_msec(const struct cli *cli);
+/* The same for a poll that has no descriptor of a call (the system is out of them): look again soon. */
+int cli_patience_msec(const struct cli *cli, bool blind);
 bool cli_deadline_passed(const struct cli *cli);
 /** SIGINT and SIGTERM become readable on this descriptor instead of ending the process. */
 int cli_interrupt_fd(void);

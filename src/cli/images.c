@@ -112,14 +112,15 @@ static int work_run(struct cli *cli, struct berth_call *call, struct berth_error
                            {.fd = cli_interrupt_fd(), .events = POLLIN}};
     int r = berth_call_finish(call, NULL, err);
     while (r == BERTH_AGAIN || fds[0].fd >= 0 || fds[1].fd >= 0) {
-        int ready = poll(fds, ARRAY_SIZE(fds), cli_remaining_msec(cli));
-        if ((ready < 0 && errno != EINTR) || ready == 0 || (fds[3].revents && cli_interrupted()))
+        bool blind = r == BERTH_AGAIN && fds[2].fd < 0;
+        int ready = poll(fds, ARRAY_SIZE(fds), cli_patience_msec(cli, blind));
+        if ((ready < 0 && errno != EINTR) || (ready == 0 && (!blind || cli_deadline_passed(cli))) || (fds[3].revents && cli_interrupted()))
             break;
         if (fds[0].revents && !read_lines(&w, 0, fds[0].fd, show_result))
             fds[0].fd = -1;
         if (fds[1].revents && !read_lines(&w, 1, fds[1].fd, show_progress))
             fds[1].fd = -1;
-        if (r == BERTH_AGAIN && fds[2].revents)
+        if (blind || (r == BERTH_AGAIN && fds[2].revents))
             r = berth_call_finish(call, NULL, err);
         if (r != BERTH_AGAIN)
             fds[2].fd = -1;

@@ -222,6 +222,13 @@ int cli_remaining_msec(const struct cli *cli)
     return left <= 0 ? 0 : left > 1000000000000 ? 1000000000 : (int)((left + 999) / 1000);
 }
 
+int cli_patience_msec(const struct cli *cli, bool blind)
+{
+    enum { LOOK_MSEC = 50 };
+    int left = cli_remaining_msec(cli);
+    return blind && (left < 0 || left > LOOK_MSEC) ? LOOK_MSEC : left;
+}
+
 static int give_up(struct cli *cli, struct berth_call *call, struct berth_error *err)
 {
     bool late = !cli_interrupted();
@@ -248,7 +255,7 @@ int cli_wait(struct cli *cli, struct berth_call *call, struct berth_result *ret_
         }
         struct pollfd fds[] = {{.fd = berth_call_fd(call), .events = POLLIN},
                                {.fd = cli_interrupt_fd(), .events = POLLIN}};
-        if (poll(fds, ARRAY_SIZE(fds), cli_remaining_msec(cli)) < 0 && errno != EINTR) {
+        if (poll(fds, ARRAY_SIZE(fds), cli_patience_msec(cli, fds[0].fd < 0)) < 0 && errno != EINTR) {
             berth_call_free(call);
             *err = (struct berth_error){.code = BERTH_IO, .os_error = errno, .message = "poll failed"};
             return err->code;

@@ -340,12 +340,17 @@ static int loop(struct relay *r)
         r->fds[AT_INPUT].events = pending ? POLLOUT : 0;
         bool room = !r->input_over && r->input_end + 4096 + KEYS_MAX < CHUNK;
         r->fds[AT_STDIN] = (struct pollfd){.fd = room ? STDIN_FILENO : -1, .events = POLLIN};
-        int ready = poll(r->fds, AT_COUNT, cli_remaining_msec(r->s->cli));
+        bool blind = (!r->call_done && r->fds[AT_CALL].fd < 0) || (!r->wait_done && r->fds[AT_WAIT].fd < 0);
+        int ready = poll(r->fds, AT_COUNT, cli_patience_msec(r->s->cli, blind));
         if (ready < 0 && errno != EINTR)
             return -errno;
-        if (ready == 0)
+        if (ready == 0 && (!blind || cli_deadline_passed(r->s->cli)))
             return -ETIMEDOUT;
         int w = ready > 0 ? step(r) : 0;
+        if (blind && !r->call_done)
+            finish_call(r);
+        if (blind && !r->wait_done)
+            finish_wait(r);
         if (w < 0)
             return w;
     }

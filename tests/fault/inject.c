@@ -3,7 +3,8 @@
  * inject: runs a command and makes the n-th system call of its whole process tree fail.
  *
  * By ptrace, so that static programs and children between clone and exec are reached too. Counts only
- * calls that a real kernel can fail (the table below). When the command itself has ended, everything
+ * calls that a real kernel can fail (the table below). The report says how many there were, whether one was
+ * failed, and whose and which (by its number). When the command itself has ended, everything
  * else of its tree is let go and lives on.
  */
 #include <errno.h>
@@ -40,7 +41,8 @@ static const int failing[] = {
 /* Of each traced thread: whether it is inside a call, and whether that call is to be failed on the way out. */
 static struct { pid_t pid; bool inside, fail; } tree[TREE_MAX];
 static long at, seen, error_number = EIO;
-static bool always, hit;
+static bool always, hit, armed;    /* armed: the command has been executed */
+static struct { long number; pid_t pid; char comm[20]; } failed; /* the first that failed */
 
 static bool can_fail(uint64_t number)
 {
@@ -74,6 +76,19 @@ static void registers(pid_t pid, int request, struct user_regs_struct *regs)
     ptrace(request, pid, (void *)(long)NT_PRSTATUS, &v);
 }
 
+static void note_failed(pid_t pid, long number)
+{
+    char path[40];
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    FILE *f = fopen(path, "re");
+    failed.number = number;
+    failed.pid = pid;
+    if (f && fscanf(f, "%19s", failed.comm) != 1)
+        failed.comm[0] = 0;
+    if (f)
+        fclose(f);
+}
+
 /* At entry the call is turned into one that does nothing; on the way out it gets its failure. */
 static void at_call(pid_t pid)
 {
@@ -89,10 +104,12 @@ static void at_call(pid_t pid)
         registers(pid, PTRACE_SETREGSET, &regs);
         return;
     }
-    if (!can_fail(regs.orig_rax))
+    if (!armed || !can_fail(regs.orig_rax))
         return;
     seen++;
     if (seen == at || (always && seen > at)) {
+        if (!hit)
+            note_failed(pid, (long)regs.orig_rax);
         hit = tree[i].fail = true;
         regs.orig_rax = (uint64_t)-1;
         registers(pid, PTRACE_SETREGSET, &regs);
@@ -142,6 +159,7 @@ static int trace(pid_t child)
             continue;
         }
         slot_of(pid);
+        armed |= status >> 8 == (SIGTRAP | (PTRACE_EVENT_EXEC << 8));
         if (WSTOPSIG(status) == (SIGTRAP | 0x80))
             at_call(pid);
         ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(long)signal_to_pass(status));
@@ -175,7 +193,7 @@ int main(int argc, char **argv)
     let_go();
     FILE *f = fopen(report, "we");
     if (f) {
-        fprintf(f, "%ld %d\n", seen, hit);
+        fprintf(f, "%ld %d %s[%d]:%ld\n", seen, hit, failed.comm, (int)failed.pid, failed.number);
         fclose(f);
     }
     return code;
