@@ -189,6 +189,10 @@ static int on_last_breath(struct job *j, struct berth_result *ret, struct berth_
     int r = job_take_life(j, err);
     if (r == JOB_ON)
         j->next = on_gone;
+    if (r == JOB_LIVES) {
+        j->next = on_ended;
+        return JOB_ON;
+    }
     return r == BERTH_NOT_FOUND ? JOB_DONE : r;
 }
 

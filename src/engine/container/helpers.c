@@ -44,13 +44,13 @@ int helper_spawn(const struct container *c, const char *program, const char *con
 
 /** berth-helper with a pipe as its descriptor 2: the read end is the caller's. */
 static int spawn_with_words(const struct container *c, const char *const *argv, int input_fd,
-                            int extra_fd, int *ret_fd, struct berth_error *err)
+                            int extra_fd, int *ret_fd, int *ret_pid_fd, struct berth_error *err)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return fail_os(err, errno, NULL, "pipe");
     const int fds[] = {input_fd, -1, ends[1], extra_fd};
-    int r = helper_spawn(c, "berth-helper", argv, fds, extra_fd >= 0 ? 4 : 3, NULL, err);
+    int r = helper_spawn(c, "berth-helper", argv, fds, extra_fd >= 0 ? 4 : 3, ret_pid_fd, err);
     close(ends[1]);
     if (r < 0)
         close(ends[0]);
@@ -72,10 +72,11 @@ int helper_end(int fd, struct berth_error *err)
     return fail(err, BERTH_IO, NULL, "%s", words);
 }
 
-int lock_helper(const struct container *c, int lock_fd, int *ret_fd, struct berth_error *err)
+int lock_helper(const struct container *c, int lock_fd, int *ret_fd, int *ret_pid_fd,
+                struct berth_error *err)
 {
     const char *const argv[] = {"berth-helper", "lock", "3", NULL};
-    return spawn_with_words(c, argv, -1, lock_fd, ret_fd, err);
+    return spawn_with_words(c, argv, -1, lock_fd, ret_fd, ret_pid_fd, err);
 }
 
 int change_lock_wait(struct container *c, struct workload *w, struct berth_error *err)
@@ -85,7 +86,7 @@ int change_lock_wait(struct container *c, struct workload *w, struct berth_error
     if (r != BERTH_AGAIN)
         return r;
     int fd = workload_change_fd(w, err);
-    r = fd < 0 ? fd : lock_helper(c, fd, &words, err);
+    r = fd < 0 ? fd : lock_helper(c, fd, &words, NULL, err);
     while (r == 0) {
         struct pollfd p = {.fd = words, .events = POLLIN};
         if (poll(&p, 1, -1) >= 0 && (r = helper_end(words, err)) != BERTH_AGAIN)
@@ -123,5 +124,5 @@ int seccomp_helper(const struct container *c, struct store *store, const char *t
         return fail_os(err, r < 0 ? r : errno, NULL, "write a seccomp profile");
     snprintf(mask, sizeof(mask), "%llx", (unsigned long long)caps);
     const char *const argv[] = {"berth-helper", "seccomp", file, mask, NULL};
-    return spawn_with_words(c, argv, profile, -1, ret_fd, err);
+    return spawn_with_words(c, argv, profile, -1, ret_fd, NULL, err);
 }

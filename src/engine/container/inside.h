@@ -118,8 +118,9 @@ char *facts_print(const struct spec *spec, const struct image *image, char *cons
 /** Spawn a program of berth's, fds[i] becoming descriptor i. */
 int helper_spawn(const struct container *c, const char *program, const char *const *argv,
                  const int *fds, size_t n_fds, int *ret_pid_fd, struct berth_error *err);
-/** Start the helper that waits for a lock file; *ret_fd is readable when it has ended. */
-int lock_helper(const struct container *c, int lock_fd, int *ret_fd, struct berth_error *err);
+/** Start the helper that waits for a lock file; *ret_fd is readable when it has ended. ret_pid_fd may be NULL. */
+int lock_helper(const struct container *c, int lock_fd, int *ret_fd, int *ret_pid_fd,
+                struct berth_error *err);
 /** Take `change`, waiting (in a helper) while somebody else has it. Blocks: for verbs without a call. */
 int change_lock_wait(struct container *c, struct workload *w, struct berth_error *err);
 /** Empty the trash: a helper nobody waits for. */

@@ -5,8 +5,10 @@
 #include "container/job.h"
 #include "base/file.h"
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/syscall.h>
 
 int job_new(struct container *c, const struct berth_handle *h, const char *verb, struct job **ret,
             struct berth_error *err)
@@ -14,7 +16,7 @@ int job_new(struct container *c, const struct berth_handle *h, const char *verb,
     struct job *j = calloc(1, sizeof(*j));
     if (!j)
         return fail_memory(err);
-    *j = (struct job){.c = c, .handle = *h, .verb = verb, .watched_fd = -1, .lock_fd = -1,
+    *j = (struct job){.c = c, .handle = *h, .verb = verb, .watched_fd = -1, .lock_fd = -1, .lock_pid_fd = -1,
                       .socket_fd = -1, .life_fd = -1, .inotify_fd = -1};
     j->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     int r = j->epoll_fd < 0 ? fail_os(err, errno, NULL, "epoll_create1") : container_get(c, h, &j->w, err);
@@ -26,11 +28,20 @@ int job_new(struct container *c, const struct berth_handle *h, const char *verb,
     return 0;
 }
 
+/** Wait for a lock no longer; the helper, which could wait for ever, goes with it. */
+static void lock_leave(struct job *j)
+{
+    if (j->lock_fd >= 0 && j->lock_pid_fd >= 0)
+        syscall(SYS_pidfd_send_signal, j->lock_pid_fd, SIGKILL, NULL, 0);
+    close_fd(&j->lock_fd);
+    close_fd(&j->lock_pid_fd);
+}
+
 void job_free(void *data)
 {
     struct job *j = data;
     workload_close(j->w);
-    close_fd(&j->lock_fd);
+    lock_leave(j);
     close_fd(&j->socket_fd);
     close_fd(&j->life_fd);
     close_fd(&j->inotify_fd);
@@ -89,6 +100,14 @@ static int cancelled(const struct job *j, struct berth_error *err)
     return fail(err, BERTH_CANCELLED, j->handle.name, "%s %s: cancelled", j->verb, j->handle.name);
 }
 
+/** The helper has ended. */
+static void lock_heard(struct job *j)
+{
+    job_watch(j, -1, NULL);
+    close_fd(&j->lock_fd);
+    close_fd(&j->lock_pid_fd);
+}
+
 int job_lock(struct job *j, struct berth_result *ret, struct berth_error *err)
 {
     if (j->cancelled)
@@ -97,8 +116,7 @@ int job_lock(struct job *j, struct berth_result *ret, struct berth_error *err)
         int said = helper_end(j->lock_fd, err);
         if (said == BERTH_AGAIN)
             return JOB_WAIT;
-        job_watch(j, -1, NULL);
-        close_fd(&j->lock_fd);
+        lock_heard(j);
         if (said < 0)
             return said;
     }
@@ -110,7 +128,7 @@ int job_lock(struct job *j, struct berth_result *ret, struct berth_error *err)
     if (r != BERTH_AGAIN)
         return r;
     int fd = workload_change_fd(j->w, err);
-    r = fd < 0 ? fd : lock_helper(j->c, fd, &j->lock_fd, err);
+    r = fd < 0 ? fd : lock_helper(j->c, fd, &j->lock_fd, &j->lock_pid_fd, err);
     if (r == 0)
         r = job_watch(j, j->lock_fd, err);
     return r < 0 ? r : JOB_WAIT;
@@ -139,16 +157,44 @@ void job_drain_run(struct job *j)
         ;
 }
 
+/** Somebody else's start had the life that we wait for. */
+static bool lives_again(struct job *j)
+{
+    struct status status;
+    bool alive;
+    job_drain_run(j);
+    return workload_status_read(j->w, &status, &alive, NULL) == 0 && alive && !has_ended(&status, alive);
+}
+
+/** Wait for the helper that waits for `life`, and beside it for what happens in the run folder. */
+static int watch_life(struct job *j, struct berth_error *err)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int r = job_watch_run(j, err);
+    if (r == 0)
+        r = job_watch(j, j->lock_fd, err);
+    if (r == 0 && epoll_ctl(j->epoll_fd, EPOLL_CTL_ADD, j->inotify_fd, &event) < 0)
+        r = fail_os(err, errno, NULL, "epoll_ctl");
+    return r;
+}
+
+static int life_left(struct job *j, int result)
+{
+    epoll_ctl(j->epoll_fd, EPOLL_CTL_DEL, j->inotify_fd, NULL);
+    job_watch(j, -1, NULL);
+    lock_leave(j);
+    if (result != JOB_ON)
+        close_fd(&j->life_fd);
+    return result;
+}
+
 int job_take_life(struct job *j, struct berth_error *err)
 {
     if (j->lock_fd >= 0) {
         int said = helper_end(j->lock_fd, err);
         if (said == BERTH_AGAIN)
-            return JOB_WAIT;
-        job_watch(j, -1, NULL);
-        close_fd(&j->lock_fd);
-        if (said < 0)
-            return said;
+            return lives_again(j) ? life_left(j, JOB_LIVES) : JOB_WAIT;
+        return life_left(j, said < 0 ? said : JOB_ON);
     }
     int r = j->life_fd >= 0 ? 0 : workload_life_fd(j->w, &j->life_fd, err);
     if (r < 0)
@@ -158,8 +204,10 @@ int job_take_life(struct job *j, struct berth_error *err)
         return JOB_ON;
     if (r != -EAGAIN)
         return fail_os(err, r, NULL, "lock %s/life", workload_run_path(j->w));
-    r = lock_helper(j->c, j->life_fd, &j->lock_fd, err);
+    r = lock_helper(j->c, j->life_fd, &j->lock_fd, &j->lock_pid_fd, err);
     if (r == 0)
-        r = job_watch(j, j->lock_fd, err);
-    return r < 0 ? r : JOB_WAIT;
+        r = watch_life(j, err);
+    if (r < 0)
+        return r;
+    return lives_again(j) ? life_left(j, JOB_LIVES) : JOB_WAIT;
 }

@@ -8,7 +8,7 @@
 
 #include "container/inside.h"
 
-enum { JOB_WAIT = 0, JOB_DONE = 1, JOB_ON = 2 };
+enum { JOB_WAIT = 0, JOB_DONE = 1, JOB_ON = 2, JOB_LIVES = 3 };
 
 struct job {
     struct container *c;
@@ -19,7 +19,7 @@ struct job {
     /** What to do next: JOB_WAIT, JOB_DONE, JOB_ON (look at `next` again), or a failure. */
     int (*next)(struct job *j, struct berth_result *ret, struct berth_error *err);
     int (*locked)(struct job *j, struct berth_result *ret, struct berth_error *err);
-    int lock_fd;               /* what the lock helper says */
+    int lock_fd, lock_pid_fd;  /* what the lock helper says, and the helper */
     int socket_fd;             /* supervisor, or starter */
     int life_fd;
     int inotify_fd;
@@ -43,7 +43,10 @@ int job_lock(struct job *j, struct berth_result *ret, struct berth_error *err);
 int job_watch_run(struct job *j, struct berth_error *err);
 /** Read away what the watch has seen. */
 void job_drain_run(struct job *j);
-/** Take `life` from a supervisor that is about to end: JOB_ON when j->life_fd holds it. */
+/**
+ * Take `life` from a supervisor that is about to end: JOB_ON when j->life_fd holds it. JOB_LIVES when
+ * another start got it first: it runs again.
+ */
 int job_take_life(struct job *j, struct berth_error *err);
 
 #endif

@@ -212,6 +212,8 @@ static int on_life(struct job *j, struct berth_result *ret, struct berth_error *
     if (j->cancelled)
         return fail(err, BERTH_CANCELLED, j->handle.name, "start %s: cancelled", j->handle.name);
     int r = job_take_life(j, err);
+    if (r == JOB_LIVES)
+        return refuse_running(j, BERTH_RUNNING, err);
     if (r != JOB_ON)
         return r;
     j->next = job_lock;
