@@ -69,13 +69,14 @@ static void add_tree(struct snapshot *s, const char *kind, const char *path, int
 }
 
 /** Mounts, and the groups below `parent` in every hierarchy among them. */
-static void add_mounts(struct snapshot *s, const char *parent)
+static void add_mounts(struct snapshot *s, const char *root, const char *run, const char *parent)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
     char line[8192], point[PATH_MAX], type[64];
     while (f && fgets(line, sizeof(line), f)) {
         line[strcspn(line, "\n")] = '\0';
-        add(s, print_text("mount %s", line));
+        if (strstr(line, root) || strstr(line, run) || (parent && strstr(line, parent)))
+            add(s, print_text("mount %s", line)); /* others mount and unmount as they like */
         const char *dash = strstr(line, " - ");
         if (!parent || !dash || sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1 ||
             sscanf(dash, " - %63s", type) != 1 || strncmp(type, "cgroup", 6) != 0)
@@ -163,7 +164,7 @@ struct snapshot *snapshot_take(const char *root, const char *run, const char *cg
 {
     struct snapshot *s = calloc(1, sizeof(*s));
     check(s, "out of memory");
-    add_mounts(s, cgroup_parent);
+    add_mounts(s, root, run, cgroup_parent);
     add_links(s);
     add_processes(s, root, run, cgroup_parent);
     add_tree(s, "file", root, 0, false);

@@ -290,7 +290,7 @@ static void a_paused_one_ends(struct contract *c)
 static void a_fork_bomb_ends(struct contract *c)
 {
     struct berth_handle h =
-        run_ready(c, "bomb", SHELL("f() { f | f & }; echo ready; f; while :; do sleep 1; done"),
+        run_ready(c, "bomb", SHELL("f() { f | f & }; (f 2> /dev/null) & echo ready; exec tail -f /dev/null"),
                   "resources.pids", "200", NULL);
     pause_msec(200);
     stops_within(c, &h, 0, 0, 5000);

@@ -376,7 +376,8 @@ static int by_target(const void *a, const void *b)
 
 static int add_wishes(struct plan *plan, struct wishes *w, struct berth_error *err)
 {
-    qsort(w->items, w->n, sizeof(*w->items), by_target);
+    if (w->n > 0)
+        qsort(w->items, w->n, sizeof(*w->items), by_target);
     for (size_t i = 0; i < w->n; i++) {
         if (plan_add_mount(plan, &w->items[i]) < 0)
             return fail_memory(err);
