@@ -70,7 +70,7 @@ def once(place, verb, n, number, always):
     try:
         assert check(place, r.returncode == 0) in (None, True), place.states()
         place.remove_all()
-        left = place.left()
+        left = place.left(0.5)
         if left:
             place.doctor_repairs()
             left = place.left()

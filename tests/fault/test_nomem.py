@@ -35,7 +35,7 @@ def once(place, verb, wish, program):
     try:
         assert check(place, r.returncode == 0) in (None, True), place.states()
         place.remove_all()
-        left = place.left()
+        left = place.left(0.5)
         if left:
             place.doctor_repairs()
         assert place.left() == set()
