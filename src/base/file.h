@@ -32,6 +32,8 @@ int folder_open(int dir_fd, const char *path, bool make, mode_t mode);
 /** Remove `name` (one component) in dir_fd and everything below; follows no link; crosses no mount
  *  (-EBUSY, after removing what could be). Absent is 0. */
 int tree_remove(int dir_fd, const char *name);
+/** The same for a tree that is gone in no time; -EFBIG, perhaps after removing some, when it has many entries or large files. */
+int tree_remove_small(int dir_fd, const char *name);
 /** Bytes allocated on disk below; a file with several names counts once, other mounts do not. */
 int tree_size(int dir_fd, const char *name, uint64_t *ret_bytes);
 

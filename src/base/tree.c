@@ -18,6 +18,8 @@
 
 #define REMOVE_DEPTH 32 /* open folders at one time */
 #define SIZE_DEPTH 256
+#define SMALL_ENTRIES 64
+#define SMALL_BYTES (4u << 20)
 
 static int open_below(int dir_fd, const char *name)
 {
@@ -58,7 +60,22 @@ struct removal {
     int top_fd;        /* where deep parts are moved to */
     unsigned moved;    /* how many were */
     int first_error;
+    bool small;        /* only as much as takes no time; what has many blocks takes some */
+    unsigned left;     /* then: entries that may still be removed */
 };
+
+/* A time's worth of work is done: the rest is another's. */
+static bool used_up(struct removal *r, int dir_fd, const char *name)
+{
+    struct stat st;
+    if (!r->small)
+        return false;
+    if (r->left == 0)
+        return true;
+    r->left--;
+    return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+           (uint64_t)st.st_blocks * 512 > SMALL_BYTES;
+}
 
 static void note_error(struct removal *r, int error)
 {
@@ -85,6 +102,8 @@ static int remove_below(struct removal *r, int dir_fd, const char *name, int dep
 static int remove_entry(struct removal *r, int dir_fd, const char *name, bool maybe_folder,
                         int depth)
 {
+    if (used_up(r, dir_fd, name))
+        return -EFBIG;
     if (!maybe_folder) {
         if (unlinkat(dir_fd, name, 0) == 0)
             return 0;
@@ -114,6 +133,8 @@ static int remove_below(struct removal *r, int dir_fd, const char *name, int dep
         struct dirent *e = readdir(dir);
         if (!e)
             break;
+        if (r->small && r->first_error < 0)
+            break;
         if (!is_dots(e->d_name))
             note_error(r, remove_entry(r, dirfd(dir), e->d_name,
                                        e->d_type == DT_DIR || e->d_type == DT_UNKNOWN, depth + 1));
@@ -122,7 +143,7 @@ static int remove_below(struct removal *r, int dir_fd, const char *name, int dep
     return unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-int tree_remove(int dir_fd, const char *name)
+static int remove_tree(int dir_fd, const char *name, struct removal r)
 {
     if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
         return 0;
@@ -133,7 +154,7 @@ int tree_remove(int dir_fd, const char *name)
     autoclose int top_fd = open_below(dir_fd, name);
     if (top_fd < 0)
         return top_fd;
-    struct removal r = {.top_fd = top_fd};
+    r.top_fd = top_fd;
     for (;;) {
         unsigned moved = r.moved;
         int error = remove_below(&r, dir_fd, name, 0);
@@ -146,6 +167,16 @@ int tree_remove(int dir_fd, const char *name)
         if (r.moved == moved)
             return -EBUSY; /* somebody fills it while we empty it */
     }
+}
+
+int tree_remove(int dir_fd, const char *name)
+{
+    return remove_tree(dir_fd, name, (struct removal){0});
+}
+
+int tree_remove_small(int dir_fd, const char *name)
+{
+    return remove_tree(dir_fd, name, (struct removal){.left = SMALL_ENTRIES, .small = true});
 }
 
 /* Inodes with several names, each counted once: a set with open addressing. */

@@ -260,6 +260,19 @@ static void inherit_cpuset(const char *dir)
     }
 }
 
+/* The supervisor finds what its caller has made: each needless mkdir waits for others' groups, too. */
+static bool is_made(const struct cgroup *g, const struct hierarchy *h)
+{
+    char path[CGROUP_PATH_MAX];
+    struct stat st;
+    if (cgroup_file_path(g, h, NULL, path) < 0 || stat(path, &st) < 0)
+        return false;
+    if (h->v2)
+        return snprintf(path, sizeof(path), "%s%s/sup", h->mount, g->path) < (int)sizeof(path) &&
+               stat(path, &st) == 0;
+    return !listed(h->controllers, "cpuset");
+}
+
 /* mkdir -p below the mount point. What already exists is used as it is. */
 static int make_path(const struct hierarchy *h, const char *path)
 {
@@ -292,6 +305,8 @@ static int make_path(const struct hierarchy *h, const char *path)
 static int make_in(const struct cgroup *g, const struct hierarchy *h)
 {
     char path[CGROUP_PATH_MAX];
+    if (is_made(g, h))
+        return 0;
     snprintf(path, sizeof(path), "%s%s", g->path, h->v2 ? "/load" : "");
     /* The parent may go away between two mkdirs: another workload's end removes it when it is
      * empty. */

@@ -13,9 +13,11 @@
 #include "base/file.h"
 #include "base/text.h"
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define STATUS "status"
 #define SPARE "status.spare"
@@ -95,6 +97,16 @@ static int open_spare(int workload_fd)
     return mine.st_ino == named.st_ino ? take_fd(&fd) : -EAGAIN;
 }
 
+/*
+ * ext4 notes the exchange in both inodes, in the transaction that changes the folder: one sync of
+ * the file brings all to the disk. A power cut before leaves one of the records that were there.
+ */
+static bool sync_takes_exchange(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
+}
+
 static int exchange(int workload_fd, const char *record, size_t size, bool sync)
 {
     struct stat st;
@@ -104,14 +116,15 @@ static int exchange(int workload_fd, const char *record, size_t size, bool sync)
     int r = write_at_start(fd, record, size);
     if (r == 0 && fstat(fd, &st) == 0 && (size_t)st.st_size > size && ftruncate(fd, (off_t)size) < 0)
         r = -errno;
-    if (r == 0 && sync && RETRY(fdatasync(fd)) < 0)
+    bool once = sync && r == 0 && sync_takes_exchange(fd);
+    if (r == 0 && sync && !once && RETRY(fdatasync(fd)) < 0)
         r = -errno;
     if (r < 0)
         return r;
     crash_point("status.spare");
     if (renameat2(workload_fd, SPARE, workload_fd, STATUS, RENAME_EXCHANGE) < 0)
         return -errno;
-    return sync && RETRY(fsync(workload_fd)) < 0 ? -errno : 0;
+    return sync && RETRY(fsync(once ? fd : workload_fd)) < 0 ? -errno : 0;
 }
 
 /* The first record, and the spare beside it while there is space. */

@@ -107,6 +107,8 @@ int workload_remove_volumes(struct workload *w, struct berth_error *err);
 /** Rename away into trash (under change); name, leases and RUN/ID released (read the name before). Deleting the trash is the helper's
  *  (`berth-helper delete ROOT`), or the next store_sweep's. Twice succeeds. */
 int workload_discard(struct workload *w, struct berth_error *err);
+/** After it: delete what takes less time than starting the helper would. Negative: the helper is needed. */
+int workload_delete_small(struct workload *w);
 int workload_rename(struct workload *w, const char *new_name, struct berth_error *err);
 
 /* ---- many */

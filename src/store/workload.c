@@ -388,6 +388,14 @@ int workload_discard(struct workload *w, struct berth_error *err)
     return 0;
 }
 
+int workload_delete_small(struct workload *w)
+{
+    autoclose int fd = folder_lock_dead(w->store->trash_fd, w->id);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    return tree_remove_small(w->store->trash_fd, w->id);
+}
+
 /* Taken, labelled, released: a death between leaves a claim that find does not believe. */
 int workload_rename(struct workload *w, const char *new_name, struct berth_error *err)
 {
