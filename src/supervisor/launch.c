@@ -490,6 +490,7 @@ int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
     if (ready_fd == l->main_ready_fd) {
         l->main_ready_fd = -1;
         hold_root(l);
+        joiner_settle(&l->joiner);
     }
     if (n < 0)
         return fail_os(err, errno, NULL, "hear from the new process");
@@ -516,6 +517,7 @@ int launch_update(struct launch *l, const struct plan *plan, struct berth_error 
 
 int launch_freeze(struct launch *l, bool frozen, struct berth_error *err)
 {
+    l->frozen |= frozen;
     return cgroup_freeze(l->group, frozen, err);
 }
 
@@ -538,6 +540,7 @@ int launch_kill_all(struct launch *l, struct berth_error *err)
     int64_t deadline = monotonic_usec() + KILL_PATIENCE_USEC;
     for (int round = 0;; round++) {
         bool freeze = round >= 3; /* they fork faster than we kill */
+        l->frozen |= freeze;
         int r = cgroup_kill_members(l->group, freeze);
         if (r < 0 && r != -ENOENT && r != -ENODEV)
             return fail_os(err, r, cgroup_path(l->group), "kill control group %s",
@@ -551,7 +554,9 @@ int launch_kill_all(struct launch *l, struct berth_error *err)
                         cgroup_path(l->group));
         wait_for_change(l, freeze ? 20 : 4);
     }
-    (void)cgroup_freeze(l->group, false, NULL);
+    if (l->frozen) /* not for nothing: it waits for whoever joins a group at the moment */
+        (void)cgroup_freeze(l->group, false, NULL);
+    l->frozen = false;
     return 0;
 }
 

@@ -17,6 +17,7 @@ struct birth {
 struct joiner {
     pid_t pid;
     int pid_fd, socket_fd;
+    bool settled;
 };
 
 struct launch {
@@ -35,6 +36,8 @@ struct launch {
     pid_t main_pid;
     int held_root_fd; /* the running program's root: see hold_root */
     uint64_t oom_before;
+    bool frozen;      /* perhaps: it was asked for */
+    pid_t supervisor; /* in the joiner: its parent */
 };
 
 #define WIRE_FDS_MAX (STAGE_FD_COUNT + STAGE_SOCKETS_MAX)
@@ -58,6 +61,8 @@ bool scene_can_be_built_apart(const struct plan *plan);
 int joiner_start(struct launch *l, const struct plan *plan, struct berth_error *err);
 /** Have the joiner clone a stage. -EPIPE when it is gone. */
 int joiner_birth(struct joiner *j, const struct stage *st, struct birth *ret);
+/** The program runs: have it put the supervisor into groups of its own. */
+void joiner_settle(struct joiner *j);
 void joiner_end(struct joiner *j);
 
 /* ---- launch_net.c */

@@ -103,6 +103,8 @@ static int read_strings(struct stage *st)
     return 0;
 }
 
+#define JOINER_SETTLE 1 /* received instead of a request: the program runs */
+
 /* ---- the joiner's side */
 
 static int receive(int socket_fd, struct stage *st)
@@ -111,6 +113,8 @@ static int receive(int socket_fd, struct stage *st)
     int fds[WIRE_FDS_MAX];
     size_t n = ARRAY_SIZE(fds), at = 0;
     ssize_t got = recv_with_fds(socket_fd, &q, sizeof(q), fds, &n);
+    if (got == 1)
+        return JOINER_SETTLE;
     if (got != (ssize_t)sizeof(q))
         return got < 0 ? (int)got : -EPIPE;
     for (int i = 0; i < STAGE_FD_COUNT && at < n; i++)
@@ -143,6 +147,14 @@ static void of_plan(struct stage *st, const struct plan *plan)
     st->groups = plan->groups;
 }
 
+/* Each write to a v1 group holds up every fork, exec and exit: so the supervisor is taken out of
+ * its caller's groups only when the program runs. */
+static void settle_supervisor(struct launch *l)
+{
+    (void)cgroup_join_v1(l->group, l->supervisor, true);
+    (void)malloc_trim(0); /* what reading the plan took was freed, but came along with the fork */
+}
+
 static void serve_one(struct launch *l, const struct plan *plan, int socket_fd, int join_error)
 {
     struct stage st;
@@ -154,6 +166,8 @@ static void serve_one(struct launch *l, const struct plan *plan, int socket_fd, 
     int r = receive(socket_fd, &st);
     if (r < 0)
         _exit(0);
+    if (r == JOINER_SETTLE)
+        return settle_supervisor(l);
     of_plan(&st, plan);
     r = join_error;
     if (r == 0 && st.exec)
@@ -192,7 +206,7 @@ static void protect_from_oom(void)
 
 static _Noreturn void joiner(struct launch *l, const struct plan *plan, int socket_fd)
 {
-    pid_t supervisor = getppid();
+    l->supervisor = getppid();
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     (void)prctl(PR_SET_NAME, "berth-joiner", 0, 0, 0);
     protect_from_oom();
@@ -201,11 +215,6 @@ static _Noreturn void joiner(struct launch *l, const struct plan *plan, int sock
     int load_fd = cgroup_v2_fd(l->group);
     keep_two(socket_fd, load_fd < 0 ? socket_fd : load_fd);
     int r = cgroup_join_v1(l->group, 0, false);
-    serve_one(l, plan, socket_fd, r);
-    /* The main program is on its way: now there is time to take the supervisor out of its caller's
-     * groups. */
-    (void)cgroup_join_v1(l->group, supervisor, true);
-    (void)malloc_trim(0); /* what reading the plan took was freed, but came along with the fork */
     for (;;)
         serve_one(l, plan, socket_fd, r);
 }
@@ -271,6 +280,12 @@ int joiner_birth(struct joiner *j, const struct stage *st, struct birth *ret)
         return n < 0 && errno != ECONNRESET ? -errno : -EPIPE;
     *ret = reply.birth;
     return reply.error;
+}
+
+void joiner_settle(struct joiner *j)
+{
+    if (j->pid > 0 && !j->settled)
+        j->settled = RETRY(send(j->socket_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT)) == 1;
 }
 
 void joiner_end(struct joiner *j)

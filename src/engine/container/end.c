@@ -149,7 +149,7 @@ static int remove_locked(struct job *j, struct berth_error *err)
     if (r < 0)
         return r;
     event_append(store_root_fd(j->c->store), "remove", workload_id(j->w), name, NULL);
-    if (workload_delete_small(j->w) < 0)
+    if (workload_delete_small(j->w) < 0 || j->volumes)
         trash_helper(j->c);
     return JOB_DONE;
 }
