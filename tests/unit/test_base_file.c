@@ -144,6 +144,25 @@ static void deep_trees_go(void **state)
     assert_int_equal(entries(folder_fd, "."), 0);
 }
 
+static void only_small_trees_go_at_once(void **state)
+{
+    char name[40];
+    assert_int_equal(mkdirat(folder_fd, "tree", 0700), 0);
+    assert_int_equal(mkdirat(folder_fd, "tree/sub", 0700), 0);
+    assert_int_equal(file_write(folder_fd, "tree/sub/file", "x", 1, 0600, 0), 0);
+    assert_int_equal(tree_remove_small(folder_fd, "tree"), 0);
+    assert_int_equal(tree_remove_small(folder_fd, "tree"), 0);
+    assert_int_equal(mkdirat(folder_fd, "tree", 0700), 0);
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof(name), "tree/%d", i);
+        assert_int_equal(file_write(folder_fd, name, "x", 1, 0600, 0), 0);
+    }
+    assert_int_equal(tree_remove_small(folder_fd, "tree"), -EFBIG);
+    assert_in_range(entries(folder_fd, "tree"), 100, 199);
+    assert_int_equal(tree_remove(folder_fd, "tree"), 0);
+    assert_int_equal(entries(folder_fd, "."), 0);
+}
+
 static void links_lead_nowhere(void **state)
 {
     assert_int_equal(mkdirat(folder_fd, "keep", 0700), 0);
@@ -296,7 +315,7 @@ int main(void)
         TEST(writing_replaces_whole_and_leaves_nothing),
         TEST(folders_are_made_with_their_parents),
         TEST(deep_trees_go),
-        TEST(links_lead_nowhere),
+        TEST(only_small_trees_go_at_once), TEST(links_lead_nowhere),
         TEST(mounts_are_not_crossed),
         TEST(sizes_count_hard_links_once),
         TEST(locks_belong_to_the_open_file),
