@@ -37,6 +37,18 @@ static const int failing[] = {
     SYS_getrandom, SYS_chroot, SYS_fstatfs, SYS_statfs, SYS_execve, SYS_execveat,
 };
 
+/* What a full disk, and a full table of descriptors, really make fail: one's own last words do not. */
+static const int needs_space[] = {
+    SYS_openat, SYS_write, SYS_pwrite64, SYS_writev, SYS_mkdirat, SYS_mkdir, SYS_rename, SYS_renameat,
+    SYS_renameat2, SYS_symlinkat, SYS_linkat, SYS_mknodat, SYS_mknod, SYS_ftruncate, SYS_fsync, SYS_fdatasync, SYS_splice,
+    SYS_sendfile, SYS_copy_file_range, SYS_setxattr, SYS_fsetxattr,
+};
+static const int needs_descriptor[] = {
+    SYS_openat, SYS_openat2, SYS_socket, SYS_socketpair, SYS_accept4, SYS_pipe2, SYS_epoll_create1, SYS_eventfd2,
+    SYS_timerfd_create, SYS_signalfd4, SYS_inotify_init1, SYS_memfd_create, SYS_open_tree, SYS_fsopen, SYS_fsmount,
+    SYS_pidfd_open,
+};
+
 #define TREE_MAX 4096
 /* Of each traced thread: whether it is inside a call, and whether that call is to be failed on the way out. */
 static struct { pid_t pid; bool inside, fail; } tree[TREE_MAX];
@@ -44,12 +56,29 @@ static long at, seen, error_number = EIO;
 static bool always, hit, armed;    /* armed: the command has been executed */
 static struct { long number; pid_t pid; char comm[20]; } failed; /* the first that failed */
 
-static bool can_fail(uint64_t number)
+static bool among(const int *calls, size_t n, uint64_t number)
 {
-    for (size_t i = 0; i < sizeof failing / sizeof *failing; i++)
-        if ((uint64_t)failing[i] == number)
+    for (size_t i = 0; i < n; i++)
+        if ((uint64_t)calls[i] == number)
             return true;
     return false;
+}
+#define AMONG(calls, number) among(calls, sizeof(calls) / sizeof(*(calls)), number)
+
+static bool can_fail(const struct user_regs_struct *regs)
+{
+    uint64_t number = regs->orig_rax;
+    bool writes = number == SYS_write || number == SYS_writev;
+    if (always && error_number == ENOSPC) {
+        if (writes && (regs->rdi == 1 || regs->rdi == 2))
+            return false;
+        if (number == SYS_openat && !(regs->rdx & O_CREAT))
+            return false;
+        return AMONG(needs_space, number);
+    }
+    if (always && error_number == EMFILE)
+        return AMONG(needs_descriptor, number);
+    return AMONG(failing, number);
 }
 
 static size_t slot_of(pid_t pid)
@@ -104,7 +133,7 @@ static void at_call(pid_t pid)
         registers(pid, PTRACE_SETREGSET, &regs);
         return;
     }
-    if (!armed || !can_fail(regs.orig_rax))
+    if (!armed || !can_fail(&regs))
         return;
     seen++;
     if (seen == at || (always && seen > at)) {
