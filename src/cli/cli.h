@@ -252,10 +252,13 @@ void json_put(json_t *object, const char *path, json_t *value);
 /** Lay `over` upon `under`: objects member by member, anything else replaced. */
 void json_overlay(json_t *under, json_t *over);
 
-/** `{{.a.b}}`, `{{json .}}`, text with \t and \n between; a leading "table " adds titles. */
+/** `{{.a.b}}`, `{{json .}}`, text with \t and \n between; a leading "table " adds titles; "json" alone is a
+ *  line of JSON each. */
 int template_check(struct cli *cli, const char *text);
 void template_title(const char *text);
 void template_print(const char *text, json_t *value);
+/** Once what is printed is known: a field that no such object has is a usage error that names those there are. */
+int template_fields(struct cli *cli, const char *text, json_t *value);
 
 /** Write everything, waiting where the descriptor does not block. 0 or -errno. */
 int write_all(int fd, const void *data, size_t size);

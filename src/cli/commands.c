@@ -10,6 +10,9 @@
 static const struct flag format_flag[] = {
     {"format", 0, "TEMPLATE", 0, NULL, "print {{.field}}s of each, {{json .}} for all"},
     {0}};
+static const struct flag inspect_format_flag[] = {
+    {"format", 'f', "TEMPLATE", 0, NULL, "print {{.field}}s of each, {{json .}} for all"},
+    {0}};
 static const struct flag timeout_flag[] = {
     {"time", 't', "DURATION", 0, NULL, "grace before it is killed: 10, 250ms, 1m"},
     {"timeout", 0, "DURATION", 0, NULL, "the same"},
@@ -162,7 +165,7 @@ const struct command commands[] = {
      "Ends with the workload, with its exit code, or at the detach keys.",
      {"berth attach shell", "come back to it", "berth attach --no-stdin --sig-proxy=false web", "only look"},
      verb_attach},
-    {"inspect", NULL, GROUP_MADE, "NAME...", 1, -1, COMMAND_COMMON, TABLES(format_flag),
+    {"inspect", NULL, GROUP_MADE, "NAME...", 1, -1, COMMAND_COMMON, TABLES(inspect_format_flag),
      "spec, plan, status and paths as JSON",
      "One document: an object for one name, an array for several.",
      {"berth inspect web", "everything", "berth inspect --format '{{.status.pid}}' web", "one field"},
@@ -216,7 +219,7 @@ const struct command commands[] = {
      "how an image was made", "",
      {"berth history nginx", "newest step first", "berth history --no-trunc nginx", "whole commands"},
      verb_history},
-    {"image inspect", NULL, GROUP_IMAGES, "IMAGE...", 1, -1, 0, TABLES(format_flag),
+    {"image inspect", NULL, GROUP_IMAGES, "IMAGE...", 1, -1, 0, TABLES(inspect_format_flag),
      "manifest, config and layers as JSON", "",
      {"berth image inspect tiny", "everything",
       "berth image inspect --format '{{.config.config.Entrypoint}}' tiny", "one field"}, verb_image_inspect},
@@ -285,7 +288,7 @@ const struct command commands[] = {
      verb_volume_create},
     {"volume ls", "volume list", GROUP_THINGS, "", 0, 0, 0, TABLES(format_flag, quiet_flag, no_trunc_flag),
      "list volumes", "", {"berth volume ls", "all", "berth volume ls -q", "names alone"}, verb_volume_ls},
-    {"volume inspect", NULL, GROUP_THINGS, "NAME...", 1, -1, 0, TABLES(format_flag), "one volume as JSON", "",
+    {"volume inspect", NULL, GROUP_THINGS, "NAME...", 1, -1, 0, TABLES(inspect_format_flag), "one volume as JSON", "",
      {"berth volume inspect data", "everything", "berth volume inspect --format '{{.path}}' data", "its folder"},
      verb_volume_inspect},
     {"volume rm", "volume remove", GROUP_THINGS, "NAME...", 1, -1, 0, TABLES(force_flag),

@@ -418,6 +418,8 @@ static int copy_in(struct copy *c)
     bool is_folder = S_ISDIR(st.st_mode);
     if (kind == INSIDE_FILE && is_folder)
         return cli_fail_code(c->cli, c->target.text, BERTH_INVALID, "the target is a file, the source is a folder");
+    if (kind == INSIDE_FILE && target_slash)
+        return cli_fail_code(c->cli, c->target.text, BERTH_INVALID, "it is a file, not a folder");
     if (kind == INSIDE_NOTHING && target_slash && !is_folder)
         return cli_fail_code(c->cli, c->target.text, BERTH_NOT_FOUND, "there is no such folder");
     if (kind == INSIDE_FOLDER) {

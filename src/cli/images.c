@@ -157,6 +157,26 @@ static void image_row(struct table *table, json_t *image)
               human_size((uint64_t)json_number(image, "size_bytes"), size), json_text(image, "platform"));
 }
 
+/* For a template, docker's two halves of a reference go beside the fields. */
+static int print_image(struct cli *cli, const char *format, json_t *image)
+{
+    autofree char *name = text_copy(json_text(image, "reference"));
+    char *colon = strrchr(name, ':');
+    if (colon && !strchr(colon, '/'))
+        *colon = '\0';
+    else
+        colon = NULL;
+    if (strcmp(format, "json") != 0) {
+        json_object_set_new(image, "repository", json_string(*name ? name : "<none>"));
+        json_object_set_new(image, "tag", json_string(colon ? colon + 1 : "<none>"));
+        json_object_set(image, "size", json_object_get(image, "size_bytes"));
+    }
+    int r = template_fields(cli, format, image);
+    if (r == 0)
+        template_print(format, image);
+    return r;
+}
+
 static bool image_named(json_t *image, const char *wanted)
 {
     const char *reference = json_text(image, "reference");
@@ -190,8 +210,10 @@ int verb_images(struct cli *cli, const struct args *args)
             continue;
         if (arg_true(args, "quiet"))
             puts(json_text(each, "id"));
+        else if (format && (r = print_image(cli, format, each)))
+            break;
         else if (format)
-            template_print(format, each);
+            continue;
         else if (cli->json)
             json_line(each);
         else
@@ -408,8 +430,6 @@ int verb_image_load(struct cli *cli, const struct args *args)
         return EXIT_FAILED;
     if (!source && isatty(STDIN_FILENO))
         return cli_usage(cli, "no file given, and standard input is a terminal");
-    if (!source)
-        options.source = "/dev/stdin";
     int r = berth_image_load_call(runtime, &options, &call, &err);
     if (r == 0)
         r = work_run(cli, call, &err);
@@ -555,12 +575,14 @@ int verb_volume_ls(struct cli *cli, const struct args *args)
         char when[SHORT_TEXT];
         if (arg_true(args, "quiet"))
             puts(json_text(each, "name"));
+        else if (format && (r = template_fields(cli, format, each)))
+            break;
         else if (format)
             template_print(format, each);
         else if (cli->json)
             json_line(each);
         else {
-            autofree char *users = text_new("%zu", json_array_size(json_find(each, "used_by")));
+            autofree char *users = text_new("%zu", json_array_size(json_find(each, "users")));
             table_row(&table, json_text(each, "name"), human_when(json_time(each, "created"), when), users, json_text(each, "path"));
         }
     }

@@ -180,6 +180,9 @@ static int status_one(struct cli *cli, const struct args *args, struct berth_run
         return EXIT_DONE;
     }
     autojson json_t *json = status_json(status);
+    int r = format ? template_fields(cli, format, json) : 0;
+    if (r)
+        return r;
     if (format)
         template_print(format, json);
     else if (cli->json)
@@ -340,7 +343,7 @@ static void stats_row(struct table *table, const struct reading *r)
     table_row(table, r->handle.name, cpu, memory, share, net, io, pids);
 }
 
-static void print_stats(struct cli *cli, const struct args *args, const struct readings *all)
+static int print_stats(struct cli *cli, const struct args *args, const struct readings *all)
 {
     static const char *const titles[] = {"NAME", "CPU", "MEMORY / LIMIT", "MEM", "NET IN / OUT", "READ / WRITTEN", "PIDS"};
     struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 1, .no_trunc = arg_true(args, "no-trunc")};
@@ -351,6 +354,9 @@ static void print_stats(struct cli *cli, const struct args *args, const struct r
             continue;
         if (format || cli->json) {
             autojson json_t *json = stats_json(r);
+            int refused = format ? template_fields(cli, format, json) : 0;
+            if (refused)
+                return refused;
             if (format)
                 template_print(format, json);
             else
@@ -362,6 +368,7 @@ static void print_stats(struct cli *cli, const struct args *args, const struct r
     if (!format && !cli->json)
         table_print(&table);
     fflush(stdout);
+    return 0;
 }
 
 static void take_readings(struct readings *all)
@@ -454,9 +461,9 @@ static int stats_live(struct cli *cli, const struct args *args, struct readings 
             return report_failures(cli, all);
         if (out_is_terminal() && !cli->json)
             fputs("\033[H\033[J", stdout);
-        print_stats(cli, args, all);
-        if (ferror(stdout))
-            return EXIT_FAILED;
+        int refused = print_stats(cli, args, all);
+        if (refused || ferror(stdout))
+            return refused ? refused : EXIT_FAILED;
         pause_between(cli, 1000);
     }
     return cli_deadline_passed(cli) ? EXIT_DEADLINE : EXIT_DONE;
@@ -486,8 +493,8 @@ int verb_stats(struct cli *cli, const struct args *args)
     } else if (arg_true(args, "no-stream")) {
         pause_between(cli, good ? 250 : 0);
         take_readings(&all);
-        print_stats(cli, args, &all);
-        r = r ? r : failed;
+        int refused = print_stats(cli, args, &all);
+        r = r ? r : failed ? failed : refused;
     } else {
         pause_between(cli, 250);
         int live = stats_live(cli, args, &all);
@@ -726,7 +733,7 @@ struct list {
     const char *format;
     bool all, quiet;
     int64_t room;
-    int result;
+    int result, refused; /* refused: by its template, and so would be every other */
 };
 
 static char *state_text(const struct berth_status *s)
@@ -758,6 +765,24 @@ static char *command_text(json_t *json)
     return text;
 }
 
+/* For a template, what docker calls the columns goes beside the fields. */
+static void print_formatted(struct list *list, const struct berth_status *s, json_t *json)
+{
+    char when[SHORT_TEXT];
+    autofree char *state = state_text(s);
+    if (strcmp(list->format, "json") != 0) {
+        json_object_set_new(json, "names", json_string(s->handle.name));
+        json_object_set_new(json, "status", json_string(state));
+        json_object_set(json, "created_at", json_object_get(json, "created"));
+        json_object_set_new(json, "running_for", json_string(human_when(s->created_usec, when)));
+    }
+    int r = template_fields(list->cli, list->format, json);
+    if (r == 0)
+        template_print(list->format, json);
+    else
+        list->refused = list->result = r;
+}
+
 static void list_row(struct list *list, const struct berth_status *s, json_t *json)
 {
     char id[BERTH_ID_TEXT], when[SHORT_TEXT];
@@ -770,7 +795,7 @@ static void list_row(struct list *list, const struct berth_status *s, json_t *js
     }
     if (list->format || list->cli->json) {
         if (list->format)
-            template_print(list->format, json);
+            print_formatted(list, s, json);
         else if (s->json)
             puts(s->json);
         else
@@ -815,7 +840,7 @@ static int list_engines(struct list *list)
             r = berth_list(runtime, &handles, &n, &err);
         if (r < 0 && r != BERTH_UNSUPPORTED)
             return cli_fail(list->cli, NULL, &err);
-        for (size_t h = 0; h < n; h++)
+        for (size_t h = 0; h < n && !list->refused; h++)
             list_one(list, runtime, &handles[h]);
         free(handles);
     }
@@ -871,9 +896,12 @@ int verb_inspect(struct cli *cli, const struct args *args)
             result = result ? result : code;
             continue;
         }
-        if (format)
+        int refused = format ? template_fields(cli, format, json) : 0;
+        if (format && !refused)
             template_print(format, json);
         json_array_append_new(all, json);
+        if (refused)
+            return refused;
     }
     if (!format && (args->n_words > 1 || json_array_size(all)))
         json_document(args->n_words > 1 ? all : json_array_get(all, 0));

@@ -51,6 +51,9 @@ static void print_tree(json_t *value, int indent)
 static int print_document(struct cli *cli, const struct args *args, json_t *json)
 {
     const char *format = arg_text(args, "format");
+    int r = format ? template_fields(cli, format, json) : 0;
+    if (r)
+        return r;
     if (format)
         template_print(format, json);
     else if (cli->json)

@@ -313,6 +313,31 @@ int template_check(struct cli *cli, const char *text)
     return 0;
 }
 
+/* Absent below the first part of a path is no error: labels and maps hold what they hold. */
+int template_fields(struct cli *cli, const char *text, json_t *value)
+{
+    char path[256];
+    bool json;
+    for (const char *p = template_body(text); (p = strstr(p, "{{"));) {
+        const char *end = strstr(p, "}}"), *key;
+        json_t *each;
+        if (!end || !action_parse(p + 2, (size_t)(end - p - 2), &json, path))
+            return 0;
+        p = end + 2;
+        autofree char *first = strndup(path, strcspn(path, "."));
+        if (!first || !*first || json_member(value, first))
+            continue;
+        autofree char *known = text_copy("");
+        json_object_foreach(value, key, each)
+        {
+            autofree char *old = known;
+            known = text_new("%s%s%s", old, *old ? ", " : "", key);
+        }
+        return cli_usage(cli, "--format: there is no field \"%s\"; there are %s", first, known);
+    }
+    return 0;
+}
+
 static void print_value(const json_t *value, bool json)
 {
     if (json) {
@@ -363,6 +388,8 @@ void template_title(const char *text)
 
 void template_print(const char *text, json_t *value)
 {
+    if (strcmp(text, "json") == 0)
+        return json_line(value);
     template_walk(text, value, false);
 }
 

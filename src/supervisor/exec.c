@@ -517,7 +517,7 @@ void exec_request(struct supervisor *s, struct connection *c, uint64_t tag, json
     struct berth_error err;
     crash_point("exec.asked");
     if (s->program.pid <= 0 || (s->state != LIFE_RUNNING && s->state != LIFE_STOPPING)) {
-        fail(&err, BERTH_WRONG_STATE, s->name, "%s %s", s->name,
+        fail(&err, BERTH_WRONG_STATE, s->name, "it %s",
              s->state == LIFE_PAUSED ? "is paused" : "is not running");
         return reply_error(s, c, tag, &err);
     }

@@ -511,7 +511,7 @@ static void refuse(struct supervisor *s, struct request *r)
         [LIFE_OVER] = "has ended",
     };
     struct berth_error err;
-    fail(&err, BERTH_WRONG_STATE, s->name, "%s %s", s->name, where[s->state]);
+    fail(&err, BERTH_WRONG_STATE, s->name, "it %s", where[s->state]);
     reply_error(s, r->connection, r->tag, &err);
 }
 

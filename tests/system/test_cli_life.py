@@ -139,6 +139,69 @@ def test_detached_by_keys(berth):
     os.close(master), os.close(slave)
 
 
+def test_attach_to_a_terminal_returns_with_the_programs_end(berth):
+    name = berth.name()
+    berth.must("run", "-dit", "--name", name, "--network", "none", "tiny", "sh", "-c", "read line; exit 4")
+    master, slave = pty.openpty()
+    p = popen(berth, "attach", name, stdin=slave)
+    os.write(master, b"go\n")
+    assert p.wait(timeout=10) == 4
+    os.close(master), os.close(slave)
+
+
+def test_what_is_refused_names_it_as_it_is_called_now(berth):
+    old, new = berth.run("sleep", "60"), berth.name()
+    berth.must("rename", old, new)
+    berth.must("pause", new)
+    for words in (["pause", new], ["exec", new, "true"]):
+        assert berth.call(*words).stderr == f"berth: {words[0]} {new}: it is paused\n"
+
+
+def test_a_format_takes_dockers_columns_and_refuses_unknown_ones(berth):
+    name = berth.run("sleep", "60")
+    assert berth.must("ps", "-f", "name=" + name, "--format", "{{.Names}} {{.State}} {{.Image}}") == name + " running tiny:latest"
+    assert json.loads(berth.must("ps", "-f", "name=" + name, "--format", "json"))["name"] == name
+    assert berth.must("inspect", "-f", "{{.status.state}}", name) == "running"
+    assert "tiny:latest" in berth.must("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    for words in (["ps"], ["inspect", name], ["status", name], ["stats", "--no-stream", name], ["images"]):
+        r = berth.call(*words, "--format", "{{.nosuch}}")
+        assert r.returncode == 2 and "nosuch" in r.stderr and not r.stdout, words
+
+
+def test_doctor_finds_nothing_wrong_with_ended_workloads(berth):
+    name = berth.run("true")
+    berth.must("wait", name)
+    check = [each for each in berth.json("doctor") if each["check"] == "groups"]
+    assert check[0]["ok"], check
+
+
+def test_cp_to_a_file_with_a_slash_at_its_end_is_refused(berth, tmp_path):
+    name = berth.run("sleep", "60")
+    (tmp_path / "f").write_text("other")
+    r = berth.call("cp", str(tmp_path / "f"), name + ":/etc/passwd/")
+    assert r.returncode == 1 and "not a folder" in r.stderr
+    assert "root" in berth.must("exec", name, "cat", "/etc/passwd")
+
+
+def test_volume_ls_counts_users(berth):
+    berth.run("sleep", "60", flags=["-v", "counted:/x"])
+    try:
+        line = [l for l in berth.must("volume", "ls").splitlines() if l.startswith("counted ")][0]
+        assert re.search(r"\s1\s+/", line), line
+    finally:
+        berth.call("rm", "-f", berth.names[-1])
+        berth.must("volume", "rm", "counted")
+
+
+def test_image_load_reads_standard_input(berth, tmp_path):
+    tar = str(tmp_path / "i.tar")
+    berth.must("image", "save", "-o", tar, "tiny")
+    with open(tar) as f:
+        r = subprocess.run(berth.argv("image", "load", "-t", "from-stdin:1"), env=berth.env, stdin=f, capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    berth.must("rmi", "from-stdin:1")
+
+
 def test_a_terminal_of_its_own_with_our_size(berth):
     master, slave = pty.openpty()
     subprocess.run(["stty", "rows", "33", "cols", "77"], stdin=slave, check=True)

@@ -201,7 +201,22 @@ static bool check_records(struct exam *x)
 
 /* ---- groups without a workload */
 
-/** Below the groups of this root in one hierarchy: those whose workload has gone. */
+/** Whether nobody answers for a group: its workload has gone, or has ended and left programs in it.
+ *  The empty one of an ended workload is there for the next start, and goes when it is removed. */
+static bool is_orphan(struct exam *x, const char *id, const char *path)
+{
+    autoworkload w = NULL;
+    struct cgroup *g;
+    if (workload_open(x->store, id, &w, NULL) < 0)
+        return true;
+    if (workload_alive(w, NULL) != 0 || cgroup_open(x->layout, path, &g, NULL) < 0)
+        return false;
+    bool populated = cgroup_populated(g) == 1;
+    cgroup_close(g);
+    return populated;
+}
+
+/** Below the groups of this root in one hierarchy: those that nobody answers for. */
 static size_t orphans_in(struct exam *x, const char *mount, const char *parent, bool remove)
 {
     autofree char *path = format_text("%s%s", mount, parent);
@@ -209,12 +224,11 @@ static size_t orphans_in(struct exam *x, const char *mount, const char *parent, 
     size_t n = 0;
     const struct dirent *entry;
     while (dir && (entry = readdir(dir))) {
-        autoworkload w = NULL;
         if (entry->d_type != DT_DIR || strlen(entry->d_name) != BERTH_ID_TEXT - 1)
             continue;
-        if (workload_open(x->store, entry->d_name, &w, NULL) == 0 && workload_alive(w, NULL) != 0)
-            continue;
         autofree char *group = format_text("%s/%s", parent, entry->d_name);
+        if (group && !is_orphan(x, entry->d_name, group))
+            continue;
         if (!remove || !group || settle_cgroup(x->c, group, 2000) < 0)
             n++;
     }

@@ -119,7 +119,7 @@ static int collect(struct exec *x, int i, struct text *t, struct berth_error *er
             return fail_memory(err);
         if (t->length > x->output_max)
             return fail(err, BERTH_TOO_BIG, x->handle.name,
-                        "exec in %s: more than %llu bytes of output", x->handle.name,
+                        "exec %s: more than %llu bytes of output", x->handle.name,
                         (unsigned long long)x->output_max);
     }
     return x->ends[i] >= 0; /* more may be there */
@@ -174,7 +174,7 @@ static int take_reply(struct exec *x, struct peer_reply *reply, struct berth_err
     json_decref(body);
     if (!x->told)
         return 0;
-    return fail(err, BERTH_TIMED_OUT, x->handle.name, "exec in %s: its time limit passed; it was killed",
+    return fail(err, BERTH_TIMED_OUT, x->handle.name, "exec %s: its time limit passed; it was killed",
                 x->handle.name);
 }
 
@@ -262,7 +262,7 @@ static int exec_step(void *data, struct berth_result *ret, struct berth_error *e
         return doomed(x, err);
     if (x->detach && x->started)
         return exec_result(x, ret, err);
-    if (!x->ended || (x->tty && !x->stream && x->ends[0] >= 0))
+    if (!x->ended || (x->tty && !x->stream && !x->attach && x->ends[0] >= 0))
         return 0;
     if (!x->attach)
         return exec_result(x, ret, err);
@@ -504,7 +504,7 @@ int container_exec(void *self, const struct berth_handle *h, const char *const *
     autofree char *body = NULL;
     int r = exec_body(argv, o, &body, err);
     if (r == 0)
-        r = exec_new(self, h, "exec in", &x, err);
+        r = exec_new(self, h, "exec", &x, err);
     if (r < 0)
         return r;
     r = exec_setup(x, o, err);
@@ -539,7 +539,7 @@ int container_attach(void *self, const struct berth_handle *h, const struct bert
 {
     struct exec *x;
     char body[100];
-    int r = exec_new(self, h, "attach to", &x, err);
+    int r = exec_new(self, h, "attach", &x, err);
     if (r < 0)
         return r;
     x->attach = true;

@@ -215,7 +215,7 @@ int berth_top(struct berth_runtime *runtime, const struct berth_handle *handle, 
     if (r < 0)
         return r;
     if (!alive || !state_lives(status.state))
-        return wrong_state(w, "top of", status.state, err);
+        return wrong_state(w, "top", status.state, err);
     autofree char *group = format_text("%s/load", status.cgroup);
     DIR *dir = group ? opendir("/proc") : NULL;
     if (!dir)

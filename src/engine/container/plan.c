@@ -320,15 +320,7 @@ static bool sysctl_own(const struct plan *p, const char *name)
 
 static int plan_sysctls(struct compile *k, struct berth_error *err)
 {
-    static const char *const usual[][2] = {
-        {"net.ipv4.ip_unprivileged_port_start", "0"},
-        {"net.ipv4.ping_group_range", "0 2147483647"},
-    };
     const struct spec_pairs *set = &k->spec->sysctls;
-    bool own_net = k->plan->namespaces[PLAN_NS_NET].mode == PLAN_NS_PRIVATE;
-    for (size_t i = 0; own_net && i < ARRAY_SIZE(usual); i++)
-        if (add_pair(k->plan, usual[i][0], usual[i][1]) < 0)
-            return fail_memory(err);
     for (size_t i = 0; i < set->n; i++) {
         const char *name = set->items[i].name;
         if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=

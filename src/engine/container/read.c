@@ -264,10 +264,10 @@ int container_stats(void *self, const struct berth_handle *h, struct berth_stats
     if (r < 0)
         return r;
     if (!alive || !state_lives(status.state) || status.state == BERTH_RESTARTING)
-        return wrong_state(w, "stats of", status.state, err);
+        return wrong_state(w, "stats", status.state, err);
     r = figures(self, w, &status, &f, err);
     if (r < 0)
-        return fail_context(err, "stats of %s", h->name);
+        return fail_context(err, "stats %s", h->name);
     fill_stats(ret, &f);
     ret->has_net = own_network(status.pid) && network_figures(status.pid, ret);
     ret->time_usec = now_usec();

@@ -188,7 +188,7 @@ static int collect(struct fake_call *c, const struct fake_exec *e, struct berth_
         text_add_bytes(t, record->data, record->length);
     }
     if (MAX(out.length, errors.length) > c->output_max)
-        return fail(err, BERTH_TOO_BIG, c->name, "exec in %s: more than %llu bytes of output",
+        return fail(err, BERTH_TOO_BIG, c->name, "exec %s: more than %llu bytes of output",
                     c->name, (unsigned long long)c->output_max);
     r->out_size = out.length;
     r->err_size = errors.length;
@@ -201,7 +201,7 @@ static int exec_result(struct fake_call *c, const struct fake_exec *e, struct be
                        struct berth_error *err)
 {
     if (e->timed_out)
-        return fail(err, BERTH_TIMED_OUT, c->name, "exec in %s: its time limit passed", c->name);
+        return fail(err, BERTH_TIMED_OUT, c->name, "exec %s: its time limit passed", c->name);
     struct berth_exec_result *r = calloc(1, sizeof(*r));
     if (!r)
         return fail_memory(err);
@@ -222,8 +222,8 @@ static int step_exec(struct fake_call *c, struct fake_workload *w, struct berth_
 {
     struct fake_exec *e = find_exec(w, c->exec_id);
     if (!e)
-        return c->cancelled ? fail(err, BERTH_CANCELLED, c->name, "exec in %s: cancelled", c->name)
-                            : fail(err, BERTH_LOST, c->name, "exec in %s: the workload is gone",
+        return c->cancelled ? fail(err, BERTH_CANCELLED, c->name, "exec %s: cancelled", c->name)
+                            : fail(err, BERTH_LOST, c->name, "exec %s: the workload is gone",
                                    c->name);
     if (c->detach)
         return exec_result(c, e, ret, err);
@@ -369,7 +369,7 @@ static int call_signal(void *data, int signal, struct berth_error *err)
         fake_changed(c->fake, w);
     }
     pthread_mutex_unlock(&c->fake->lock);
-    return e ? 0 : fail(err, BERTH_WRONG_STATE, c->name, "exec in %s: it has ended", c->name);
+    return e ? 0 : fail(err, BERTH_WRONG_STATE, c->name, "exec %s: it has ended", c->name);
 }
 
 static const struct berth_call_ops plain_ops = {

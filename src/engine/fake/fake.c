@@ -344,7 +344,7 @@ static int fake_exec(void *self, const struct berth_handle *handle, const char *
     struct fake_workload *w;
     int r = fake_get(f, handle, &w, err);
     if (r == 0 && w->state != BERTH_RUNNING)
-        r = wrong_state(w, "exec in", err);
+        r = wrong_state(w, "exec", err);
     if (r == 0 && (r = fake_steps_check((char *const *)argv, err)) == 0)
         r = fake_exec_call(f, w, argv, options, ret_call, err);
     return leave(f, r);
@@ -357,7 +357,7 @@ static int fake_stats(void *self, const struct berth_handle *handle, struct bert
     struct fake_workload *w;
     int r = fake_get(f, handle, &w, err);
     if (r == 0 && !fake_lives(w))
-        r = wrong_state(w, "stats of", err);
+        r = wrong_state(w, "stats", err);
     if (r == 0) {
         int64_t now = fake_now(f);
         ret_stats->time_usec = now;
@@ -519,7 +519,7 @@ static int fake_attach(void *self, const struct berth_handle *handle,
     if (r == 0 && (!fake_lives(w) || (options->input && !w->spec->stdin_open)))
         r = fake_lives(w) ? fail(err, BERTH_WRONG_STATE, w->handle.name,
                                  "attach to %s: its spec has no stdin", w->handle.name)
-                          : wrong_state(w, "attach to", err);
+                          : wrong_state(w, "attach", err);
     return leave(f, r < 0 ? r : fake_attach_call(f, w, options, ret_call, err));
 }
 
