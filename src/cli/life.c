@@ -245,13 +245,22 @@ static int check_terminal(struct cli *cli, bool tty, bool input)
     return cli_usage(cli, "-i and -t together need a terminal on standard input; leave -t away");
 }
 
-/* With --rm nothing is left when the command returns: its supervisor removes it as well, whoever comes first.
- * Without `force` one that goes on (we were detached from it) is let alone. */
-static void remove_if_asked(struct berth_runtime *runtime, const struct berth_handle *handle, const json_t *spec, bool force)
+/* With --rm nothing is left when the command returns. Without `force` one that goes on is let alone. */
+static void remove_if_asked(struct berth_runtime *runtime, const struct berth_handle *handle, bool asked, bool force)
 {
     struct berth_remove_options options = {.size = sizeof(options), .force = force, .volumes = true};
-    if (json_is_true(json_object_get(spec, "remove")))
+    if (asked)
         berth_remove(runtime, handle, &options, NULL);
+}
+
+/* In the foreground --rm is ours to do, after its output and exit code were read: a supervisor that
+ * removes a short program's workload would take both away before we looked. */
+static bool take_remove(json_t *spec, bool detach)
+{
+    bool asked = json_is_true(json_object_get(spec, "remove"));
+    if (asked && !detach)
+        json_object_del(spec, "remove");
+    return asked;
 }
 
 /* -a: which of the three are joined to ours; all when it isn't given. */
@@ -304,6 +313,7 @@ int verb_run(struct cli *cli, const struct args *args)
     r = detach_keys(cli, args, &keys);
     if (r == 0 && !detach)
         r = read_run(cli, args, spec, &f);
+    bool remove = take_remove(spec, detach);
     if (r == 0)
         r = create(cli, args, spec, &runtime, &handle);
     if (r != 0)
@@ -312,12 +322,12 @@ int verb_run(struct cli *cli, const struct args *args)
     r = start(cli, runtime, &handle, &err);
     if (r < 0) {
         r = cli_fail(cli, handle.name, &err);
-        remove_if_asked(runtime, &handle, spec, true);
+        remove_if_asked(runtime, &handle, remove, true);
         return r;
     }
     if (!detach) {
         r = follow(cli, args, runtime, &handle, &f);
-        remove_if_asked(runtime, &handle, spec, false);
+        remove_if_asked(runtime, &handle, remove, false);
         return r;
     }
     print_id(cli, &handle);
