@@ -24,6 +24,8 @@ static int ask(struct container *c, const struct berth_handle *h, const char *ve
     if (!alive || has_ended(&status, alive))
         return wrong_state(w, verb, status.state, err);
     r = peer_ask(w, verb, type, body, ret_body, err);
+    if (r == BERTH_LOST)
+        settle_breath(w);
     if (r == BERTH_LOST && settle_status(c, w, &status, &alive, NULL) == 0)
         r = wrong_state(w, verb, status.state, err);
     return r;

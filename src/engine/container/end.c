@@ -43,6 +43,7 @@ static int on_reply(struct job *j, struct berth_result *ret, struct berth_error 
         return r;
     job_watch(j, -1, NULL);
     close_fd(&j->socket_fd);
+    settle_breath(j->w);
     j->next = j->force ? on_gone : on_connect;
     return JOB_ON;
 }
@@ -65,6 +66,7 @@ static int ask_to_end(struct job *j, struct berth_error *err)
 static int on_run_changed(struct job *j, struct berth_result *ret, struct berth_error *err)
 {
     job_drain_run(j);
+    settle_breath(j->w);
     j->next = on_connect;
     return JOB_ON;
 }
@@ -200,6 +202,7 @@ static int on_last_breath(struct job *j, struct berth_result *ret, struct berth_
 static int on_remove_run_changed(struct job *j, struct berth_result *ret, struct berth_error *err)
 {
     job_drain_run(j);
+    settle_breath(j->w);
     j->next = on_ended;
     return JOB_ON;
 }
@@ -319,6 +322,7 @@ static int on_hang_up(struct job *j, struct berth_result *ret, struct berth_erro
         return JOB_WAIT;
     job_watch(j, -1, NULL);
     close_fd(&j->socket_fd);
+    settle_breath(j->w);
     j->next = on_wait;
     return JOB_ON;
 }
@@ -330,6 +334,8 @@ static int on_wait(struct job *j, struct berth_result *ret, struct berth_error *
     if (j->cancelled)
         return fail(err, BERTH_CANCELLED, j->handle.name, "wait for %s: cancelled", j->handle.name);
     job_drain_run(j);
+    if (j->inotify_fd >= 0)
+        settle_breath(j->w);
     int r = settle_status(j->c, j->w, &status, &alive, err);
     if (r == BERTH_NOT_FOUND || (r == 0 && has_ended(&status, alive)))
         return wait_over(j, ret, err);

@@ -185,9 +185,11 @@ static int listen_to(struct exec *x, struct berth_error *err)
         int r = peer_receive(x->socket_fd, &reply, err);
         if (r == 0)
             return 0;
-        if (r == BERTH_LOST)
+        if (r == BERTH_LOST) {
+            settle_breath(x->w);
             return fail(err, r, x->handle.name, "%s %s: the supervisor went away", x->verb,
                         x->handle.name);
+        }
         if (r < 0)
             return r;
         r = take_reply(x, &reply, err);
@@ -427,6 +429,7 @@ static int exec_new(struct container *c, const struct berth_handle *h, const cha
     if (r == BERTH_LOST) {
         struct status status;
         bool alive;
+        settle_breath(x->w);
         r = settle_status(c, x->w, &status, &alive, err);
         if (r == 0)
             r = wrong_state(x->w, verb, status.state, err);

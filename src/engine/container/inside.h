@@ -147,6 +147,9 @@ bool has_ended(const struct status *status, bool alive);
 int wrong_state(const struct workload *w, const char *verb, int state, struct berth_error *err);
 
 /* ---- settling */
+/** After its socket closed or its run folder changed: a killed supervisor's sockets close, and a watch tells, a moment
+ *  before its `life` falls free. Waits for that, 20 ms at most. */
+void settle_breath(struct workload *w);
 /** Read the record; a death nobody recorded is told as failed and, if `change` is free, cleared away. */
 int settle_status(struct container *c, struct workload *w, struct status *ret, bool *ret_alive, struct berth_error *err);
 /** The same with `change` held: killed, removed, written down. */

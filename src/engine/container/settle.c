@@ -11,6 +11,13 @@
 #include <stdio.h>
 
 #define KILL_ROUNDS 100
+#define BREATH_MSEC 20
+
+void settle_breath(struct workload *w)
+{
+    for (int i = 0; i < BREATH_MSEC && workload_alive(w, NULL) > 0; i++)
+        poll(NULL, 0, 1);
+}
 
 /** Kill until nothing is left in the group; fork bombs may need several rounds. */
 static void empty_group(struct cgroup *g)

@@ -184,6 +184,8 @@ static int on_answer(struct job *j, struct berth_result *ret, struct berth_error
         peer_send(j->socket_fd, MESSAGE_STOP, 2, "{\"timeout_usec\":0,\"cancel\":true}", NULL, 0, NULL);
     }
     int r = peer_receive(j->socket_fd, &reply, err);
+    if (r == BERTH_LOST)
+        settle_breath(j->w);
     if (r <= 0)
         return r;
     autofree char *body = reply.body;
@@ -310,6 +312,7 @@ static int on_restarted(struct job *j, struct berth_result *ret, struct berth_er
     struct peer_reply reply;
     int r = peer_receive(j->socket_fd, &reply, err);
     if (r == BERTH_LOST) { /* it ended before it heard us */
+        settle_breath(j->w);
         close_fd(&j->socket_fd);
         j->watched_fd = -1;
         j->next = job_lock;
