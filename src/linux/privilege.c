@@ -305,6 +305,17 @@ int privilege_rlimits(const struct plan_rlimit *limits, size_t n, struct berth_e
 
 /* ---- seccomp */
 
+int privilege_filter_check(int fd, const char *path, struct berth_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return fail_os(err, errno, path, "seccomp filter %s", path);
+    if (!S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)))
+        return fail(err, BERTH_DENIED, path,
+                    "seccomp filter %s is not a file that only root can write", path);
+    return 0;
+}
+
 int privilege_filter_read(int fd, const char *path, void **ret_filter, size_t *ret_size,
                           struct berth_error *err)
 {
@@ -313,9 +324,6 @@ int privilege_filter_read(int fd, const char *path, void **ret_filter, size_t *r
     size_t size;
     if (fstat(fd, &st) < 0)
         return fail_os(err, errno, path, "seccomp filter %s", path);
-    if (!S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)))
-        return fail(err, BERTH_DENIED, path,
-                    "seccomp filter %s is not a file that only root can write", path);
     if (st.st_size <= 0 || st.st_size % (off_t)sizeof(struct sock_filter) ||
         st.st_size > (off_t)(BPF_MAXINSNS * sizeof(struct sock_filter)))
         return fail(err, BERTH_CORRUPT, path, "seccomp filter %s is damaged", path);

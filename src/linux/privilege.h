@@ -41,7 +41,10 @@ int privilege_rlimits(const struct plan_rlimit *limits, size_t n, struct berth_e
 /** Load a compiled filter (an array of struct sock_filter) from a root-owned file. The last thing
  * before exec. */
 int privilege_filter(const void *filter, size_t size, struct berth_error *err);
-/** Read it: at most 64 KiB, owned by root, not writable by others, else DENIED. */
+/** Whether only root can write the opened file: asked by who opens it, since in a user namespace of the
+ *  workload's own its owner has another number. DENIED. */
+int privilege_filter_check(int fd, const char *path, struct berth_error *err);
+/** Read it: at most 64 KiB, whole instructions, else CORRUPT. */
 int privilege_filter_read(int fd, const char *path, void **ret_filter, size_t *ret_size,
                           struct berth_error *err);
 

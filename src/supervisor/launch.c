@@ -10,6 +10,7 @@
 #include "linux/mounts.h"
 #include "model/status.h"
 #include "store/store.h"
+#include "linux/privilege.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -266,6 +267,7 @@ static int wires_open(struct wires *w, const struct stage *st, struct berth_erro
         w->filter_fd = open(filter, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (w->filter_fd < 0)
             return fail_os(err, errno, filter, "seccomp filter %s", filter);
+        return privilege_filter_check(w->filter_fd, filter, err);
     }
     return 0;
 }

@@ -621,3 +621,8 @@ def test_a_full_disk_is_no_success(berth):
     with open("/dev/full", "w") as full:
         r = subprocess.run(berth.argv("ps"), env=berth.env, stdout=full, stderr=subprocess.PIPE, text=True)
     assert r.returncode == 1 and "standard output" in r.stderr
+
+
+def test_a_user_namespace_of_its_own_has_its_filter_too(berth):
+    out = berth.must("run", *QUICK, "--userns", "private", "tiny", "sh", "-c", "cat /proc/self/uid_map; grep Seccomp: /proc/self/status")
+    assert out.split()[:2] == ["0", "100000"] and out.split()[-1] == "2", out
