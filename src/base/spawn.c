@@ -49,6 +49,12 @@ struct birth {
     int pid_fd;
 };
 
+#ifdef __SANITIZE_THREAD__
+/* The sanitizer's own clone() forgets all threads in the child, whose memory is ours. */
+int __clone(int (*function)(void *), void *stack, int flags, void *data, ...);
+#define clone __clone
+#endif
+
 #define IN_CHILD __attribute__((noinline, no_sanitize("address", "undefined", "thread")))
 
 struct kernel_sigaction {

@@ -20,12 +20,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-/* It maps terabytes that it never touches. */
-#if defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZER
+/* Their shadow maps terabytes that it never touches. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define WITH_SANITIZER
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ADDRESS_SANITIZER
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define WITH_SANITIZER
 #endif
 #endif
 
@@ -171,7 +171,7 @@ static void limit_resources(void)
 {
     const struct { int resource; rlim_t value; } limits[] = {
         {RLIMIT_CORE, 0}, {RLIMIT_NOFILE, 4096}, {RLIMIT_MEMLOCK, 0},
-#ifndef ADDRESS_SANITIZER
+#ifndef WITH_SANITIZER
         {RLIMIT_AS, 4ull << 30}, /* a parser that wants more is being led on */
 #endif
     };
