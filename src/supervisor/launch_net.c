@@ -78,7 +78,7 @@ static int open_socket(const struct plan_socket *s, int *ret_fd, struct berth_er
     int r = address_of(s, &address, &length, err);
     if (r < 0)
         return r;
-    autoclose int fd = socket(address.any.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    autoclose int fd = socket(address.any.sa_family, type | SOCK_CLOEXEC, 0); /* blocking, as the program expects it */
     if (fd < 0)
         return socket_failed(s, errno, err);
     if (address.any.sa_family == AF_UNIX) {

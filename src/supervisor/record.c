@@ -55,8 +55,8 @@ void record_open(struct supervisor *s)
     s->record.log_dropped_bytes = s->record.log_dropped_lines = 0;
     s->record.memory_limit = s->plan->limits.memory > 0 ? (uint64_t)s->plan->limits.memory : 0;
     s->record.supervisor_pid = getpid();
-    snprintf(s->record.cgroup, sizeof(s->record.cgroup), "%s",
-             s->launch ? launch_cgroup(s->launch) : "");
+    if (s->launch) /* else what create wrote down: a launch that failed may have made groups there */
+        snprintf(s->record.cgroup, sizeof(s->record.cgroup), "%s", launch_cgroup(s->launch));
 }
 
 void record_running(struct supervisor *s)

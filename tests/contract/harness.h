@@ -39,6 +39,6 @@ void table_print(const struct settings *s);
 
 extern const struct contract_group create_group, start_group, stop_group, status_group, logs_group,
     exec_group, stats_group, resolve_group, remove_group, all_group, inside_group, async_group,
-    host_group;
+    host_group, share_group;
 
 #endif

@@ -20,7 +20,7 @@
 static const struct contract_group *const groups[] = {
     &create_group, &start_group, &stop_group,    &status_group, &logs_group,
     &exec_group,   &stats_group, &resolve_group, &remove_group, &all_group,
-    &inside_group, &async_group, &host_group,
+    &inside_group, &async_group, &host_group,    &share_group,
 };
 
 /** Shared by the workers. */
