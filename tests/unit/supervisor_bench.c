@@ -151,7 +151,11 @@ int bench_connect(struct bench *b)
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     snprintf(a.sun_path, sizeof(a.sun_path), "%s/run/%s/socket", b->top, b->plan.id);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    int64_t end = monotonic_usec() + PATIENCE_MSEC * 1000; /* it may be about to listen */
+    while (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
+        assert_true(monotonic_usec() < end);
+        usleep(2000);
+    }
     return fd;
 }
 

@@ -281,12 +281,16 @@ static void children_die_with_the_main_program(void **state)
 static void other_signals_are_the_programs_own(void **state)
 {
     BENCH;
-    bench_script(b, "trap 'echo hup' HUP; while :; do sleep 0.01; done");
+    char script[300];
+    snprintf(script, sizeof(script),
+             "trap 'echo hup; echo x > %s/heard' HUP; echo x > %s/ready; while :; do sleep 0.01; done",
+             b->top, b->top);
+    bench_script(b, script);
     bench_start(b);
     autoclose int fd = bench_connect(b);
-    usleep(50000);
+    bench_wait_file(b, "ready");
     assert_int_equal(bench_ask(b, fd, MESSAGE_SIGNAL, "{\"signal\":1}", NULL), MESSAGE_DONE);
-    usleep(50000);
+    bench_wait_file(b, "heard");
     assert_int_equal(bench_ask(b, fd, MESSAGE_SIGNAL, "{\"signal\":\"USR1\"}", NULL), MESSAGE_DONE);
     bench_wait_end(b);
     assert_int_equal(bench_status(b).state, BERTH_FAILED);
