@@ -437,6 +437,42 @@ static void nothing_is_printed(struct contract *c)
     free(path);
 }
 
+static void the_end_of_its_process_group_is_not_the_workloads(struct contract *c)
+{
+    int fds[2];
+    char byte;
+    check(pipe(fds) == 0, "pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct berth_options options = {.size = sizeof(options), .root = c->root, .run = c->run};
+        struct contract own = *c;
+        setsid();
+        close(fds[0]);
+        ok(berth_open(c->engine, &options, &own.runtime, ERR));
+        struct berth_handle h = run_ready(&own, "outlives", SHELL("echo ready; sleep 1000"), NULL);
+        is_state(&own, &h, BERTH_RUNNING);
+        if (write(fds[1], "x", 1) == 1)
+            pause();
+        _exit(FAILED);
+    }
+    close(fds[1]);
+    bool began = read(fds[0], &byte, 1) == 1;
+    close(fds[0]);
+    if (began) {
+        kill(-pid, SIGHUP);
+        kill(-pid, SIGKILL);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    if (!began)
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : FAILED); /* it has said why */
+    struct berth_handle h;
+    ok(berth_find(c->runtime, "outlives", &h, ERR));
+    pause_msec(100);
+    is_state(c, &h, BERTH_RUNNING);
+    free(inside(c, &h, "true"));
+}
+
 static int count_threads(void)
 {
     int n = 0;
@@ -501,6 +537,7 @@ static const struct contract_case host_cases[] = {
     CASE(its_descriptors_are_not_inherited),
     CASE(a_host_without_standard_descriptors_is_served),
     CASE(nothing_is_printed),
+    CASE_NEEDS(the_end_of_its_process_group_is_not_the_workloads, NEEDS_PROGRAM | NEEDS_PROCESS),
     CASE(no_thread_is_started),
     CASE(the_rest_of_the_process_is_left_alone),
 };

@@ -73,13 +73,13 @@ static void stop_with_timeout_0_kills_at_once(struct contract *c)
 static void stop_with_250_msec_takes_about_250_msec(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IGNORES, NULL);
-    stops_within(c, &h, 250, 240, 1000);
+    stops_within(c, &h, 250, 240, 900); /* not rounded up to a second */
 }
 
 static void stop_without_a_timeout_takes_the_specs(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", IGNORES, "stop_timeout", "'300ms'", NULL);
-    stops_within(c, &h, BERTH_TIMEOUT_SPEC, 290, 1000);
+    stops_within(c, &h, BERTH_TIMEOUT_SPEC, 290, 900);
 }
 
 static void a_negative_timeout_is_refused(struct contract *c)
@@ -289,9 +289,9 @@ static void a_paused_one_ends(struct contract *c)
 
 static void a_fork_bomb_ends(struct contract *c)
 {
-    struct berth_handle h =
-        run_ready(c, "bomb", SHELL("f() { f | f & }; (f 2> /dev/null) & echo ready; exec tail -f /dev/null"),
-                  "resources.pids", "200", NULL);
+    struct berth_handle h = run_ready(
+        c, "bomb", SHELL("f() { f | f & }; (f 2> /dev/null) & echo ready; exec tail -f /dev/null"),
+        "resources.pids", "200", NULL);
     pause_msec(200);
     stops_within(c, &h, 0, 0, 5000);
 }
