@@ -91,6 +91,7 @@ static void worker(const struct settings *s, struct tally *t, int number, const 
     struct place p;
     if (!place_make(s, number, &p)) {
         t->broken++;
+        place_remove(s, &p);
         _exit(1);
     }
     for (int i; (i = t->next++) < (int)n;) {
