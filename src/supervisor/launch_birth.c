@@ -107,15 +107,21 @@ static int enter_and_run(struct stage *st, struct berth_error *err)
 
 /* ---- whole */
 
+/* Everything that the program will see; a failure is told and is the end. */
+static void make_scene(struct stage *st, struct berth_error *err)
+{
+    int r = join_others(st, err);
+    r = r < 0 ? r : stage_open_trees(st, err);
+    r = r < 0 ? r : stage_build(st, err);
+    r = r < 0 ? r : stage_furnish(st, err);
+    check(st, r, err);
+}
+
 static _Noreturn void whole(struct stage *st)
 {
     struct berth_error err = {0};
     stage_clean(st);
-    int r = join_others(st, &err);
-    r = r < 0 ? r : stage_open_trees(st, &err);
-    r = r < 0 ? r : stage_build(st, &err);
-    r = r < 0 ? r : stage_furnish(st, &err);
-    check(st, r, &err);
+    make_scene(st, &err);
     (void)enter_and_run(st, &err);
     stage_die(st, &err);
 }
@@ -133,11 +139,7 @@ static _Noreturn void builder(struct stage *st)
     struct berth_error err = {0};
     char byte;
     stage_clean(st);
-    int r = join_others(st, &err);
-    r = r < 0 ? r : stage_open_trees(st, &err);
-    r = r < 0 ? r : stage_build(st, &err);
-    r = r < 0 ? r : stage_furnish(st, &err);
-    check(st, r, &err);
+    make_scene(st, &err);
     (void)!write(st->fds[STAGE_READY], "k", 1);
     close(st->fds[STAGE_READY]);
     (void)!read(st->fds[STAGE_SCENE_HOLD], &byte, 1); /* the actor is in, or dead */

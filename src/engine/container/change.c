@@ -71,6 +71,16 @@ int container_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_
     return ask(self, h, "signal to an exec in", MESSAGE_EXEC_SIGNAL, body, NULL, err);
 }
 
+/* The workload, opened and under `change`, for a verb that rewrites its records. */
+static int get_locked(struct container *c, const char *verb, const struct berth_handle *h,
+                      struct workload **ret_workload, struct berth_error *err)
+{
+    int r = container_need(verb, err);
+    if (r == 0)
+        r = container_get(c, h, ret_workload, err);
+    return r < 0 ? r : change_lock_wait(c, *ret_workload, err);
+}
+
 /* ---- rename */
 
 int container_rename(void *self, const struct berth_handle *h, const char *new_name,
@@ -78,11 +88,7 @@ int container_rename(void *self, const struct berth_handle *h, const char *new_n
 {
     struct container *c = self;
     autoworkload w = NULL;
-    int r = container_need("rename", err);
-    if (r == 0)
-        r = container_get(c, h, &w, err);
-    if (r == 0)
-        r = change_lock_wait(c, w, err);
+    int r = get_locked(c, "rename", h, &w, err);
     if (r < 0)
         return r;
     r = workload_rename(w, new_name, err);
@@ -164,11 +170,7 @@ int container_update(void *self, const struct berth_handle *h, const char *patch
 {
     struct container *c = self;
     autoworkload w = NULL;
-    int r = container_need("update", err);
-    if (r == 0)
-        r = container_get(c, h, &w, err);
-    if (r == 0)
-        r = change_lock_wait(c, w, err);
+    int r = get_locked(c, "update", h, &w, err);
     if (r < 0)
         return r;
     r = update_locked(c, w, patch_json, err);

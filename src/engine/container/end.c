@@ -62,6 +62,23 @@ static int ask_to_end(struct job *j, struct berth_error *err)
     return r < 0 ? r : JOB_ON;
 }
 
+/* Ask its supervisor to end it. One that is being born or dying doesn't listen: its run folder tells,
+ * and then `changed` is next. */
+static int ask_or_watch(struct job *j,
+                        int (*changed)(struct job *, struct berth_result *, struct berth_error *),
+                        struct berth_error *err)
+{
+    int r = job_watch_run(j, err);
+    if (r == 0)
+        r = workload_connect(j->w, &j->socket_fd, err);
+    if (r == 0)
+        return ask_to_end(j, err);
+    if (r != BERTH_LOST && r != BERTH_AGAIN)
+        return r;
+    j->next = changed;
+    return workload_alive(j->w, err) > 0 && j->tries++ < 1000 ? JOB_WAIT : JOB_ON;
+}
+
 /** A live one whose socket is not there: it is being born or is ending. Its run folder tells. */
 static int on_run_changed(struct job *j, struct berth_result *ret, struct berth_error *err)
 {
@@ -102,15 +119,7 @@ static int on_connect(struct job *j, struct berth_result *ret, struct berth_erro
         return r;
     if (!alive || has_ended(&status, alive))
         return stop_ended(j, &status, err);
-    r = job_watch_run(j, err);
-    if (r == 0)
-        r = workload_connect(j->w, &j->socket_fd, err);
-    if (r == 0)
-        return ask_to_end(j, err);
-    if (r != BERTH_LOST && r != BERTH_AGAIN)
-        return r;
-    j->next = on_run_changed;
-    return workload_alive(j->w, err) > 0 && j->tries++ < 1000 ? JOB_WAIT : JOB_ON;
+    return ask_or_watch(j, on_run_changed, err);
 }
 
 int container_stop(void *self, const struct berth_handle *h, int64_t timeout_msec,
@@ -207,19 +216,6 @@ static int on_remove_run_changed(struct job *j, struct berth_result *ret, struct
     return JOB_ON;
 }
 
-static int force_end(struct job *j, struct berth_error *err)
-{
-    int r = job_watch_run(j, err);
-    if (r == 0)
-        r = workload_connect(j->w, &j->socket_fd, err);
-    if (r == 0)
-        return ask_to_end(j, err);
-    if (r != BERTH_LOST && r != BERTH_AGAIN)
-        return r;
-    j->next = on_remove_run_changed; /* being born, or dying: its run folder tells */
-    return workload_alive(j->w, err) > 0 && j->tries++ < 1000 ? JOB_WAIT : JOB_ON;
-}
-
 static int on_ended(struct job *j, struct berth_result *ret, struct berth_error *err)
 {
     struct status status;
@@ -233,7 +229,7 @@ static int on_ended(struct job *j, struct berth_result *ret, struct berth_error 
         return fail(err, BERTH_WRONG_STATE, j->handle.name, "it is %s",
                     berth_state_name(state_lives(status.state) ? status.state : BERTH_CREATING));
     if (r == 0 && alive && !has_ended(&status, alive))
-        return force_end(j, err);
+        return ask_or_watch(j, on_remove_run_changed, err);
     j->next = r == 0 && alive ? on_last_breath : on_gone;
     return JOB_ON;
 }

@@ -280,26 +280,27 @@ int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *
     return r < 0 ? r : tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
 }
 
-int berth_copy_out_call(struct berth_runtime *runtime, const struct berth_handle *handle,
-                        const char *path, struct berth_call **ret_call, struct berth_error *err)
+static int copy(struct berth_runtime *runtime, const struct berth_handle *handle, const char *applet,
+                const char *path, unsigned streams, struct berth_call **ret_call,
+                struct berth_error *err)
 {
     struct container *c;
     struct words w;
     char id[BERTH_ID_TEXT];
     if (!path || !*path)
         return fail(err, BERTH_INVALID, NULL, "copy: `path` is empty");
-    int r = root_words(runtime, handle, "copy-out", path, id, &c, &w, err);
-    return r < 0 ? r : tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
+    int r = root_words(runtime, handle, applet, path, id, &c, &w, err);
+    return r < 0 ? r : tool_call(c, w.list, streams, -1, ret_call, err);
+}
+
+int berth_copy_out_call(struct berth_runtime *runtime, const struct berth_handle *handle,
+                        const char *path, struct berth_call **ret_call, struct berth_error *err)
+{
+    return copy(runtime, handle, "copy-out", path, TOOL_OUTPUT, ret_call, err);
 }
 
 int berth_copy_in_call(struct berth_runtime *runtime, const struct berth_handle *handle,
                        const char *path, struct berth_call **ret_call, struct berth_error *err)
 {
-    struct container *c;
-    struct words w;
-    char id[BERTH_ID_TEXT];
-    if (!path || !*path)
-        return fail(err, BERTH_INVALID, NULL, "copy: `path` is empty");
-    int r = root_words(runtime, handle, "copy-in", path, id, &c, &w, err);
-    return r < 0 ? r : tool_call(c, w.list, TOOL_INPUT, -1, ret_call, err);
+    return copy(runtime, handle, "copy-in", path, TOOL_INPUT, ret_call, err);
 }
