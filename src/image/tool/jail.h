@@ -23,6 +23,13 @@ int jail_enter(const char *scratch, const struct jail_bind *binds, size_t n, str
 int jail_enter_root(int root_fd, struct berth_error *err);
 /** Give up everything but what a worker needs: limits, capabilities, system calls. For good. */
 int jail_lock(struct berth_error *err);
+/**
+ * The network's jail, for the process that speaks to registries: the same walls, but the host's network, and a few
+ * files of /etc that name look-ups need, copied. Enter it before threads; then lock it with jail_lock_network().
+ */
+int jail_enter_network(const char *scratch, const struct jail_bind *binds, size_t n, struct berth_error *err);
+/** jail_lock() for it: sockets and threads, but no capability at all and no way to change files' owners or modes. */
+int jail_lock_network(struct berth_error *err);
 /** In a worker of the jail: see only the folder `fd` from now on, and lose the right to change that. */
 int jail_narrow(int fd, struct berth_error *err);
 

@@ -17,6 +17,7 @@ struct platform { char os[32], architecture[32], variant[32]; };
 struct work {
     /* options */
     const char *reference, *config, *platform_text, *format, *folder;
+    const char *settings;   /* berth.toml, for its [registries]; NULL: /etc/berth/berth.toml */
     bool progress, unnamed, unused, has_platform;
     struct platform platform;
     uint64_t max_bytes, max_entries;
