@@ -2,7 +2,7 @@
 /*
  * After a reboot: whatever should run by its restart policy is started, several at a time.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include <jansson.h>
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 /*
  * doctor: one table of checks. Each says whether all is well; with --repair, some mend what is not.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include "linux/privilege.h"
 #include <dirent.h>

@@ -1,99 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The container engine's table, and what its verbs share.
+ * The container engine: its table, and its way from a runtime to itself.
  */
-#include "container/inside.h"
-#include "linux/privilege.h"
-#include <fcntl.h>
-#include <linux/capability.h>
-#include <stdio.h>
+#include "local/inside.h"
 
 extern const struct berth_engine container_engine;
-
-static int container_open(const struct berth_options *options, void **ret_self,
-                          struct berth_error *err)
-{
-    struct container *c = calloc(1, sizeof(*c));
-    if (!c)
-        return fail_memory(err);
-    c->root = strdup(options->root);
-    c->run = strdup(options->run);
-    c->programs = strdup(options->programs);
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_mutex_init(&c->cache_lock, NULL);
-    if (!c->root || !c->run || !c->programs) {
-        free(c->root);
-        free(c->run);
-        free(c->programs);
-        free(c);
-        return fail_memory(err);
-    }
-    *ret_self = c;
-    return 0;
-}
-
-static void container_close(void *self)
-{
-    struct container *c = self;
-    cache_clear(c);
-    store_close(c->store);
-    cgroup_layout_free(c->layout);
-    pthread_mutex_destroy(&c->lock);
-    pthread_mutex_destroy(&c->cache_lock);
-    free(c->root);
-    free(c->run);
-    free(c->programs);
-    free(c);
-}
-
-struct low_fds low_fds_occupy(void)
-{
-    struct low_fds low = {{-1, -1, -1}};
-    for (size_t i = 0; i < ARRAY_SIZE(low.fds); i++) {
-        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (fd < 0 || fd > STDERR_FILENO) {
-            cleanup_close(&fd);
-            break;
-        }
-        low.fds[i] = fd;
-    }
-    return low;
-}
-
-void low_fds_release(struct low_fds *low)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(low->fds); i++)
-        close_fd(&low->fds[i]);
-}
-
-int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err)
-{
-    int r = 0;
-    pthread_mutex_lock(&c->lock);
-    if (!c->store) {
-        struct low_fds low = low_fds_occupy();
-        r = store_open(c->root, c->run, make, &c->store, err);
-        low_fds_release(&low);
-    }
-    *ret_store = c->store;
-    pthread_mutex_unlock(&c->lock);
-    return r;
-}
-
-int container_layout(struct container *c, const struct cgroup_layout **ret_layout,
-                     struct berth_error *err)
-{
-    int r = 0;
-    pthread_mutex_lock(&c->lock);
-    if (!c->layout) {
-        struct low_fds low = low_fds_occupy();
-        r = cgroup_layout_read(&c->layout, err);
-        low_fds_release(&low);
-    }
-    *ret_layout = c->layout;
-    pthread_mutex_unlock(&c->lock);
-    return r;
-}
 
 int container_self(struct berth_runtime *runtime, struct container **ret, struct berth_error *err)
 {
@@ -104,35 +15,10 @@ int container_self(struct berth_runtime *runtime, struct container **ret, struct
     return r;
 }
 
-int container_need(const char *verb, struct berth_error *err)
+static int container_open(const struct berth_options *options, void **ret_self,
+                          struct berth_error *err)
 {
-    static const int needed[] = {CAP_SYS_ADMIN, CAP_CHOWN,    CAP_DAC_OVERRIDE, CAP_FOWNER,
-                                 CAP_SETUID,    CAP_SETGID,   CAP_SETPCAP,      CAP_KILL,
-                                 CAP_MKNOD,     CAP_SYS_CHROOT};
-    uint64_t mask = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
-        mask |= UINT64_C(1) << needed[i];
-    return capability_need(mask, verb, err);
-}
-
-int container_get(struct container *c, const struct berth_handle *h, struct workload **ret,
-                  struct berth_error *err)
-{
-    char id[BERTH_ID_TEXT];
-    struct store *store;
-    berth_id_print(h->id, id);
-    int r = container_store(c, false, &store, err);
-    if (r == 0)
-        r = workload_open(store, id, ret, err);
-    return r == BERTH_NOT_FOUND ? fail(err, r, h->name, "no workload \"%s\" (%.12s)", h->name, id) : r;
-}
-
-void container_handle(struct workload *w, struct berth_handle *ret)
-{
-    *ret = (struct berth_handle){.runtime = "container"};
-    hex_parse(workload_id(w), ret->id, sizeof(ret->id));
-    if (workload_name(w, ret->name, NULL) < 0)
-        snprintf(ret->name, sizeof(ret->name), "%.12s", workload_id(w));
+    return container_open_as(&container_kind, options, ret_self, err);
 }
 
 const struct berth_engine container_engine = {

@@ -2,7 +2,7 @@
 /*
  * container.h: what the machine is like, what it holds, what runs inside a workload.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include <ctype.h>
 #include <dirent.h>

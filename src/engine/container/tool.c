@@ -2,7 +2,7 @@
 /*
  * Work that berth-image does: images in and out, tars of a workload's root. A call around a child.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "image/tool.h"
 #include "container/tool.h"
 #include <fcntl.h>

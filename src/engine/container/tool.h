@@ -5,7 +5,7 @@
 #ifndef CONTAINER_TOOL_H
 #define CONTAINER_TOOL_H
 
-#include "container/inside.h"
+#include "local/inside.h"
 
 #define TOOL_INPUT 1u    /* the caller writes stream 0 */
 #define TOOL_OUTPUT 2u   /* and reads stream 1: results, or a tar */

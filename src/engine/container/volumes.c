@@ -2,7 +2,7 @@
 /*
  * container.h: named volumes.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include "engine/report.h"
 #include <jansson.h>

@@ -2,7 +2,7 @@
 /*
  * Life: restarts, probes, logs, listening sockets, and what comes after the end.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include <stdio.h>
 #include <sys/socket.h>
 

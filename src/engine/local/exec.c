@@ -5,7 +5,7 @@
  * The caller's descriptors never go inside. Closing the connection is the cancel: the supervisor
  * kills an exec whose caller has gone.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "model/message.h"
 #include <fcntl.h>
 #include <jansson.h>

@@ -2,7 +2,7 @@
 /*
  * Short changes: signals and pauses through the supervisor, names and limits on disk.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "model/message.h"
 #include <jansson.h>
 #include <stdio.h>
@@ -145,7 +145,7 @@ static int update_locked(struct container *c, struct workload *w, const char *pa
         r = workload_name(w, name, err);
     if (r < 0)
         return r;
-    struct compile k = {.c = c, .store = c->store, .spec = spec, .id = workload_id(w), .name = name,
+    struct compile k = {.c = c, .kind = c->kind, .store = c->store, .spec = spec, .id = workload_id(w), .name = name,
                         .dir = workload_path(w)};
     r = compile_plan(&k, &plan, err);
     bool alive = workload_alive(w, NULL) > 0;

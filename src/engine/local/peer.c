@@ -2,7 +2,7 @@
 /*
  * Talking to a supervisor: packets out and in, and one request with its answer.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include "model/message.h"
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  * `change` is held until the supervisor exists. From then on `life` says that it runs, so nobody
  * has to hold anything while the program starts.
  */
-#include "container/job.h"
+#include "local/job.h"
 #include "base/crash.h"
 #include "base/file.h"
 #include "base/spawn.h"
@@ -45,7 +45,7 @@ static int plan_again(struct container *c, struct workload *w, const struct spec
                       struct plan **ret, struct berth_error *err)
 {
     char name[BERTH_NAME_MAX + 8];
-    struct compile k = {.c = c, .store = c->store, .spec = spec, .id = workload_id(w), .name = name,
+    struct compile k = {.c = c, .kind = kind_of(w), .store = c->store, .spec = spec, .id = workload_id(w), .name = name,
                         .dir = workload_path(w)};
     struct plan *plan = NULL;
     int r = workload_name(w, name, err);

@@ -5,7 +5,7 @@
  * Whoever reads the status next tells the truth, and if nobody else is changing the workload also
  * kills what is left of it and writes the end down.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  *
  * Nothing here makes anything on disk: create writes what comes out, --dry-run prints it.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include "engine/report.h"
 #include <fcntl.h>
@@ -50,7 +50,7 @@ static bool network_usable(const char *network)
            starts_with(network, "container:");
 }
 
-int plan_refuse(const struct spec *spec, struct berth_error *err)
+int plan_refuse(const struct local_kind *kind, const struct spec *spec, struct berth_error *err)
 {
     const struct { bool set; const char *field; } later[] = {
         {spec->networks != NULL, "network.networks"},
@@ -61,16 +61,15 @@ int plan_refuse(const struct spec *spec, struct berth_error *err)
         {spec->n_ports > 0, "network.ports"},
         {spec->publish_all, "network.publish_all"},
         {spec->internal, "network.internal"},
-        {spec->wasm.present, "wasm"},
         {spec->service_json != NULL, "service"},
     };
-    if (spec->runtime && strcmp(spec->runtime, "container"))
-        return fail(err, BERTH_INVALID, "runtime",
-                    "runtime: \"%.40s\" is not this engine, \"container\"", spec->runtime);
+    if (spec->runtime && strcmp(spec->runtime, kind->name))
+        return fail(err, BERTH_INVALID, "runtime", "runtime: \"%.40s\" is not this engine, \"%s\"",
+                    spec->runtime, kind->name);
     for (size_t i = 0; i < ARRAY_SIZE(later); i++)
         if (later[i].set)
             return fail(err, BERTH_UNSUPPORTED, later[i].field,
-                        "%s: the engine \"container\" does not do that", later[i].field);
+                        "%s: the engine \"%s\" does not do that", later[i].field, kind->name);
     if (!spec->network)
         return fail(err, BERTH_UNSUPPORTED, "network",
                     "network: there is no default network; choose one: --network none or "
@@ -79,9 +78,7 @@ int plan_refuse(const struct spec *spec, struct berth_error *err)
         return fail(err, BERTH_UNSUPPORTED, "network",
                     "network: \"%.80s\": there are no named networks; choose --network none or "
                     "--network host", spec->network);
-    if (!spec->image)
-        return fail(err, BERTH_INVALID, "image", "image: a container needs one");
-    return 0;
+    return kind->refuse(spec, err);
 }
 
 /* ---- program */
@@ -346,7 +343,7 @@ int plan_network(struct compile *k, struct berth_error *err)
 
 /* ---- the whole */
 
-static int set_up(struct compile *k, struct berth_error *err)
+int plan_set_up(struct compile *k, struct berth_error *err)
 {
     struct plan *p = k->plan = calloc(1, sizeof(*p));
     if (!p)
@@ -354,7 +351,7 @@ static int set_up(struct compile *k, struct berth_error *err)
     p->version = PLAN_VERSION;
     p->stamp = plan_stamp();
     if (!p->stamp || set_text(&p->id, k->id) < 0 || set_text(&p->name, k->name) < 0 ||
-        set_text(&p->runtime, "container") < 0 || set_text(&p->image, k->image->reference) < 0)
+        set_text(&p->runtime, k->kind->name) < 0 || set_text(&p->image, k->image->reference) < 0)
         return fail_memory(err);
     const char *parent = k->spec->cgroup_parent;
     if (parent && (parent[0] != '/' || strstr(parent, "/..") || strstr(parent, "//")))
@@ -366,19 +363,11 @@ static int set_up(struct compile *k, struct berth_error *err)
 
 int compile_plan(struct compile *k, struct plan **ret_plan, struct berth_error *err)
 {
-    static int (*const groups[])(struct compile *k, struct berth_error *err) = {
-        set_up, plan_network, plan_program, plan_resources, plan_security, plan_storage,
-        plan_cdi, plan_life,
-    };
-    int r = plan_refuse(k->spec, err);
+    int r = plan_refuse(k->kind, k->spec, err);
     if (r == 0)
-        r = image_find(k->store, k->spec->image, &k->image, err);
-    if (r == 0 && k->image->wasm)
-        r = fail(err, BERTH_UNSUPPORTED, "image",
-                 "image: \"%.80s\" is a WebAssembly artifact, which the engine \"container\" does not run",
-                 k->spec->image);
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(groups); i++)
-        r = groups[i](k, err);
+        r = k->kind->find(k, err);
+    for (size_t i = 0; r == 0 && k->kind->groups[i]; i++)
+        r = k->kind->groups[i](k, err);
     if (r < 0)
         return r;
     *ret_plan = TAKE(k->plan);

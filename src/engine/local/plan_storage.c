@@ -4,7 +4,7 @@
  *
  * The spec's come last, parents before children; where one takes a target of ours, ours is left out.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include <fcntl.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
  * The supervisor orders stops. A remove that has to stop first leaves the removal to it too, so that
  * a caller that dies in between leaves nothing half done; then it looks whether it is gone.
  */
-#include "container/job.h"
+#include "local/job.h"
 #include "base/crash.h"
 #include "model/message.h"
 #include "engine/report.h"

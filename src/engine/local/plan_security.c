@@ -2,7 +2,7 @@
 /*
  * Security: capabilities, seccomp, devices, what of /proc and /sys is hidden; docker's defaults.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include "linux/privilege.h"
 #include "linux/syscall_filter.h"

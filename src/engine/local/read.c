@@ -2,7 +2,7 @@
 /*
  * What is read by whoever asks: status, stats, lists. Files and groups, never the supervisor.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include "engine/report.h"
 #include <fcntl.h>
@@ -342,6 +342,8 @@ int container_find(void *self, const char *name, struct berth_handle *ret, struc
         r = store_find(store, name, id, err);
     if (r == 0)
         r = workload_open(store, id, &w, err);
+    if (r == 0 && kind_of(w) != ((struct container *)self)->kind)
+        return fail(err, BERTH_NOT_FOUND, name, "no workload \"%s\"", name);
     if (r == 0)
         container_handle(w, ret);
     return r;
@@ -366,7 +368,8 @@ int container_list(void *self, struct berth_handle **ret, size_t *ret_count, str
     size_t n = 0;
     for (size_t i = 0; ids && ids[i]; i++) {
         autoworkload w = NULL;
-        if (workload_open(store, ids[i], &w, NULL) == 0) /* removed meanwhile: not listed */
+        if (workload_open(store, ids[i], &w, NULL) == 0 && /* removed meanwhile: not listed */
+            kind_of(w) == ((struct container *)self)->kind)
             container_handle(w, &handles[n++]);
     }
     *ret = handles;

@@ -2,7 +2,7 @@
 /*
  * Resources: what the spec allows, in the kernel's own units.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>

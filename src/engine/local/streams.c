@@ -2,7 +2,7 @@
 /*
  * logs and events: a pipe, and berth-helper at its other end. The stream's end is the helper's.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>

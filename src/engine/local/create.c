@@ -5,7 +5,7 @@
  * A caller that dies leaves a draft, which the next sweep undoes. Volumes are made after the rename:
  * until then they would be without a user, and a start makes what a death in between left out.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/crash.h"
 #include "base/file.h"
 #include <stdio.h>
@@ -78,6 +78,8 @@ static int fill(struct create *j, struct berth_error *err)
         r = write_file(fd, FACTS_FILE, facts_print(j->spec, j->compile.image, j->plan->argv), err);
     if (r == 0 && symlinkat(j->compile.image->reference, fd, IMAGE_LINK) < 0)
         r = fail_os(err, errno, NULL, "write %s", IMAGE_LINK);
+    if (r == 0 && symlinkat(j->c->kind->name, fd, KIND_LINK) < 0)
+        r = fail_os(err, errno, NULL, "write %s", KIND_LINK);
     return r < 0 ? r : write_status(fd, j->plan, j->store, err);
 }
 
@@ -95,21 +97,22 @@ static int begin(struct create *j, const char *json, struct berth_error *err)
 {
     int r = container_need("create", err);
     if (r < 0 || (r = spec_parse(json, strlen(json), &j->spec, err)) < 0 ||
-        (r = plan_refuse(j->spec, err)) < 0 ||
+        (r = plan_refuse(j->c->kind, j->spec, err)) < 0 ||
         (r = container_store(j->c, true, &j->store, err)) < 0)
         return r;
     store_sweep(j->store, NULL);
     r = store_draft_begin(j->store, j->spec->name, &j->draft, err);
     if (r < 0)
         return r;
-    j->compile = (struct compile){.c = j->c, .store = j->store, .spec = j->spec,
+    j->compile = (struct compile){.c = j->c, .kind = j->c->kind, .store = j->store, .spec = j->spec,
                                   .id = store_draft_id(j->draft),
                                   .name = store_draft_name(j->draft),
                                   .dir = store_draft_final_path(j->draft)};
     if ((r = compile_plan(&j->compile, &j->plan, err)) < 0 || (r = begin_filter(j, err)) < 0 ||
         (r = fill(j, err)) < 0)
         return r;
-    j->handle = (struct berth_handle){.runtime = "container"};
+    j->handle = (struct berth_handle){};
+    snprintf(j->handle.runtime, sizeof(j->handle.runtime), "%s", j->c->kind->name);
     hex_parse(store_draft_id(j->draft), j->handle.id, sizeof(j->handle.id));
     snprintf(j->handle.name, sizeof(j->handle.name), "%s", store_draft_name(j->draft));
     return 0;
@@ -205,10 +208,10 @@ int container_plan(void *self, const char *spec_json, char **ret_json, struct be
     static const char id[] = "00000000000000000000000000000000";
     struct spec *spec = NULL;
     struct plan *plan = NULL;
-    struct compile k = {.c = self, .id = id, .dry = true};
+    struct compile k = {.c = self, .kind = ((struct container *)self)->kind, .id = id, .dry = true};
     int r = spec_parse(spec_json, strlen(spec_json), &spec, err);
     if (r == 0)
-        r = plan_refuse(spec, err);
+        r = plan_refuse(k.kind, spec, err);
     if (r == 0)
         r = container_store(k.c, false, &k.store, err);
     autofree char *dir = r == 0 ? format_text("%s/workloads/%s", store_root(k.store), id) : NULL;

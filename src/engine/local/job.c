@@ -2,7 +2,7 @@
 /*
  * The machinery of calls: one epoll descriptor for the caller, one awaited descriptor inside.
  */
-#include "container/job.h"
+#include "local/job.h"
 #include "base/file.h"
 #include <fcntl.h>
 #include <signal.h>

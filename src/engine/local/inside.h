@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The container engine's rooms.
+ * The rooms of what engines share whose plans a supervisor of this machine executes: all of a workload's
+ * life but the compiling of its plan, which is a struct local_kind of each engine.
  *
- *   engine.c   the table, open and close          plan*.c    spec and image -> plan
+ *   local.c    open and close, the store          plan*.c    spec and image -> plan
  *   create.c   drafts, undoing                    cdi.c      devices by CDI name
  *   start.c    a supervisor is born               peer.c     talking to one
  *   end.c      stop, remove, restart              job.c      calls that wait: locks, ends, helpers
  *   exec.c     exec, attach                       settle.c   deaths that nobody recorded
  *   read.c     status, stats, list, inspect       streams.c  logs, events
- *   helpers.c berth's other programs              change.c   signal, pause, rename, update
- *   tool.c, images.c, volumes.c, machine.c, doctor.c, boot.c: container.h's extras
+ *   helpers.c  berth's other programs             change.c   signal, pause, rename, update
  */
-#ifndef CONTAINER_INSIDE_H
-#define CONTAINER_INSIDE_H
+#ifndef LOCAL_INSIDE_H
+#define LOCAL_INSIDE_H
 
 #include <berth/container.h>
 #include <berth/engine.h>
@@ -32,10 +32,12 @@
 #define PLAN_FILE "plan.json"
 #define FACTS_FILE "facts.json" /* members of status that come from the spec */
 #define IMAGE_LINK "image"      /* its text is the image's name */
+#define KIND_LINK "runtime"     /* its text is the engine's name */
 
 #define CACHE_SLOTS 64
 
 struct container {
+    const struct local_kind *kind;
     char *root, *run, *programs;
     pthread_mutex_t lock;          /* store, layout */
     struct store *store;           /* opened when first needed, made by the first create */
@@ -49,6 +51,26 @@ struct container {
     } cache[CACHE_SLOTS];
     int64_t cache_clock;
 };
+
+struct compile;
+/** What makes an engine of its own out of all this. */
+struct local_kind {
+    const char *name;
+    /** Refuse by name what this engine alone does not do. */
+    int (*refuse)(const struct spec *spec, struct berth_error *err);
+    /** The image that the spec names, into k->image. */
+    int (*find)(struct compile *k, struct berth_error *err);
+    /** The parts of its compiler in their order, NULL at the end. */
+    int (*const *groups)(struct compile *k, struct berth_error *err);
+};
+extern const struct local_kind container_kind;
+/** By its name; NULL when this build has none. */
+const struct local_kind *kind_find(const char *name);
+/** Whose workload this is; the container engine's when it was made before others were. */
+const struct local_kind *kind_of(struct workload *w);
+int container_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
+                      struct berth_error *err);
+void container_close(void *self);
 
 /** The store, opened at first use. NOT_FOUND without `make` when there is none yet: then there are no workloads. */
 int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err);
@@ -76,6 +98,7 @@ int container_need(const char *verb, struct berth_error *err);
 /* ---- compiling */
 struct compile {
     struct container *c;
+    const struct local_kind *kind;
     struct store *store;
     const struct spec *spec;
     struct image *image;
@@ -98,7 +121,9 @@ int plan_life(struct compile *k, struct berth_error *err);
 /** Devices by CDI name: nodes, mounts, env into the plan. */
 int plan_cdi(struct compile *k, struct berth_error *err);
 /** Refuse what this engine does not do, by name. */
-int plan_refuse(const struct spec *spec, struct berth_error *err);
+int plan_refuse(const struct local_kind *kind, const struct spec *spec, struct berth_error *err);
+/** An empty plan with its stamp and names: the first part of every compiler. */
+int plan_set_up(struct compile *k, struct berth_error *err);
 /** hosts, hostname, resolv.conf, secrets into the folder. */
 int plan_files(const struct compile *k, int folder_fd, struct berth_error *err);
 int plan_add_mount(struct plan *plan, const struct plan_mount *mount);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A call of the container engine: a chain of moments, each of which either goes on at once or names
+ * A call of such an engine: a chain of moments, each of which either goes on at once or names
  * the one descriptor that it waits for.
  */
-#ifndef CONTAINER_JOB_H
-#define CONTAINER_JOB_H
+#ifndef LOCAL_JOB_H
+#define LOCAL_JOB_H
 
-#include "container/inside.h"
+#include "local/inside.h"
 
 enum { JOB_WAIT = 0, JOB_DONE = 1, JOB_ON = 2, JOB_LIVES = 3 };
 

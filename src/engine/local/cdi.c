@@ -5,7 +5,7 @@
  * Specification files in /etc/cdi and /var/run/cdi, as JSON; the same in YAML is not read, and a
  * device that only YAML may describe is said to be so. Of the edits: device nodes, mounts, env.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include <dirent.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 /*
  * Programs of berth's that wait or work in the library's stead; their last words come on a pipe.
  */
-#include "container/inside.h"
+#include "local/inside.h"
 #include "base/file.h"
 #include "base/spawn.h"
 #include <fcntl.h>
