@@ -91,11 +91,12 @@ static void groups_remove(void)
         rmdir(group_path(v1[i], path, sizeof path));
 }
 
+/* Thread by thread: cgroup.procs would wait for a grace period. */
 static void groups_join(void)
 {
     char path[160], group[128];
     for (size_t i = 0; hybrid && i < sizeof v1 / sizeof *v1; i++) {
-        snprintf(path, sizeof path, "%s/cgroup.procs", group_path(v1[i], group, sizeof group));
+        snprintf(path, sizeof path, "%s/tasks", group_path(v1[i], group, sizeof group));
         write_text(path, "0");
     }
 }

@@ -436,53 +436,57 @@ int cgroup_events_fd(struct cgroup *g)
     return g->events_fd;
 }
 
-static int join_one(const struct cgroup *g, const struct hierarchy *h, const char *pid, bool sup)
+static int join_one(const struct cgroup *g, const struct hierarchy *h, bool sup)
 {
     char path[CGROUP_PATH_MAX];
     if (!sup) {
-        int r = cgroup_file_path(g, h, "cgroup.procs", path);
-        return r < 0 ? r : control_write(path, pid);
+        int r = cgroup_file_path(g, h, "tasks", path);
+        return r < 0 ? r : control_write(path, "0");
     }
     const char *slash = strrchr(g->path, '/');
     int parent = slash ? (int)(slash - g->path) : 0;
     snprintf(path, sizeof(path), "%s%.*s/sup", h->mount, parent, g->path);
     if (mkdir(path, 0755) == 0 && listed(h->controllers, "cpuset"))
         inherit_cpuset(path);
-    snprintf(path, sizeof(path), "%s%.*s/sup/cgroup.procs", h->mount, parent, g->path);
-    return control_write(path, pid);
+    snprintf(path, sizeof(path), "%s%.*s/sup/tasks", h->mount, parent, g->path);
+    return control_write(path, "0");
 }
 
-int cgroup_join_v1(const struct cgroup *g, pid_t pid, bool sup)
+int cgroup_join_v1(const struct cgroup *g, bool sup)
 {
-    char number[16];
     int first = 0;
-    snprintf(number, sizeof(number), "%d", (int)pid);
     for (size_t i = 0; i < g->layout->n; i++) {
         const struct hierarchy *h = &g->layout->list[i];
-        int r = h->v2 ? 0 : join_one(g, h, number, sup);
+        int r = h->v2 ? 0 : join_one(g, h, sup);
         if (r < 0 && first == 0)
             first = r;
     }
     return first;
 }
 
+/* Also a write that changes nothing takes the kernel's wait. */
+static bool is_in_v2_root(void)
+{
+    char text[4096];
+    ssize_t n = control_read("/proc/self/cgroup", text, sizeof(text));
+    return n > 0 && (starts_with(text, "0::/\n") || strstr(text, "\n0::/\n"));
+}
+
 void cgroup_leave(const struct cgroup_layout *layout)
 {
     char path[CGROUP_PATH_MAX];
-    for (size_t i = 0; i < layout->n; i++)
-        if (snprintf(path, sizeof(path), "%s/cgroup.procs", layout->list[i].mount) <
-            (int)sizeof(path))
+    for (size_t i = 0; i < layout->n; i++) {
+        const struct hierarchy *h = &layout->list[i];
+        if ((!h->v2 || !is_in_v2_root()) &&
+            snprintf(path, sizeof(path), "%s/%s", h->mount, h->v2 ? "cgroup.procs" : "tasks") <
+                (int)sizeof(path))
             (void)control_write(path, "0");
+    }
 }
 
 int cgroup_root_v2_fd(const struct cgroup_layout *layout)
 {
     return layout->unified ? open(layout->unified->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-}
-
-void cgroup_resident(struct cgroup *g, pid_t pid)
-{
-    g->resident = pid;
 }
 
 /* ---- what the workload sees of it */

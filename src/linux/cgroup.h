@@ -48,12 +48,11 @@ int cgroup_v2_fd(struct cgroup *g);
 int cgroup_sup_v2_fd(struct cgroup *g);
 /** Whether a process must join v1 hierarchies by hand: hybrid and v1. */
 bool cgroup_needs_join(const struct cgroup_layout *layout);
-/** Move `pid` (0: the caller) into the workload's group, or the supervisors', in every v1
- * hierarchy. The first write after idling waits for the kernel (about 11 ms). 0 or -errno. No
+/** Move the caller, which has one thread, into the workload's group, or the supervisors', in every
+ * v1 hierarchy. By way of `tasks`: cgroup.procs moves whole processes, for which the kernel waits
+ * out a grace period (about 11 ms) and holds up everybody else's groups meanwhile. 0 or -errno. No
  * allocation. */
-int cgroup_join_v1(const struct cgroup *g, pid_t pid, bool sup);
-/** On pure v1: a process in the group that is ours (the joiner): not killed, not counted. */
-void cgroup_resident(struct cgroup *g, pid_t pid);
+int cgroup_join_v1(const struct cgroup *g, bool sup);
 /** Folders of the workload's group, for its view of /sys/fs/cgroup: NULL at the end of n.
  * `ret_name` "" is a pure v2. */
 size_t cgroup_view_count(const struct cgroup *g);

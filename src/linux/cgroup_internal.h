@@ -49,7 +49,6 @@ struct cgroup {
     const struct cgroup_layout *layout;
     char *path; /* PARENT/ID */
     int load_fd, sup_fd, events_fd;
-    pid_t resident;
     bool figures_open, figures_gone;
     int figure_fds[FIGURE_COUNT];
 };

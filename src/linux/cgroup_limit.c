@@ -91,13 +91,12 @@ static bool mems_value(const struct plan_limits *l, bool v2, char *ret, size_t r
     return l->cpuset_mems != NULL;
 }
 
-/* On v1 the joiner sits in the group and is not the workload's to pay for. */
 static bool pids_value(const struct plan_limits *l, bool v2, char *ret, size_t room)
 {
     if (l->pids < 0)
         snprintf(ret, room, "max");
     else
-        snprintf(ret, room, "%" PRId64, l->pids + (v2 ? 0 : 1));
+        snprintf(ret, room, "%" PRId64, l->pids);
     return true;
 }
 

@@ -66,7 +66,7 @@ int cgroup_freeze(struct cgroup *g, bool frozen, struct berth_error *err)
     return 0;
 }
 
-/* Each pid of the group, but the joiner's. Returns how many, or -errno. */
+/* Each pid of the group. Returns how many, or -errno. */
 static int each_pid(const struct cgroup *g, const struct hierarchy *h, int signal)
 {
     char path[CGROUP_PATH_MAX];
@@ -76,7 +76,7 @@ static int each_pid(const struct cgroup *g, const struct hierarchy *h, int signa
         return errno == ENOENT || errno == ENODEV ? 0 : -errno;
     int n = 0, pid;
     while (fscanf(f, "%d", &pid) == 1) {
-        if (pid == g->resident || pid <= 0)
+        if (pid <= 0)
             continue;
         n++;
         if (signal)
@@ -368,11 +368,6 @@ int cgroup_figures_read(struct cgroup *g, struct cgroup_figures *ret, struct ber
     read_memory(g, &f);
     f.pids = figure_number(g, FIGURE_PIDS);
     f.pids_limit = figure_number(g, FIGURE_PIDS_MAX);
-    const struct hierarchy *pids = cgroup_hierarchy(g->layout, "pids");
-    if (pids && !pids->v2) { /* the joiner sits in the v1 groups */
-        f.pids -= f.pids > 0;
-        f.pids_limit -= f.pids_limit > 0;
-    }
     read_io(g, &f);
     read_psi(g, &f);
     if (g->figures_gone) /* kept open from a group that was removed since: no zeros in its place */

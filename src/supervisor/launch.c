@@ -26,16 +26,6 @@
 
 #define KILL_PATIENCE_USEC 2000000
 
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
-
-void reap_pid_fd(int pid_fd)
-{
-    siginfo_t info;
-    (void)RETRY(waitid((idtype_t)P_PIDFD, (id_t)pid_fd, &info, WEXITED | __WALL));
-}
-
 void reap_pid(pid_t pid)
 {
     siginfo_t info;
@@ -117,9 +107,7 @@ static struct launch *launch_new(int root_fd, int run_fd, int workload_fd)
     l->root_fd = root_fd;
     l->run_fd = run_fd;
     l->workload_fd = workload_fd;
-    l->proc_fd = l->init_fd = l->net_fd = l->builder_fd = l->told_fd = l->main_ready_fd =
-        l->held_root_fd = -1;
-    l->joiner = (struct joiner){.pid_fd = -1, .socket_fd = -1};
+    l->proc_fd = l->init_fd = l->net_fd = l->told_fd = l->main_ready_fd = l->held_root_fd = -1;
     for (int i = 0; i < PLAN_NS_COUNT; i++)
         l->join_fds[i] = -1;
     return l;
@@ -175,9 +163,6 @@ static int prepare(struct launch *l, const struct plan *plan, struct berth_error
     r = r < 0 ? r : find_place(l, err);
     r = r < 0 ? r : cgroup_layout_read(&l->layout, err);
     r = r < 0 ? r : cgroup_make(l->layout, plan->cgroup_parent, plan->id, &l->group, err);
-    /* First of all: its wait runs beside everything that follows. */
-    if (r == 0 && cgroup_needs_join(l->layout))
-        r = joiner_start(l, plan, err);
     r = r < 0 ? r : cgroup_limit(l->group, &plan->limits, err);
     r = r < 0 ? r : cgroup_devices(l->group, plan->devices, plan->n_devices, plan->privileged, err);
     if (r == 0 && plan->oom_kill_disable)
@@ -211,19 +196,10 @@ const char *launch_cgroup(const struct launch *l)
     return cgroup_path(l->group);
 }
 
-static void tidy_builder(struct launch *l)
-{
-    if (l->builder_fd >= 0)
-        reap_pid_fd(l->builder_fd);
-    close_fd(&l->builder_fd);
-}
-
 void launch_free(struct launch *l)
 {
     if (!l)
         return;
-    tidy_builder(l);
-    joiner_end(&l->joiner);
     close_later(l->held_root_fd);
     if (l->group)
         (void)cgroup_remove_load(l->layout, cgroup_path(l->group), 200);
@@ -290,26 +266,8 @@ static void stage_wire(struct stage *st, const struct wires *w, const int *stdio
         st->fds[i] = stdio[i];
 }
 
-/* The workload may have had our joiner killed (its own out-of-memory killer can): a new one pays
- * the wait again. */
-static int birth_by_joiner(struct launch *l, const struct stage *st, struct birth *ret,
-                           struct berth_error *err)
-{
-    int r = joiner_birth(&l->joiner, st, ret);
-    if (r == -EPIPE) {
-        joiner_end(&l->joiner);
-        r = joiner_start(l, st->plan, err);
-        if (r < 0)
-            return r;
-        r = joiner_birth(&l->joiner, st, ret);
-    }
-    return r;
-}
-
 static int birth_failed(const struct stage *st, int r, struct berth_error *err)
 {
-    if (r <= BERTH_INVALID)
-        return r; /* said already */
     if (r == -ESRCH || (r == -ENOMEM && st->exec))
         return fail(err, BERTH_WRONG_STATE, st->plan->name, "%s is no longer running",
                     st->plan->name);
@@ -329,8 +287,7 @@ static int give_birth(struct launch *l, struct stage *st, struct launch_child *r
                       struct berth_error *err)
 {
     struct birth b = {0};
-    int r =
-        cgroup_needs_join(l->layout) ? birth_by_joiner(l, st, &b, err) : birth_stage(st, false, &b);
+    int r = birth_stage(st, &b);
     if (r < 0)
         return birth_failed(st, r, err);
     if (b.forerunner)
@@ -365,33 +322,12 @@ static void keep_network(struct launch *l, const struct stage *st, pid_t pid)
     l->net_fd = openat(l->proc_fd, path, O_RDONLY | O_CLOEXEC);
 }
 
-static int start_builder(struct launch *l, struct stage *st, struct berth_error *err)
-{
-    pid_t pid = 0;
-    if (!cgroup_needs_join(l->layout) || !scene_can_be_built_apart(st->plan))
-        return 0;
-    int r = birth_builder(st, &pid);
-    if (pid > 0)
-        l->builder_fd = fcntl(st->fds[STAGE_SCENE], F_DUPFD_CLOEXEC, 3);
-    if (pid > 0)
-        keep_network(l, st, pid);
-    return r < 0 ? birth_failed(st, r, err) : 0;
-}
-
-static void end_builder(struct stage *st)
-{
-    close_fd(&st->fds[STAGE_SCENE]);
-    close_fd(&st->fds[STAGE_SCENE_DONE]);
-    close_fd(&st->fds[STAGE_SCENE_HOLD]);
-}
-
 int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
                  struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd,
                  struct berth_error *err)
 {
     struct wires w = {{-1, -1}, {-1, -1}, -1};
     struct stage st;
-    tidy_builder(l);
     close_fd(&l->held_root_fd); /* one overlay at a time on one upper folder */
     stage_for(&st, l, plan);
     st.tty = plan->tty;
@@ -407,10 +343,8 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
     if (r == 0) {
         stage_wire(&st, &w, stdio);
         l->oom_before = cgroup_oom_kills(l->group);
-        r = start_builder(l, &st, err);
+        r = give_birth(l, &st, ret_child, err);
     }
-    r = r < 0 ? r : give_birth(l, &st, ret_child, err);
-    end_builder(&st);
     if (r == 0) {
         keep_network(l, &st, ret_child->pid);
         close_fd(&w.ready[1]);
@@ -486,13 +420,11 @@ int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
     ssize_t n = RETRY(read(ready_fd, &said, sizeof(said.error)));
     if (n < 0 && errno == EAGAIN)
         return 0;
-    tidy_builder(l);
     if (told)
         l->told_fd = -1;
     if (ready_fd == l->main_ready_fd) {
         l->main_ready_fd = -1;
         hold_root(l);
-        joiner_settle(&l->joiner);
     }
     if (n < 0)
         return fail_os(err, errno, NULL, "hear from the new process");
@@ -511,6 +443,13 @@ int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
 }
 
 /* ---- while it runs */
+
+void launch_settle(struct launch *l)
+{
+    if (!l->settled && cgroup_needs_join(l->layout))
+        (void)cgroup_join_v1(l->group, true);
+    l->settled = true;
+}
 
 int launch_update(struct launch *l, const struct plan *plan, struct berth_error *err)
 {

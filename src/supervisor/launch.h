@@ -2,12 +2,10 @@
 /*
  * Launch: from a plan to a running program, and one more program inside a running one.
  *
- * The supervisor's only clone lives behind this header. Order: cgroup groups made and limits set;
- * on v1 and hybrid a small joiner (vfork-cheap child of the supervisor) enters ID/load in every
- * hierarchy while namespaces, network and mounts are prepared, then clones the program with
- * CLONE_PARENT, so it is the supervisor's child; on v2 the program is born into ID/load
- * (CLONE_INTO_CGROUP). The stage (the clone, before exec) walks the plan's mounts and privileges
- * and reports a failure as a struct berth_error up a pipe that closes on exec.
+ * The supervisor's only clone lives behind this header. Order: control groups made and limits set;
+ * the stage (the clone, before exec) is born into ID/load of v2 (CLONE_INTO_CGROUP), enters the v1
+ * groups itself, walks the plan's mounts and privileges and reports a failure as a struct
+ * berth_error up a pipe that closes on exec.
  */
 #ifndef SUPERVISOR_LAUNCH_H
 #define SUPERVISOR_LAUNCH_H
@@ -18,23 +16,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/** What lives as long as the supervisor: cgroups, kept namespaces, the resident joiner, the plan's
- * sockets. */
+/** What lives as long as the supervisor: cgroups, kept namespaces, the plan's sockets. */
 struct launch;
 
 /**
  * Make cgroups (ID/sup and ID/load below plan->cgroup_parent in each hierarchy), apply limits, open
- * what is kept over restarts (network namespace, listening sockets), and on v1 and hybrid fork the
- * joiner: call it as early as the plan is parsed, its grace period runs beside everything that
- * follows. The joiner later moves the supervisor into ID/sup of the v1 hierarchies, off the path;
- * in v2 it was born there.
+ * what is kept over restarts (network namespace, listening sockets).
  *
  * root_fd: ROOT; run_fd: RUN/ID (for PLAN_NS_JOIN the other's status and `life` are found through
  * them). Descriptors are borrowed until launch_free. Sets PR_SET_DUMPABLE to 0 (a half-born child
  * must not show our program through /proc/PID/exe). SIGCHLD must be at its default, not ignored;
  * signals may be blocked: the stage resets mask and dispositions. Children are reaped by pidfd with
- * waitid(P_PIDFD, .., WEXITED | __WALL), never by waitpid(-1): launch's own helpers (joiner,
- * builder) are children too, and it reaps them itself.
+ * waitid(P_PIDFD, .., WEXITED | __WALL), never by waitpid(-1): launch's own helpers are children
+ * too, and it reaps them itself.
  */
 int launch_prepare(const struct plan *plan, int root_fd, int run_fd, int workload_fd,
                    struct launch **ret_launch, struct berth_error *err);
@@ -60,6 +54,10 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
 /** Read ready_fd (of launch_start or launch_exec): 1 running, 0 not yet, negative with the stage's
  * own error. Never blocks. The descriptor is the caller's to close after 1 or a failure. */
 int launch_result(struct launch *l, int ready_fd, struct berth_error *err);
+
+/** Leave the caller's v1 groups for the supervisors' (in v2 it was born there): some ten writes, so
+ * call it when the answer is out. Once; later calls do nothing. */
+void launch_settle(struct launch *l);
 
 struct launch_exec {
     char *const *argv, *const *env; /* env: added to the plan's */

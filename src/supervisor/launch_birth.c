@@ -2,10 +2,11 @@
 /*
  * Births: the clone calls, and what each kind of child does before the stage's common end.
  *
- * whole:      everything in one process, born into its cgroup and namespaces (v2).
- * actor:      enters a scene that a builder has made meanwhile (v1, hybrid).
+ * whole:      everything in one process, born into its v2 group and its namespaces.
  * forerunner: with a user namespace; still real root, it opens what comes from the host, then
- * clones the stage. guest:      an exec, which enters a running workload.
+ *             clones the stage.
+ * guest:      an exec, which enters a running workload.
+ * Each of them enters its v1 groups, where there are any, before anything else.
  */
 #include "supervisor/launch_internal.h"
 
@@ -55,6 +56,14 @@ static void check(struct stage *st, int r, const struct berth_error *err)
 {
     if (r < 0)
         stage_die(st, err);
+}
+
+static int enter_v1_groups(struct stage *st, struct berth_error *err)
+{
+    int r = cgroup_join_v1(st->group, false);
+    return r < 0 ? fail_os(err, r, cgroup_path(st->group), "enter control group %s",
+                           cgroup_path(st->group))
+                 : 0;
 }
 
 static int join(int fd, uint64_t flags, const char *what, struct berth_error *err)
@@ -110,7 +119,8 @@ static int enter_and_run(struct stage *st, struct berth_error *err)
 /* Everything that the program will see; a failure is told and is the end. */
 static void make_scene(struct stage *st, struct berth_error *err)
 {
-    int r = join_others(st, err);
+    int r = enter_v1_groups(st, err);
+    r = r < 0 ? r : join_others(st, err);
     r = r < 0 ? r : stage_open_trees(st, err);
     r = r < 0 ? r : stage_build(st, err);
     r = r < 0 ? r : stage_furnish(st, err);
@@ -122,86 +132,6 @@ static _Noreturn void whole(struct stage *st)
     struct berth_error err = {0};
     stage_clean(st);
     make_scene(st, &err);
-    (void)enter_and_run(st, &err);
-    stage_die(st, &err);
-}
-
-/* ---- builder and actor */
-
-bool scene_can_be_built_apart(const struct plan *plan)
-{
-    return !has_users(plan);
-}
-
-/* Its "ready pipe" is the actor's. */
-static _Noreturn void builder(struct stage *st)
-{
-    struct berth_error err = {0};
-    char byte;
-    stage_clean(st);
-    make_scene(st, &err);
-    (void)!write(st->fds[STAGE_READY], "k", 1);
-    close(st->fds[STAGE_READY]);
-    (void)!read(st->fds[STAGE_SCENE_HOLD], &byte, 1); /* the actor is in, or dead */
-    _exit(0);
-}
-
-int birth_builder(struct stage *st, pid_t *ret_pid)
-{
-    int done[2], hold[2];
-    if (pipe2(done, O_CLOEXEC) < 0)
-        return -errno;
-    if (pipe2(hold, O_CLOEXEC) < 0) {
-        close(done[0]);
-        close(done[1]);
-        return -errno;
-    }
-    pid_t pid = clone_child(private_flags(st) & BORN_INTO & ~(uint64_t)CLONE_NEWPID, -1);
-    if (pid == 0) {
-        close(st->fds[STAGE_READY]);
-        for (int i = STAGE_STDIN; i <= STAGE_STDERR; i++)
-            close_fd(&st->fds[i]);
-        close_fd(&st->fds[STAGE_TTY]);
-        st->fds[STAGE_READY] = done[1];
-        st->fds[STAGE_SCENE_HOLD] = hold[0];
-        builder(st);
-    }
-    close(done[1]);
-    close(hold[0]);
-    st->fds[STAGE_SCENE_DONE] = done[0];
-    st->fds[STAGE_SCENE_HOLD] = hold[1];
-    if (pid > 0)
-        st->fds[STAGE_SCENE] = pid_fd_open(pid);
-    *ret_pid = pid;
-    return pid < 0 ? pid : st->fds[STAGE_SCENE] < 0 ? st->fds[STAGE_SCENE] : 0;
-}
-
-static int wait_for_scene(struct stage *st, struct berth_error *err)
-{
-    struct berth_error told = {0};
-    ssize_t n = RETRY(read(st->fds[STAGE_SCENE_DONE], &told, sizeof(told)));
-    if (n == 1)
-        return 0;
-    if (n != (ssize_t)sizeof(told))
-        return fail(err, BERTH_LOST, "builder",
-                    "the process that prepares the root file system died");
-    *err = told;
-    return told.code;
-}
-
-static _Noreturn void actor(struct stage *st)
-{
-    struct berth_error err = {0};
-    stage_clean(st);
-    int r = stage_open_null(st, &err);
-    r = r < 0 ? r : wait_for_scene(st, &err);
-    uint64_t theirs = (private_flags(st) | namespace_flags(st->plan, PLAN_NS_JOIN)) &
-                      (CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS);
-    if (r == 0 && st->fds[STAGE_NET] >= 0)
-        theirs |= CLONE_NEWNET;
-    r = r < 0 ? r : join(st->fds[STAGE_SCENE], theirs, "the prepared root file system", &err);
-    close_fd(&st->fds[STAGE_SCENE_HOLD]);
-    check(st, r, &err);
     (void)enter_and_run(st, &err);
     stage_die(st, &err);
 }
@@ -303,10 +233,11 @@ static _Noreturn void stage_with_users(struct stage *st)
 static _Noreturn void forerunner(struct stage *st, int pid_pipe)
 {
     struct berth_error err = {0};
-    st->fds[STAGE_REQUEST] =
-        pid_pipe; /* survives the cleaning in a slot that a start has no use for */
+    st->fds[STAGE_INNER] = pid_pipe;
     stage_clean(st);
-    int r = unshare(CLONE_NEWNS) < 0 ? fail_os(&err, errno, "mnt", "make a mount namespace") : 0;
+    int r = enter_v1_groups(st, &err);
+    if (r == 0 && unshare(CLONE_NEWNS) < 0)
+        r = fail_os(&err, errno, "mnt", "make a mount namespace");
     r = r < 0 ? r : make_user_namespace(st, &err);
     r = r < 0 ? r : join_others(st, &err);
     r = r < 0 ? r : stage_open_trees(st, &err);
@@ -315,7 +246,7 @@ static _Noreturn void forerunner(struct stage *st, int pid_pipe)
     check(st, r, &err);
     pid_t pid = clone_child((private_flags(st) & BORN_INTO) | CLONE_PARENT, -1);
     if (pid == 0) {
-        close_fd(&st->fds[STAGE_REQUEST]);
+        close_fd(&st->fds[STAGE_INNER]);
         (void)setsid();
         stage_with_users(st);
     }
@@ -339,7 +270,8 @@ static _Noreturn void guest(struct stage *st)
         st->userns_fd = st->fds[STAGE_MAIN]; /* only says that there is one */
         give_pipes_to_inner_root(st);
     }
-    int r = join(st->fds[STAGE_MAIN], flags, "the workload", &err);
+    int r = enter_v1_groups(st, &err);
+    r = r < 0 ? r : join(st->fds[STAGE_MAIN], flags, "the workload", &err);
     if (r == 0 && has_users(st->plan))
         r = become_inner_root(&err);
     check(st, r, &err);
@@ -369,8 +301,7 @@ static uint64_t birth_flags(const struct stage *st)
 {
     if (st->exec || has_users(st->plan))
         return 0;
-    uint64_t flags = private_flags(st) & BORN_INTO;
-    return st->fds[STAGE_SCENE] >= 0 ? flags & CLONE_NEWPID : flags;
+    return private_flags(st) & BORN_INTO;
 }
 
 static _Noreturn void play(struct stage *st, int pid_pipe)
@@ -379,12 +310,10 @@ static _Noreturn void play(struct stage *st, int pid_pipe)
         guest(st);
     if (has_users(st->plan))
         forerunner(st, pid_pipe);
-    if (st->fds[STAGE_SCENE] >= 0)
-        actor(st);
     whole(st);
 }
 
-int birth_stage(struct stage *st, bool as_sibling, struct birth *ret)
+int birth_stage(struct stage *st, struct birth *ret)
 {
     bool with_forerunner = !st->exec && has_users(st->plan);
     int pid_pipe[2] = {-1, -1};
@@ -392,9 +321,7 @@ int birth_stage(struct stage *st, bool as_sibling, struct birth *ret)
     if (with_forerunner && pipe2(pid_pipe, O_CLOEXEC) < 0)
         return -errno;
     int moved = enter_pid_namespace(st);
-    pid_t pid = moved < 0 ? moved
-                          : clone_child(birth_flags(st) | (as_sibling ? CLONE_PARENT : 0),
-                                        cgroup_v2_fd(st->group));
+    pid_t pid = moved < 0 ? moved : clone_child(birth_flags(st), cgroup_v2_fd(st->group));
     if (pid == 0)
         play(st, pid_pipe[1]);
     if (moved > 0)

@@ -113,7 +113,7 @@ static int open_all(const struct plan *plan, int *fds, size_t *n, struct berth_e
 static _Noreturn void open_inside(const struct plan *plan, int join_fd, int socket_fd)
 {
     struct berth_error err = {0};
-    int fds[WIRE_FDS_MAX], r = 0;
+    int fds[STAGE_SOCKETS_MAX + 1], r = 0;
     size_t n = 0;
     if (join_fd >= 0)
         r = setns(join_fd, CLONE_NEWNET) < 0
@@ -133,7 +133,7 @@ static _Noreturn void open_inside(const struct plan *plan, int join_fd, int sock
 static int open_apart(struct launch *l, const struct plan *plan, bool make, struct berth_error *err)
 {
     struct berth_error told = {0};
-    int ends[2], fds[WIRE_FDS_MAX];
+    int ends[2], fds[STAGE_SOCKETS_MAX + 1];
     size_t n = ARRAY_SIZE(fds);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return fail_os(err, errno, NULL, "make a socket");

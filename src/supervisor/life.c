@@ -205,6 +205,7 @@ static void go_idle(struct supervisor *s)
     record_state(s, BERTH_RUNNING);
     starter_answer(s, NULL);
     waiters_answer(s, true, NULL);
+    launch_settle(s->launch);
 }
 
 static void begin(struct supervisor *s, struct request *r)
@@ -228,6 +229,7 @@ static void now_running(struct supervisor *s, struct request *r)
     crash_point("start.recorded");
     starter_answer(s, NULL);
     waiters_answer(s, true, NULL);
+    launch_settle(s->launch);
     record_event(s, "start", NULL);
     probes_begin(s);
     malloc_trim(0);

@@ -3,10 +3,8 @@
  * The stage: the process between birth and exec, which walks the plan.
  *
  * It has two acts. The scene: the root file system is put together in a mount namespace of its own
- * and entered. The entrance: /proc, sysctls, user, privileges, filter, exec. On v2 one process
- * plays both; on v1 and hybrid a builder makes the scene while the joiner waits for its control
- * groups, and the process that is born from the joiner enters the finished scene. With a user
- * namespace a forerunner, still real root, opens what the namespace's root may not.
+ * and entered. The entrance: /proc, sysctls, user, privileges, filter, exec. With a user namespace a
+ * forerunner, still real root, opens what the namespace's root may not.
  *
  * A failure is one struct berth_error up the ready pipe; nothing else is said.
  */
@@ -32,12 +30,9 @@ enum stage_fd {
     STAGE_FILTER,     /* the compiled seccomp filter's file */
     STAGE_TTY,        /* socket on which the terminal's master goes out */
     STAGE_MAIN,       /* exec: pidfd of the main program */
-    STAGE_SCENE,      /* pidfd of the builder */
-    STAGE_SCENE_DONE, /* pipe: the builder's error, or one byte when the scene stands */
-    STAGE_SCENE_HOLD, /* pipe: closing it lets the builder go */
     STAGE_NET,        /* a network namespace that is kept over restarts */
     STAGE_INIT,       /* berth-init, opened through a read-only mount */
-    STAGE_REQUEST,    /* memfd: an exec's strings, for the joiner */
+    STAGE_INNER,      /* pipe: a forerunner says which pid the stage has */
     STAGE_JOIN,       /* first of PLAN_NS_COUNT: pidfd of the workload whose namespace is joined */
     STAGE_FD_COUNT = STAGE_JOIN + PLAN_NS_COUNT
 };

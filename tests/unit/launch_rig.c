@@ -334,7 +334,7 @@ static void check_nothing_left(struct rig *r)
     char *mounts, path[128];
     size_t size;
     assert_int_equal(cgroup_layout_read(&layout, NULL), 0);
-    cgroup_leave(layout); /* the joiner put us with the supervisors */
+    cgroup_leave(layout); /* perhaps we were put with the supervisors */
     snprintf(path, sizeof(path), "/berth-launchtest/%s", r->id);
     assert_int_equal(cgroup_remove(layout, path, 500), 0);
     cgroup_layout_free(layout);

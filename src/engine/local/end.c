@@ -62,18 +62,24 @@ static int ask_to_end(struct job *j, struct berth_error *err)
     return r < 0 ? r : JOB_ON;
 }
 
+static bool does_not_listen(int r)
+{
+    return r == BERTH_LOST || r == BERTH_AGAIN;
+}
+
 /* Ask its supervisor to end it. One that is being born or dying doesn't listen: its run folder tells,
- * and then `changed` is next. */
+ * and then `changed` is next. A watch is made only then: closing it costs a grace period of the
+ * kernel, some 10 ms. */
 static int ask_or_watch(struct job *j,
                         int (*changed)(struct job *, struct berth_result *, struct berth_error *),
                         struct berth_error *err)
 {
-    int r = job_watch_run(j, err);
-    if (r == 0)
-        r = workload_connect(j->w, &j->socket_fd, err);
+    int r = workload_connect(j->w, &j->socket_fd, err);
+    if (does_not_listen(r) && (r = job_watch_run(j, err)) == 0)
+        r = workload_connect(j->w, &j->socket_fd, err); /* it may have begun before we watched */
     if (r == 0)
         return ask_to_end(j, err);
-    if (r != BERTH_LOST && r != BERTH_AGAIN)
+    if (!does_not_listen(r))
         return r;
     j->next = changed;
     return workload_alive(j->w, err) > 0 && j->tries++ < 1000 ? JOB_WAIT : JOB_ON;
