@@ -11,13 +11,46 @@
 #include "engine/report.h"
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+
+#define DEAF_TRIES 3 /* connections that a live supervisor broke before it counts as unable */
 
 /* ---- reaching the supervisor */
 
 static int on_connect(struct job *j, struct berth_result *ret, struct berth_error *err);
 static int on_gone(struct job *j, struct berth_result *ret, struct berth_error *err);
+
+/** One that lives and cannot answer (out of memory) is ended by whoever must be rid of its workload. */
+static void kill_deaf(struct job *j)
+{
+    struct status status;
+    bool alive;
+    if (workload_status_read(j->w, &status, &alive, NULL) < 0 || status.supervisor_pid <= 0)
+        return;
+    autoclose int pid_fd = (int)syscall(SYS_pidfd_open, status.supervisor_pid, 0);
+    if (pid_fd >= 0 && workload_alive(j->w, NULL) > 0) /* opened while it lived: it is no other's pid */
+        syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0);
+    settle_breath(j->w);
+}
+
+/** The connection broke: most likely it has ended. */
+static int on_lost(struct job *j, struct berth_error *err)
+{
+    job_watch(j, -1, NULL);
+    close_fd(&j->socket_fd);
+    settle_breath(j->w);
+    if (workload_alive(j->w, NULL) > 0 && ++j->deaf >= DEAF_TRIES) {
+        if (!j->force)
+            return fail(err, BERTH_LOST, j->handle.name,
+                        "its supervisor lives and does not answer; \"berth rm -f\" ends both");
+        kill_deaf(j);
+    }
+    j->next = j->force ? on_gone : on_connect;
+    return JOB_ON;
+}
 
 /** Answer of the supervisor, or its end. */
 static int on_reply(struct job *j, struct berth_result *ret, struct berth_error *err)
@@ -39,13 +72,7 @@ static int on_reply(struct job *j, struct berth_result *ret, struct berth_error 
             return JOB_DONE;
         return JOB_ON; /* a removal is finished when its connection ends */
     }
-    if (r != BERTH_LOST)
-        return r;
-    job_watch(j, -1, NULL);
-    close_fd(&j->socket_fd);
-    settle_breath(j->w);
-    j->next = j->force ? on_gone : on_connect;
-    return JOB_ON;
+    return r == BERTH_LOST ? on_lost(j, err) : r;
 }
 
 static int ask_to_end(struct job *j, struct berth_error *err)
@@ -59,7 +86,7 @@ static int ask_to_end(struct job *j, struct berth_error *err)
         r = job_watch(j, j->socket_fd, err);
     crash_point("stop.asked");
     j->next = on_reply;
-    return r < 0 ? r : JOB_ON;
+    return r == BERTH_LOST ? on_lost(j, err) : r < 0 ? r : JOB_ON;
 }
 
 static bool does_not_listen(int r)

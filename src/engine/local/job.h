@@ -27,7 +27,7 @@ struct job {
     /* stop, restart, remove */
     int64_t timeout_usec;
     bool restart, force, volumes, asked;
-    int tries;
+    int tries, deaf;
 };
 
 int job_new(struct container *c, const struct berth_handle *h, const char *verb, struct job **ret,
