@@ -7,6 +7,7 @@
  */
 #include "image/tool/jail.h"
 #include "base/base.h"
+#include "base/file.h"
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
@@ -53,27 +54,58 @@ static int place(int tree_fd, const struct jail_bind *bind, struct berth_error *
     return 0;
 }
 
-static int own_namespaces(struct berth_error *err)
+static int own_namespaces(int network, struct berth_error *err)
 {
-    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+    if (unshare(CLONE_NEWNS | network | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
         return fail_os(err, errno, "", "make the unpacker's jail (this needs CAP_SYS_ADMIN: sudo)");
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return fail_os(err, errno, "/", "make mounts private in the jail");
     return 0;
 }
 
-int jail_enter(const char *scratch, const struct jail_bind *binds, size_t n, struct berth_error *err)
+/* What glibc looks names up with. Copies: the host's own files are not in the jail. */
+static const char *const name_files[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf",
+                                         "/etc/host.conf"};
+#define NAME_FILE_MAX_BYTES (1u << 20)
+
+struct name_file { char *data; size_t size; };
+
+/* Absent ones and those above the ceiling are left out: glibc has a default for each. */
+static void read_name_files(struct name_file *files)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(name_files); i++)
+        if (file_read(AT_FDCWD, name_files[i], NAME_FILE_MAX_BYTES, &files[i].data, &files[i].size) < 0)
+            files[i].data = NULL;
+}
+
+static int write_name_files(struct name_file *files, bool wanted, struct berth_error *err)
+{
+    int r = wanted && mkdir("etc", 0755) < 0 ? -errno : 0;
+    for (size_t i = 0; i < ARRAY_SIZE(name_files); i++) {
+        if (r == 0 && files[i].data)
+            r = file_write(AT_FDCWD, name_files[i] + 1, files[i].data, files[i].size, 0644, 0);
+        free(files[i].data);
+    }
+    return r < 0 ? fail_os(err, r, "/etc", "copy the files that names are looked up with into the jail") : 0;
+}
+
+static int enter(const char *scratch, const struct jail_bind *binds, size_t n, bool network, struct berth_error *err)
 {
     int trees[4] = {-1, -1, -1, -1};
+    struct name_file files[ARRAY_SIZE(name_files)] = {0};
+    const char *size = network ? "size=8m,mode=755" : "size=64k,mode=700";
     int r = n > ARRAY_SIZE(trees) ? fail(err, BERTH_INVALID, "", "too many folders for the jail") : 0;
     for (size_t i = 0; r == 0 && i < n; i++)
         if ((trees[i] = open_tree_at(binds[i].fd)) < 0)
             r = fail_os(err, errno, binds[i].name, "clone the mount of a folder for the jail");
+    if (network)
+        read_name_files(files);
     if (r == 0) /* only now: a mount can be cloned in its own namespace alone */
-        r = own_namespaces(err);
-    if (r == 0 && (mount("jail", scratch, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=700") < 0 ||
-                   chdir(scratch) < 0))
+        r = own_namespaces(network ? 0 : CLONE_NEWNET, err);
+    if (r == 0 && (mount("jail", scratch, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, size) < 0 || chdir(scratch) < 0))
         r = fail_os(err, errno, scratch, "mount the jail's root");
+    int written = write_name_files(files, r == 0 && network, err);
+    r = r == 0 ? written : r;
     for (size_t i = 0; r == 0 && i < n; i++)
         r = place(trees[i], &binds[i], err);
     for (size_t i = 0; i < ARRAY_SIZE(trees); i++)
@@ -82,6 +114,16 @@ int jail_enter(const char *scratch, const struct jail_bind *binds, size_t n, str
     if (r == 0 && (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0))
         r = fail_os(err, errno, "", "enter the jail");
     return r;
+}
+
+int jail_enter(const char *scratch, const struct jail_bind *binds, size_t n, struct berth_error *err)
+{
+    return enter(scratch, binds, n, false, err);
+}
+
+int jail_enter_network(const char *scratch, const struct jail_bind *binds, size_t n, struct berth_error *err)
+{
+    return enter(scratch, binds, n, true, err);
 }
 
 int jail_enter_root(int root_fd, struct berth_error *err)
@@ -132,6 +174,26 @@ static const int allowed_calls[] = {
 #endif
 };
 
+/* What talking to registries needs: sockets, look-ups in a thread, reading and writing files that are open. */
+static const int network_calls[] = {
+    SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_close, SYS_lseek, SYS_openat, SYS_fstat,
+    SYS_newfstatat, SYS_statx, SYS_statfs, SYS_fstatfs, SYS_faccessat, SYS_faccessat2, SYS_getdents64, SYS_getcwd,
+    SYS_mmap, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_madvise, SYS_brk, SYS_dup, SYS_dup3, SYS_fcntl, SYS_ioctl, SYS_pipe2,
+    SYS_ftruncate, SYS_fallocate, SYS_fsync, SYS_fdatasync, SYS_fadvise64, SYS_sync_file_range, SYS_splice, SYS_sendfile,
+    SYS_socket, SYS_socketpair, SYS_connect, SYS_bind, SYS_getsockname, SYS_getpeername, SYS_getsockopt, SYS_setsockopt,
+    SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg, SYS_sendmmsg, SYS_recvmmsg, SYS_shutdown,
+    SYS_ppoll, SYS_pselect6, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_eventfd2,
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_clone, SYS_exit, SYS_exit_group,
+    SYS_tgkill, SYS_kill, SYS_futex, SYS_set_robust_list, SYS_rseq, SYS_set_tid_address, SYS_sched_yield,
+    SYS_sched_getaffinity, SYS_getrandom, SYS_clock_gettime, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday,
+    SYS_prlimit64, SYS_prctl, SYS_getpid, SYS_getppid, SYS_gettid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid,
+    SYS_uname, SYS_sysinfo, SYS_umask,
+#ifdef __x86_64__
+    SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_poll, SYS_select, SYS_pipe, SYS_dup2, SYS_epoll_create,
+    SYS_epoll_wait, SYS_arch_prctl, SYS_time,
+#endif
+};
+
 #if defined(__x86_64__)
 #define OUR_ARCH AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)
@@ -140,12 +202,12 @@ static const int allowed_calls[] = {
 #error "name the audit architecture of this machine"
 #endif
 
-static int filter_calls(void)
+static int filter_calls(const int *calls, size_t count)
 {
-    enum { N = ARRAY_SIZE(allowed_calls) };
+    enum { MOST = MAX(ARRAY_SIZE(allowed_calls), ARRAY_SIZE(network_calls)) };
     const unsigned namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
                                 CLONE_NEWPID | CLONE_NEWNET;
-    struct sock_filter code[N + 16];
+    struct sock_filter code[MOST + 16];
     size_t n = 0;
     code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
     code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCH, 1, 0);
@@ -157,15 +219,14 @@ static int filter_calls(void)
     code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, namespaces, 0, 1);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    for (size_t i = 0; i < N; i++)
-        code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)allowed_calls[i],
-                                                 (unsigned char)(N - i), 0);
+    for (size_t i = 0; i < count; i++)
+        code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i], (unsigned char)(count - i), 0);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     struct sock_fprog program = {.len = (unsigned short)n, .filter = code};
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno : 0;
 }
-_Static_assert(ARRAY_SIZE(allowed_calls) < 255, "a jump in the filter reaches 255 instructions");
+_Static_assert(ARRAY_SIZE(allowed_calls) < 255 && ARRAY_SIZE(network_calls) < 255, "a jump in the filter reaches 255 instructions");
 
 static void limit_resources(void)
 {
@@ -184,18 +245,28 @@ static void limit_resources(void)
     }
 }
 
-int jail_lock(struct berth_error *err)
+static int lock_down(uint64_t bounding, const int *calls, size_t count, struct berth_error *err)
 {
     limit_resources();
     for (int c = 0; c <= CAP_LAST_CAP; c++)
-        if (!((KEPT | BIT(CAP_SYS_CHROOT)) & BIT(c)))
+        if (!(bounding & BIT(c)))
             prctl(PR_CAPBSET_DROP, c, 0, 0, 0); /* EINVAL: unknown to this kernel */
-    int r = keep_capabilities(KEPT | BIT(CAP_SYS_CHROOT));
+    int r = keep_capabilities(bounding);
     if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         r = -errno;
     if (r == 0)
-        r = filter_calls();
+        r = filter_calls(calls, count);
     return r < 0 ? fail_os(err, r, "", "lock the jail") : 0;
+}
+
+int jail_lock(struct berth_error *err)
+{
+    return lock_down(KEPT | BIT(CAP_SYS_CHROOT), allowed_calls, ARRAY_SIZE(allowed_calls), err);
+}
+
+int jail_lock_network(struct berth_error *err)
+{
+    return lock_down(0, network_calls, ARRAY_SIZE(network_calls), err);
 }
 
 int jail_narrow(int fd, struct berth_error *err)

@@ -73,7 +73,7 @@ int registry_blob(struct registry *r, const char *digest, uint64_t size, size_t 
 /* ---- large blobs: any number at once, in this one thread ------------------------------------------ */
 
 /**
- * Where the bytes of a blob go. Called from registry_step() alone.
+ * Where the bytes of a blob go. Called from registry_step(), and when a pause ends or a blob is rejected.
  * A caller that hashes elsewhere (its workers do so anyway) sets `unhashed`, and answers for the digest: when it was
  * wrong, registry_transfer_reject().
  */
