@@ -2,7 +2,7 @@
 /*
  * Netlink: several requests in one buffer, one send, one answer each.
  *
- * Debian has no static libmnl, and the supervisor is static (doc/adr/netlink.md): so a builder
+ * Debian has no static libmnl, and the supervisor is static (doc/adr/0006): so a builder
  * and a reader of our own, the same for links, addresses, packet filter and connections.
  * What comes back is the kernel's, read as if it were not: every length is checked.
  */
@@ -28,6 +28,10 @@ int netlink_open(struct netlink *ret, int protocol);
 int netlink_open_in(struct netlink *ret, int protocol, int ns_fd);
 void netlink_close(struct netlink *nl);
 #define autonetlink __attribute__((cleanup(netlink_close)))
+
+/** Flag of netlink_begin: no acknowledgement is asked for (a batch's begin and end); a failure of
+ *  such a one ends the reading. */
+#define NETLINK_QUIET 0x8000
 
 /** Requests being written. Zero-initialise; netlink_free it. `failed` sticks: out of memory. */
 struct netlink_batch {
