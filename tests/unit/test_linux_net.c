@@ -267,6 +267,7 @@ static void forwarding_is_turned_on_once(void **state)
 {
     struct berth_error err = {0};
     bool changed = false;
+    says("sysctl -q net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0", ""); /* the host's is inherited */
     says("ip link add d1 type veth peer name d2; echo 1 >/proc/sys/net/ipv6/conf/d1/accept_ra", "");
     for (int family = AF_INET; family; family = family == AF_INET ? AF_INET6 : 0) {
         assert_int_equal(net_forwarding(family), 0);
