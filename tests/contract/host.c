@@ -501,6 +501,7 @@ static void the_rest_of_the_process_is_left_alone(struct contract *c)
     int reaper[2] = {-1, -1}, death[2] = {-1, -1};
     struct rlimit limits[2][RLIM_NLIMITS];
     pid_t group = getpgrp(), session = getsid(0);
+    int nice = getpriority(PRIO_PROCESS, 0);
     char name[2][16] = {"", ""};
     for (int i = 0; i < 2; i++) {
         prctl(PR_GET_CHILD_SUBREAPER, &reaper[i]);
@@ -516,7 +517,7 @@ static void the_rest_of_the_process_is_left_alone(struct contract *c)
     equal_text(name[1], name[0]);
     check(getpgrp() == group && getsid(0) == session, "its group or session is another");
     equal(memcmp(limits[0], limits[1], sizeof(limits[0])), 0);
-    equal(getpriority(PRIO_PROCESS, 0), 0);
+    equal(getpriority(PRIO_PROCESS, 0), nice);
 }
 
 static const struct contract_case host_cases[] = {

@@ -89,11 +89,13 @@ static void add_mounts(struct snapshot *s, const char *root, const char *run, co
         fclose(f);
 }
 
-static void add_links(struct snapshot *s)
+/** Links of this root (names carry the hash that its group's name ends in); of a stranger's engine, all. */
+static void add_links(struct snapshot *s, const char *parent)
 {
+    const char *dash = parent ? strrchr(parent, '-') : NULL, *hash = dash ? dash + 1 : "";
     DIR *d = opendir("/sys/class/net");
     for (struct dirent *e; d && (e = readdir(d));)
-        if (!is_dot(e->d_name))
+        if (!is_dot(e->d_name) && strstr(e->d_name, hash))
             add(s, print_text("link %s", e->d_name));
     if (d)
         closedir(d);
@@ -165,7 +167,7 @@ struct snapshot *snapshot_take(const char *root, const char *run, const char *cg
     struct snapshot *s = calloc(1, sizeof(*s));
     check(s, "out of memory");
     add_mounts(s, root, run, cgroup_parent);
-    add_links(s);
+    add_links(s, cgroup_parent);
     add_processes(s, root, run, cgroup_parent);
     add_tree(s, "file", root, 0, false);
     add_tree(s, "file", run, 0, false);
