@@ -182,6 +182,8 @@ BERTH_PUBLIC void berth_call_free(struct berth_call *call);
 /**
  * create: make everything the workload needs, short of running it. `spec_json` is the spec document
  * (berth-spec(5)). On failure nothing is left behind.
+ * An image that is not here is fetched first, as the spec's `pull` says; then stream 2 of the call brings
+ * progress, JSON objects a line (nobody has to read it).
  * INVALID (the message names key and place), EXISTS, NOT_FOUND (image), UNSUPPORTED, NO_SPACE.
  */
 BERTH_PUBLIC int berth_create(struct berth_runtime *runtime, const char *spec_json,

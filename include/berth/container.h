@@ -41,6 +41,25 @@ BERTH_PUBLIC int berth_image_load_call(struct berth_runtime *runtime,
                                        const struct berth_image_load_options *options,
                                        struct berth_call **ret_call, struct berth_error *err);
 
+struct berth_image_pull_options {
+    size_t size;
+    const char *reference;  /**< "nginx", "registry.example:5000/a/b:1", with or without "@sha256:..." */
+    const char *platform;   /**< "linux/arm64"; NULL: this machine's */
+    const char *policy;     /**< "always" (NULL): ask the registry; "missing": only if it is not here;
+                                 "newer": ask, and take what is here when that fails */
+    bool progress;
+};
+/**
+ * Get an image from its registry: what is here already (layers by their diff id) is not fetched, and what
+ * an earlier pull that broke off has fetched neither. Stream 1 brings {"reference", "id"}, and "status":
+ * "here" when nothing was to do; stream 2, with `progress`, {"step", "object", "bytes", "total_bytes"}.
+ * The image can be used when the call has finished, and is written to disk behind it: after a power cut
+ * it is whole or absent. NOT_FOUND, DENIED (berth login), NO_SPACE, CORRUPT, UNSUPPORTED.
+ */
+BERTH_PUBLIC int berth_image_pull_call(struct berth_runtime *runtime,
+                                       const struct berth_image_pull_options *options,
+                                       struct berth_call **ret_call, struct berth_error *err);
+
 struct berth_image_save_options {
     size_t size;
     const char *const *references; /**< NULL at the end */

@@ -21,7 +21,8 @@ extern "C" {
  * step:   1 finished (result filled, owned members handed over), 0 not yet, negative: failed.
  * cancel: the caller lost interest, see berth_call_cancel; step is called again afterwards.
  * free:   release `data`; the call has finished or was cancelled.
- * stream_fd, close_stdin, resize, signal: only for exec and attach; NULL otherwise.
+ * stream_fd, close_stdin, resize, signal: for exec and attach; NULL otherwise. A create that fetches its
+ *         image first may have stream 2: progress, JSON objects a line, for whoever reads it.
  */
 struct berth_call_ops {
     size_t size;

@@ -38,6 +38,13 @@
     X("start.ready", "program runs, record does not say so")                                       \
     X("start.recorded", "record says running, caller has no answer")                               \
     X("start.answered", "caller has its answer")                                                   \
+    X("pull.aside", "an image's folder aside made and locked")                                     \
+    X("pull.asked", "file for a layer made, nothing of it asked for")                              \
+    X("pull.bytes", "some bytes of a layer in its file")                                           \
+    X("pull.blob", "a layer's blob in place, its files not")                                       \
+    X("pull.layer", "a layer in place, no record")                                                 \
+    X("pull.documents", "everything in place but the record")                                      \
+    X("pull.synced", "everything synced, nothing says so")                                         \
     X("exec.asked", "supervisor has the request")                                                  \
     X("exec.cloned", "exec cloned, not yet executed")                                              \
     X("exec.started", "exec runs, caller has no answer")                                           \

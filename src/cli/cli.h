@@ -159,6 +159,8 @@ int cli_each(struct cli *cli, const struct args *args,
  */
 int cli_wait(struct cli *cli, struct berth_call *call, struct berth_result *ret_result,
              struct berth_error *err);
+/** Follow long work on images to its end: stream 1 to standard output, stream 2 as progress. Frees the call. */
+int work_run(struct cli *cli, struct berth_call *call, struct berth_result *ret_result, struct berth_error *err);
 /** Milliseconds until the deadline for poll(2), -1 without one, 0 when it has passed. */
 int cli_remaining_msec(const struct cli *cli);
 /* The same for a poll that has no descriptor of a call (the system is out of them): look again soon. */
@@ -338,7 +340,7 @@ HANDLER(verb_port); HANDLER(verb_address); HANDLER(verb_engines); HANDLER(verb_p
 HANDLER(verb_inspect); HANDLER(verb_top); HANDLER(verb_cp); HANDLER(verb_events);
 HANDLER(verb_diff); HANDLER(verb_export); HANDLER(verb_images); HANDLER(verb_rmi); HANDLER(verb_tag);
 HANDLER(verb_history); HANDLER(verb_image_inspect); HANDLER(verb_image_import);
-HANDLER(verb_image_load); HANDLER(verb_image_save); HANDLER(verb_image_verify);
+HANDLER(verb_image_load); HANDLER(verb_pull); HANDLER(verb_image_save); HANDLER(verb_image_verify);
 HANDLER(verb_image_prune); HANDLER(verb_volume_create); HANDLER(verb_volume_ls);
 HANDLER(verb_volume_inspect); HANDLER(verb_volume_rm); HANDLER(verb_volume_prune);
 HANDLER(verb_info); HANDLER(verb_version); HANDLER(verb_df); HANDLER(verb_prune);

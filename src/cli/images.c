@@ -4,8 +4,6 @@
  */
 #include "cli.h"
 #include <berth/container.h>
-#include <errno.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,98 +37,6 @@ static void print_one(struct cli *cli, const char *format, json_t *json)
         template_print(format, json);
     else
         json_document(json);
-}
-
-/* ---- long work: progress on stderr, results on stdout -------------------------------------------- */
-
-struct work {
-    struct cli *cli;
-    struct berth_call *call;
-    bool progress_line; /* a line on the terminal waits to be written over */
-    char buffer[2][8192];
-    size_t have[2];
-};
-
-/* {"step", "object", "bytes"}: a line that is written over on a terminal, lines elsewhere. */
-static void show_progress(struct work *w, char *line)
-{
-    autojson json_t *json = json_loads(line, 0, NULL);
-    char size[SHORT_TEXT] = "";
-    if (!json)
-        return;
-    autofree char *object = text_plain(json_text(json, "object"));
-    if (json_number(json, "bytes") > 0)
-        human_size((uint64_t)json_number(json, "bytes"), size);
-    w->progress_line = err_is_terminal();
-    fprintf(stderr, w->progress_line ? "\r\033[K%s %.48s %s" : "%s %s %s\n", json_text(json, "step"), object, size);
-}
-
-/* load: {"reference", "id"}; verify: {"object", "detail"} of what is wrong, then the counts. */
-static void show_result(struct work *w, char *line)
-{
-    autojson json_t *json = json_loads(line, 0, NULL);
-    autofree char *detail = text_plain(json_text(json, "detail"));
-    if (w->cli->json || !json)
-        puts(line);
-    else if (json_object_get(json, "detail"))
-        printf("wrong: %s %s: %s\n", json_text(json, "kind"), json_text(json, "object"), detail);
-    else if (json_object_get(json, "wrong"))
-        printf("%lld blobs, %lld layers, %lld references checked, %lld wrong\n", (long long)json_number(json, "blobs"),
-               (long long)json_number(json, "layers"), (long long)json_number(json, "references"), (long long)json_number(json, "wrong"));
-    else
-        printf("%s %s\n", json_text(json, "reference"), json_text(json, "id"));
-}
-
-/* Lines that are whole go to `show`; a longer one than the buffer is dropped. False at the end. */
-static bool read_lines(struct work *w, int which, int fd, void (*show)(struct work *, char *))
-{
-    char *buffer = w->buffer[which];
-    ssize_t n = read(fd, buffer + w->have[which], sizeof(w->buffer[which]) - w->have[which]);
-    if (n <= 0)
-        return n < 0 && (errno == EAGAIN || errno == EINTR);
-    w->have[which] += (size_t)n;
-    char *start = buffer, *newline;
-    while ((newline = memchr(start, '\n', w->have[which] - (size_t)(start - buffer)))) {
-        *newline = '\0';
-        show(w, start);
-        start = newline + 1;
-    }
-    w->have[which] -= (size_t)(start - buffer);
-    memmove(buffer, start, w->have[which]);
-    if (w->have[which] == sizeof(w->buffer[which]))
-        w->have[which] = 0;
-    return true;
-}
-
-/* Follow a long call to its end: results from stream 1, progress from stream 2. Frees the call. */
-static int work_run(struct cli *cli, struct berth_call *call, struct berth_error *err)
-{
-    struct work w = {.cli = cli, .call = call};
-    struct pollfd fds[] = {{.fd = berth_call_stream_fd(call, 1), .events = POLLIN},
-                           {.fd = berth_call_stream_fd(call, 2), .events = POLLIN},
-                           {.fd = berth_call_fd(call), .events = POLLIN},
-                           {.fd = cli_interrupt_fd(), .events = POLLIN}};
-    int r = berth_call_finish(call, NULL, err);
-    while (r == BERTH_AGAIN || fds[0].fd >= 0 || fds[1].fd >= 0) {
-        bool blind = r == BERTH_AGAIN && fds[2].fd < 0;
-        int ready = poll(fds, ARRAY_SIZE(fds), cli_patience_msec(cli, blind));
-        if ((ready < 0 && errno != EINTR) || (ready == 0 && (!blind || cli_deadline_passed(cli))) || (fds[3].revents && cli_interrupted()))
-            break;
-        if (fds[0].revents && !read_lines(&w, 0, fds[0].fd, show_result))
-            fds[0].fd = -1;
-        if (fds[1].revents && !read_lines(&w, 1, fds[1].fd, show_progress))
-            fds[1].fd = -1;
-        if (blind || (r == BERTH_AGAIN && fds[2].revents))
-            r = berth_call_finish(call, NULL, err);
-        if (r != BERTH_AGAIN)
-            fds[2].fd = -1;
-    }
-    if (w.progress_line)
-        fputs("\r\033[K", stderr);
-    if (r == BERTH_AGAIN) /* interrupted, or late */
-        return cli_wait(cli, call, NULL, err);
-    berth_call_free(call);
-    return r;
 }
 
 /* ---- images -------------------------------------------------------------------------------------- */
@@ -406,7 +312,7 @@ int verb_image_import(struct cli *cli, const struct args *args)
                                                  .progress = !cli->quiet};
     r = berth_image_import_call(runtime, &options, &call, &err);
     if (r == 0)
-        r = work_run(cli, call, &err);
+        r = work_run(cli, call, NULL, &err);
     if (r < 0)
         return cli_fail(cli, name, &err);
     autojson json_t *json = json_pack("{s:s}", "reference", name);
@@ -415,6 +321,25 @@ int verb_image_import(struct cli *cli, const struct args *args)
     else
         puts(name);
     return EXIT_DONE;
+}
+
+int verb_pull(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    int result = runtime ? EXIT_DONE : EXIT_FAILED;
+    for (int i = 0; runtime && i < args->n_words; i++) {
+        struct berth_image_pull_options options = {.size = sizeof(options), .reference = args->words[i],
+                                                   .platform = arg_text(args, "platform"), .policy = arg_text(args, "policy"),
+                                                   .progress = !cli->quiet && !arg_true(args, "quiet")};
+        struct berth_call *call;
+        struct berth_error err;
+        int r = berth_image_pull_call(runtime, &options, &call, &err);
+        if (r == 0)
+            r = work_run(cli, call, NULL, &err);
+        r = r < 0 ? cli_fail(cli, args->words[i], &err) : 0;
+        result = result ? result : r;
+    }
+    return result;
 }
 
 int verb_image_load(struct cli *cli, const struct args *args)
@@ -432,7 +357,7 @@ int verb_image_load(struct cli *cli, const struct args *args)
         return cli_usage(cli, "no file given, and standard input is a terminal");
     int r = berth_image_load_call(runtime, &options, &call, &err);
     if (r == 0)
-        r = work_run(cli, call, &err);
+        r = work_run(cli, call, NULL, &err);
     return r < 0 ? cli_fail(cli, source, &err) : EXIT_DONE;
 }
 
@@ -450,7 +375,7 @@ int verb_image_save(struct cli *cli, const struct args *args)
         return cli_usage(cli, "-o FILE says where to write");
     int r = berth_image_save_call(runtime, &options, &call, &err);
     if (r == 0)
-        r = work_run(cli, call, &err);
+        r = work_run(cli, call, NULL, &err);
     return r < 0 ? cli_fail(cli, args->words[0], &err) : EXIT_DONE;
 }
 
@@ -464,7 +389,7 @@ int verb_image_verify(struct cli *cli, const struct args *args)
         return EXIT_FAILED;
     int r = berth_image_verify_call(runtime, &call, &err);
     if (r == 0)
-        r = work_run(cli, call, &err);
+        r = work_run(cli, call, NULL, &err);
     return r < 0 ? cli_fail(cli, NULL, &err) : EXIT_DONE;
 }
 

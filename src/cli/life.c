@@ -97,8 +97,8 @@ static int create(struct cli *cli, const struct args *args, json_t *spec, struct
     if (r != 0)
         return r;
     r = berth_create_call(*ret_runtime, text ? text : "", &call, &err);
-    if (r == 0)
-        r = cli_wait(cli, call, &result, &err);
+    if (r == 0) /* with progress when its image is pulled first */
+        r = cli->quiet ? cli_wait(cli, call, &result, &err) : work_run(cli, call, &result, &err);
     if (r < 0) {
         close_cidfile(cli, args, cidfile, NULL);
         return fail_create(cli, spec, &err);

@@ -2,9 +2,9 @@
 /*
  * Names and uses of images, and removing what nothing needs any more.
  *
- * Nothing is counted: what is needed is found anew each time, from the records and from the leases of
- * workloads. Whoever adds or uses something holds the images' lock shared meanwhile, the collector
- * holds it alone, so it can't take what is about to be used.
+ * Nothing is counted: what is needed is found anew each time, from the records, from the leases of
+ * workloads and from what those who are making images wrote down. Each of these is written under the
+ * images' lock, held shared; the collector holds it alone, so it can't take what is about to be used.
  */
 #include "base/base.h"
 #include "base/file.h"
@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define PARTIAL_SECONDS 86400
 #define LEASE "image-use" /* key: the image's id in hex, ".", the workload's id */
 
 int image_use(struct store *store, const struct image *image, const char *id, struct berth_error *err)
@@ -194,14 +195,63 @@ static int discard_unneeded(struct store *store, int images_fd, const char *kind
     return r;
 }
 
-/* What a maker that died left in aside/: those whose lock file nobody holds. Under the lock held alone
-   there is no living maker, so all of it. */
-static int discard_aside(struct store *store, int images_fd)
+/* What somebody who is making an image right now wrote down: digests, a line each. A layer that is here brings
+   its blob with it: its maker may not know that one's name. */
+static int need_written(int images_fd, const char *aside, struct set *layers, struct set *blobs)
+{
+    autofree char *path = format_text("aside/%s/needs", aside), *data = NULL;
+    int r = path ? file_read(images_fd, path, 1u << 20, &data, NULL) : -ENOMEM;
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    char *rest = data, *line;
+    while (r == 0 && (line = strsep(&rest, "\n"))) {
+        if (!*line)
+            continue;
+        autofree char *note = format_text("layers/%s/layer.json", line), *text = NULL;
+        size_t size = 0;
+        json_t *layer = note && file_read(images_fd, note, 1u << 16, &text, &size) == 0 ? json_loadb(text, size, 0, NULL) : NULL;
+        const char *blob = json_string_value(json_object_get(layer, "blob"));
+        r = set_add(layers, line);
+        if (r == 0)
+            r = set_add(blobs, line);
+        if (r == 0 && blob && digest_valid(blob))
+            r = set_add(blobs, blob + 7);
+        json_decref(layer);
+    }
+    return r;
+}
+
+/* Who works in aside/ holds the lock of its folder there; what the dead left goes. */
+static int look_aside(struct store *store, int images_fd, struct set *layers, struct set *blobs, bool *ret_alive)
 {
     autostrings char **names = NULL;
     int r = list_folder(images_fd, "aside", &names);
-    for (size_t i = 0; r == 0 && names[i]; i++)
-        r = discard(store, images_fd, "aside", names[i]);
+    for (size_t i = 0; r == 0 && names[i]; i++) {
+        autofree char *lock = format_text("aside/%s/lock", names[i]);
+        autoclose int fd = lock ? openat(images_fd, lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
+        bool alive = fd >= 0 && lock_held(fd) == 1;
+        *ret_alive |= alive;
+        r = alive ? need_written(images_fd, names[i], layers, blobs) : discard(store, images_fd, "aside", names[i]);
+    }
+    return r;
+}
+
+/* Half a layer of a pull that ended early is good for a day, or until somebody prunes. */
+static int discard_partial(struct store *store, int images_fd, bool all, uint64_t *bytes)
+{
+    autostrings char **names = NULL;
+    int r = list_folder(images_fd, "partial", &names);
+    for (size_t i = 0; r == 0 && names[i]; i++) {
+        autofree char *path = format_text("partial/%s", names[i]);
+        struct stat st;
+        if (!path || fstatat(images_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        autoclose int fd = openat(images_fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (lock_held(fd) == 1 || (!all && now_usec() / 1000000 - st.st_mtim.tv_sec < PARTIAL_SECONDS))
+            continue;
+        *bytes += (uint64_t)st.st_size;
+        r = discard(store, images_fd, "partial", names[i]);
+    }
     return r;
 }
 
@@ -214,6 +264,10 @@ static int sort_records(int images_fd, const struct set *used, bool unnamed, boo
     for (size_t i = 0; r == 0 && files[i]; i++) {
         struct record one = {0};
         r = record_read(images_fd, files[i], &one, NULL);
+        if (r == -ESTALE) { /* the power was cut before it was on disk */
+            r = record_unname(images_fd, files[i], false, err);
+            continue;
+        }
         if (r == -EBADMSG) /* what it needs can't be known: take nothing */
             return fail(err, BERTH_CORRUPT, files[i], "the record images/refs/%s is damaged; nothing was removed", files[i]);
         if (r < 0)
@@ -227,8 +281,6 @@ static int sort_records(int images_fd, const struct set *used, bool unnamed, boo
         }
         record_clear(&one);
     }
-    set_sort(layers);
-    set_sort(blobs);
     return r;
 }
 
@@ -242,12 +294,29 @@ static int collect(struct store *store, int images_fd, bool unnamed, bool unused
     r = sort_records(images_fd, &used, unnamed, unused, &layers, &blobs, report->images, err);
     if (r < 0)
         return r;
-    r = discard_unneeded(store, images_fd, "layers", &layers, report->layers, &report->bytes);
+    bool alive = false;
+    r = look_aside(store, images_fd, &layers, &blobs, &alive);
+    set_sort(&layers);
+    set_sort(&blobs);
+    if (r == 0)
+        r = discard_unneeded(store, images_fd, "layers", &layers, report->layers, &report->bytes);
     if (r == 0)
         r = discard_unneeded(store, images_fd, "blobs/sha256", &blobs, report->blobs, &report->bytes);
     if (r == 0)
-        r = discard_aside(store, images_fd);
+        r = discard_partial(store, images_fd, unnamed && !alive, &report->bytes);
     return r < 0 ? fail_os(err, r, "images", "remove what no image needs") : 0;
+}
+
+/* A commit holds the lock for a moment, verify for minutes; fcntl(2) knows no wait with an end. */
+static int lock_alone(int images_fd, int *ret_fd, struct berth_error *err)
+{
+    int r = BERTH_AGAIN;
+    for (int i = 0; r == BERTH_AGAIN && i < 50; i++) {
+        if (i > 0)
+            usleep(10000);
+        r = images_lock(images_fd, true, false, ret_fd, err);
+    }
+    return r;
 }
 
 int image_collect(struct store *store, bool unnamed_only, bool all_unused, char **ret_json, struct berth_error *err)
@@ -255,7 +324,7 @@ int image_collect(struct store *store, bool unnamed_only, bool all_unused, char 
     struct report report = {json_array(), json_array(), json_array(), 0};
     autoclose int images_fd = images_open(store), lock_fd = -1;
     int r = images_fd == -ENOENT ? 0 : images_fd < 0 ? fail_os(err, images_fd, "images", "open the image store")
-          : images_lock(images_fd, true, false, &lock_fd, err);
+          : lock_alone(images_fd, &lock_fd, err);
     if (r == 0 && images_fd >= 0)
         r = collect(store, images_fd, unnamed_only || all_unused, all_unused, &report, err);
     json_t *document = json_pack("{so so so sI}", "images", report.images, "layers", report.layers, "blobs",

@@ -71,7 +71,7 @@ static int check_layers(struct store *store, const struct image *image, struct b
         const char *below = image->layers[i] + strlen(store_root(store)) + 1;
         if (fstatat(store_root_fd(store), below, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
             return fail(err, BERTH_CORRUPT, image->reference,
-                        "image %s: a layer is missing (%s); load it again", image->reference,
+                        "image %s: a layer is missing (%s); pull or load it again", image->reference,
                         image->layers[i]);
     }
     return 0;
@@ -98,6 +98,20 @@ static int from_record(struct store *store, struct record *r, struct image **ret
     image->created_usec = r->created_usec;
     image->used_usec = r->used_usec;
     return image->reference ? fill_layers(store, image, err) : fail_memory(err);
+}
+
+bool image_is_here(struct store *store, const char *reference, const char *platform)
+{
+    autoclose int images_fd = images_open(store);
+    autofree char *file = NULL;
+    struct record r = {0};
+    if (images_fd < 0 || record_find(images_fd, reference, &file, &r, NULL, NULL) < 0)
+        return false;
+    autofree char *is = format_text("%s/%s/%s", r.os, r.architecture, r.variant);
+    size_t n = platform ? strlen(platform) : 0;
+    bool fits = !platform || (is && strncmp(is, platform, n) == 0 && (!is[n] || is[n] == '/'));
+    record_clear(&r);
+    return fits;
 }
 
 int image_find(struct store *store, const char *reference, struct image **ret_image, struct berth_error *err)

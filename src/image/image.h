@@ -40,6 +40,8 @@ struct image {
 };
 /** By any reference form, id or unambiguous id prefix. NOT_FOUND says how to get it ("berth image load|import", pull). */
 int image_find(struct store *store, const char *reference, struct image **ret_image, struct berth_error *err);
+/** Is there an image of that name (or id), for that platform ("linux/arm64"; NULL: any)? One small file is read. */
+bool image_is_here(struct store *store, const char *reference, const char *platform);
 void image_free(struct image *image);
 int image_list(struct store *store, struct image ***ret_images, size_t *ret_n, struct berth_error *err);
 /** The whole document for people: manifest, config, layers. free(3) */

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -19,12 +20,28 @@
 
 void record_clear(struct record *r)
 {
-    char *texts[] = {r->reference, r->manifest, r->id, r->architecture, r->os, r->variant};
+    char *texts[] = {r->reference, r->manifest, r->id, r->source, r->boot, r->architecture, r->os, r->variant};
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         free(texts[i]);
     strings_free(r->diff_ids);
     strings_free(r->blobs);
     *r = (struct record){0};
+}
+
+static char this_boot[40];
+static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
+
+static void read_boot_id(void)
+{
+    autofree char *text = NULL;
+    if (file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text, NULL) == 0)
+        memcpy(this_boot, text, strnlen(text, 36));
+}
+
+const char *boot_id(void)
+{
+    pthread_once(&boot_once, read_boot_id);
+    return this_boot;
 }
 
 static uint64_t fnv(const char *s)
@@ -124,6 +141,8 @@ static const struct { const char *key; size_t offset; int (*take)(struct cursor 
     {"reference", offsetof(struct record, reference), take_text},
     {"manifest", offsetof(struct record, manifest), take_text},
     {"config", offsetof(struct record, id), take_text},
+    {"source", offsetof(struct record, source), take_text},
+    {"boot", offsetof(struct record, boot), take_text},
     {"layers", offsetof(struct record, diff_ids), take_digests},
     {"blobs", offsetof(struct record, blobs), take_digests},
     {"architecture", offsetof(struct record, architecture), take_text},
@@ -199,7 +218,14 @@ int record_read(int images_fd, const char *file, struct record *ret, json_t **re
     } else if ((r = fd_read_all(fd, RECORD_MAX_BYTES, &large, &size)) == 0) {
         data = large;
     }
-    return r < 0 ? r : parse_record(data, size, &st, ret, ret_settings);
+    if (r == 0)
+        r = parse_record(data, size, &st, ret, ret_settings);
+    if (r < 0 || !ret->boot || strcmp(ret->boot, boot_id()) == 0)
+        return r;
+    record_clear(ret);
+    if (ret_settings)
+        json_decref(TAKE(*ret_settings));
+    return -ESTALE;
 }
 
 static json_t *digest_list(char *const *digests)
@@ -218,6 +244,10 @@ static char *print_record(const struct record *r, const json_t *settings)
                              "os", r->os ? r->os : "", "variant", r->variant ? r->variant : "",
                              "created_usec", (json_int_t)r->created_usec, "size_bytes",
                              (json_int_t)r->size_bytes);
+    if (line && r->source)
+        json_object_set_new(line, "source", json_string(r->source));
+    if (line && r->boot)
+        json_object_set_new(line, "boot", json_string(r->boot));
     autofree char *first = line ? json_dumps(line, JSON_COMPACT) : NULL;
     if (first && strchr(first, '\\')) { /* nothing that it holds needs one: see parse_line() */
         json_decref(line);
@@ -308,7 +338,7 @@ int record_write(int images_fd, const struct record *r, const json_t *settings, 
         if (kept < 0)
             return kept;
     }
-    int result = file_write(images_fd, path, data, strlen(data), 0600, FILE_SYNC);
+    int result = file_write(images_fd, path, data, strlen(data), 0600, r->boot ? 0 : FILE_SYNC);
     if (result < 0)
         return fail_os(err, result, r->reference, "write the image's record");
     if (*r->reference) { /* a name is there: the record by id is not needed */
@@ -329,7 +359,7 @@ int images_open(struct store *store)
 static int not_found(struct berth_error *err, const char *text)
 {
     return fail(err, BERTH_NOT_FOUND, text,
-                "no image \"%.200s\" here (get it with berth image load or berth image import)", text);
+                "no image \"%.200s\" here (berth pull gets it; berth image load and import take files)", text);
 }
 
 /* "sha256:HEX...", or HEX..., as given by people: the hex digits, or NULL. */
@@ -383,13 +413,14 @@ static int find_by_name(int images_fd, const char *text, char **ret_file, struct
     struct record record = {0};
     json_t *settings = NULL;
     r = record_read(images_fd, file, &record, ret_settings ? &settings : NULL);
-    if (r == -ENOENT)
+    if (r == -ENOENT || r == -ESTALE)
         return not_found(err, text);
     if (r == -EBADMSG)
         return fail(err, BERTH_CORRUPT, text, "the record of image \"%s\" is damaged", text);
     if (r < 0)
         return fail_os(err, r, text, "read the record of image \"%s\"", text);
-    if (strcmp(record.reference, normal) != 0 || (digest && strcmp(record.manifest, digest) != 0)) {
+    bool other = digest && strcmp(record.manifest, digest) != 0 && (!record.source || strcmp(record.source, digest) != 0);
+    if (strcmp(record.reference, normal) != 0 || other) {
         record_clear(&record);
         json_decref(settings);
         return not_found(err, text);

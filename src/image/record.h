@@ -20,10 +20,18 @@ struct record {
     char *id;             /* of the config */
     char **diff_ids;      /* lowest first, as the config says: one may come twice */
     char **blobs;         /* the compressed layers, in the same order */
+    char *source;         /* digest that the registry's tag had: an index's or the manifest's; NULL: not pulled */
+    char *boot;           /* not yet on disk: of the boot that it was written in; NULL: it is */
     char *architecture, *os, *variant;
     int64_t created_usec, used_usec;
     uint64_t size_bytes;
 };
+
+/**
+ * The id of this boot, kept after the first time ("" when it can't be read). What was written in another
+ * boot and never synced may be torn: it counts as absent. doc/adr/0010-images-are-synced-afterwards.md
+ */
+const char *boot_id(void);
 
 /** "sha256:" and 64 lower-case hex digits: then it may become part of a path. */
 bool digest_valid(const char *s);
@@ -33,10 +41,10 @@ void record_clear(struct record *r);
 char *record_file(const char *reference, const char *id);
 /**
  * Read refs/FILE of the images folder `images_fd`. `ret_settings` (may be NULL): the second line.
- * -ENOENT, -EBADMSG for a damaged one, -errno.
+ * -ENOENT, -EBADMSG for a damaged one, -ESTALE for one that was not synced before another boot, -errno.
  */
 int record_read(int images_fd, const char *file, struct record *ret, json_t **ret_settings);
-/** Write it, durably. An image that had this name until now keeps a record without one. */
+/** Write it, durably unless `r` says in which boot. An image that had this name until now keeps a record without one. */
 int record_write(int images_fd, const struct record *r, const json_t *settings, struct berth_error *err);
 /** Names of all files in refs/ that are records; an empty list when there is none. */
 int record_files(int images_fd, char ***ret_files, struct berth_error *err);

@@ -9,6 +9,9 @@
  *   load     [--reference R] [--platform P] SOURCE
  *            an OCI layout (folder or tar) or a docker archive; "oci:DIR:TAG", "oci-archive:FILE:TAG",
  *            "docker-archive:FILE:REF" choose one image of several; "-": an archive on descriptor 0
+ *   pull     [--policy always|missing|newer] [--platform P] REFERENCE
+ *            from its registry; always (so it is without one) fails when that can't be asked, newer takes what is
+ *            here then, missing asks only for what is not here
  *   save     [--format oci|docker] TARGET REFERENCE...
  *            a folder (OCI layout; made when missing, must be empty) or a file (tar); "-": descriptor 1
  *   verify   everything is hashed again
@@ -24,12 +27,15 @@
  * Descriptors: 0 input (where an applet reads one), 1 results, 2 progress, 3 how it ended. Results and
  * progress are JSON objects, one a line, except where a tar is said above:
  *   results   import, load  {"reference","id"}, one for each image
+ *             pull          {"reference","id",["status":"here"]}
  *             save          {"reference","manifest"}
  *             verify        {"kind":"blob|manifest|config|layer|reference","object","ok",["detail"]}; only
  *                           what is wrong and, last, {"blobs","layers","references","wrong"}
  *             collect       image_collect()'s document
  *             diff          {"path","kind":"added|changed|deleted"}
  *   progress  {"step":"read|unpack|write|store","object","bytes",["total_bytes"]}
+ *             pull also: ask (object: the reference), wait and here (a layer that has to come, that is here),
+ *             download (a layer, bytes of total_bytes), unreachable (newer: why)
  *   ended     {"done":true} or {"error":{"code","object","message"}}, code as berth_code_name()
  * When descriptor 3 closes with neither, the program was killed: LOST. The exit status means nothing.
  *

@@ -286,7 +286,7 @@ static void a_missing_network_is_named_with_what_there_is(struct contract *c)
 
 static void a_missing_image_is_not_found_and_leaves_nothing(struct contract *c)
 {
-    fails_with(BERTH_NOT_FOUND, create_code(c, "x", WAITS, "image", "'missing/image:1'", NULL));
+    fails_with(BERTH_NOT_FOUND, create_code(c, "x", WAITS, "image", "'missing/image:1'", "pull", "'never'", NULL));
     names("missing");
     equal(count_workloads(c), 0);
     create(c, "x", WAITS, NULL);
@@ -309,7 +309,7 @@ static void a_digest_that_nobody_has_is_not_found(struct contract *c)
                create_code(c, "x", SHELL("true"), "image",
                            "'contract@sha256:"
                            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'",
-                           NULL));
+                           "pull", "'never'", NULL));
     equal(count_workloads(c), 0);
 }
 

@@ -50,8 +50,8 @@ def test_run_tells_not_found_from_not_executable(berth, words, code):
 
 def test_run_of_a_missing_image_is_125_and_leaves_nothing(berth):
     before = berth.must("ps", "-aq")
-    r = berth.call("run", *QUICK, "nosuch:1", "true")
-    assert r.returncode == 125 and "nosuch:1" in r.stderr and "image load" in r.stderr
+    r = berth.call("run", *QUICK, "--pull", "never", "nosuch:1", "true")
+    assert r.returncode == 125 and "nosuch:1" in r.stderr and "berth pull" in r.stderr
     assert berth.must("ps", "-aq") == before
 
 

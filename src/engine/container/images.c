@@ -2,9 +2,10 @@
 /*
  * container.h: images, and tars of a workload's root.
  */
-#include "container/tool.h"
+#include "local/tool.h"
 #include "base/file.h"
 #include "engine/desk.h"
+#include "local/want.h"
 #include "engine/report.h"
 #include "image/tool.h"
 #include <limits.h>
@@ -93,6 +94,19 @@ int berth_image_load_call(struct berth_runtime *runtime,
     add(&w, o.source);
     int input = !strcmp(o.source, "-") ? STDIN_FILENO : -1;
     return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), input, ret_call, err);
+}
+
+int berth_image_pull_call(struct berth_runtime *runtime, const struct berth_image_pull_options *options,
+                          struct berth_call **ret_call, struct berth_error *err)
+{
+    struct berth_image_pull_options o;
+    struct container *c;
+    int r = options_take(options, &o, sizeof(o), err);
+    if (r == 0 && (!o.reference || !ret_call))
+        r = fail(err, BERTH_INVALID, NULL, "pull: a reference is needed");
+    if (r == 0)
+        r = container_self(runtime, &c, err);
+    return r < 0 ? r : pull_call(c, o.reference, o.platform, o.policy, o.progress, ret_call, err);
 }
 
 int berth_image_save_call(struct berth_runtime *runtime,

@@ -8,7 +8,9 @@
 #include "local/inside.h"
 #include "base/crash.h"
 #include "base/file.h"
+#include "local/want.h"
 #include <stdio.h>
+#include <sys/epoll.h>
 
 struct create {
     struct container *c;
@@ -18,6 +20,9 @@ struct create {
     struct compile compile;
     struct plan *plan;
     struct berth_handle handle;
+    struct want *want;            /* images that are pulled first; NULL: all were here */
+    int poll_fd;                  /* epoll of what is waited for, one after the other; -1: helper_fd alone */
+    bool prepared;
     int helper_fd;                /* compiles the seccomp filter; -1: it is there */
     bool cancelled, committed;
 };
@@ -25,11 +30,13 @@ struct create {
 static void create_free(void *data)
 {
     struct create *j = data;
+    want_free(j->want);
     compile_clear(&j->compile);
     plan_free(j->plan);
     spec_free(j->spec);
     store_draft_abandon(j->draft);
     close_fd(&j->helper_fd);
+    close_fd(&j->poll_fd);
     free(j);
 }
 
@@ -100,8 +107,15 @@ static int begin(struct create *j, const char *json, struct berth_error *err)
         (r = plan_refuse(j->c->kind, j->spec, err)) < 0 ||
         (r = container_store(j->c, true, &j->store, err)) < 0)
         return r;
+    return want_begin(j->c, j->store, j->spec, &j->want, err);
+}
+
+/** Everything is here that it is made of. */
+static int prepare(struct create *j, struct berth_error *err)
+{
+    j->prepared = true;
     store_sweep(j->store, NULL);
-    r = store_draft_begin(j->store, j->spec->name, &j->draft, err);
+    int r = store_draft_begin(j->store, j->spec->name, &j->draft, err);
     if (r < 0)
         return r;
     j->compile = (struct compile){.c = j->c, .kind = j->c->kind, .store = j->store, .spec = j->spec,
@@ -150,11 +164,43 @@ static int commit(struct create *j, struct berth_error *err)
     return 0;
 }
 
+static int watch(struct create *j, int fd, struct berth_error *err)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    if (fd < 0)
+        return 0;
+    if (j->poll_fd < 0)
+        j->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return j->poll_fd < 0 || (epoll_ctl(j->poll_fd, EPOLL_CTL_ADD, fd, &event) < 0 && errno != EEXIST)
+         ? fail_os(err, errno, NULL, "epoll") : 0;
+}
+
+/** 1: the images are here, and everything was made of them that needs no waiting. */
+static int create_images(struct create *j, struct berth_error *err)
+{
+    int before = want_fd(j->want), r = want_step(j->want, err);
+    if (r == 0 && want_fd(j->want) != before)
+        r = watch(j, want_fd(j->want), err);
+    if (r <= 0)
+        return r;
+    if (before >= 0) /* the first call stays, readable for ever */
+        epoll_ctl(j->poll_fd, EPOLL_CTL_DEL, before, NULL);
+    r = prepare(j, err);
+    if (r == 0)
+        r = watch(j, j->helper_fd, err);
+    return r < 0 ? r : 1;
+}
+
 static int create_step(void *data, struct berth_result *ret, struct berth_error *err)
 {
     struct create *j = data;
     if (j->cancelled)
         return fail(err, BERTH_CANCELLED, j->handle.name, "create %s: cancelled", j->handle.name);
+    if (!j->prepared) {
+        int r = create_images(j, err);
+        if (r <= 0)
+            return r;
+    }
     if (j->helper_fd >= 0) {
         int r = helper_end(j->helper_fd, err);
         if (r == BERTH_AGAIN)
@@ -172,7 +218,16 @@ static int create_step(void *data, struct berth_result *ret, struct berth_error 
 
 static void create_cancel(void *data)
 {
-    ((struct create *)data)->cancelled = true;
+    struct create *j = data;
+    j->cancelled = true;
+    if (j->want)
+        want_cancel(j->want);
+}
+
+static int create_stream_fd(void *data, int stream)
+{
+    struct create *j = data;
+    return stream == 2 && j->want ? want_progress_fd(j->want) : -1;
 }
 
 static void create_undo(void *data)
@@ -184,7 +239,7 @@ static void create_undo(void *data)
 
 static const struct berth_call_ops create_ops = {
     .size = sizeof(create_ops), .step = create_step, .cancel = create_cancel, .free = create_free,
-    .undo = create_undo,
+    .undo = create_undo, .stream_fd = create_stream_fd,
 };
 
 int container_create(void *self, const char *spec_json, struct berth_call **ret_call,
@@ -194,13 +249,15 @@ int container_create(void *self, const char *spec_json, struct berth_call **ret_
     if (!j)
         return fail_memory(err);
     j->c = self;
-    j->helper_fd = -1;
+    j->helper_fd = j->poll_fd = -1;
     int r = begin(j, spec_json, err);
+    if (r == 0)
+        r = j->want ? watch(j, want_fd(j->want), err) : prepare(j, err);
     if (r < 0) {
         create_free(j);
         return r;
     }
-    return berth_call_new(&create_ops, j, j->helper_fd, ret_call, err);
+    return berth_call_new(&create_ops, j, j->want ? j->poll_fd : j->helper_fd, ret_call, err);
 }
 
 int container_plan(void *self, const char *spec_json, char **ret_json, struct berth_error *err)

@@ -2,15 +2,18 @@
 /*
  * Documents of images, read with suspicion and written durably.
  *
- * Order of a commit: everything aside, one syncfs, renames into place, the folders, and last the
- * record. Before the record there is no image, after it there is a whole one.
+ * Order of a commit: everything aside, renames into place, last the record: before it there is no image,
+ * after it there is a whole one. Layers and record name this boot, until store_settle() has synced them: after
+ * a power cut what names another boot is absent (doc/adr/0010-images-are-synced-afterwards.md).
  */
 #include "base/base.h"
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "image/config.h"
 #include "image/tool/work.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +28,16 @@
 
 /* ---- answers */
 
+sigset_t cancel_signals(void)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGHUP);
+    return mask;
+}
+
 void answer(json_t *line)
 {
     autofree char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
@@ -34,16 +47,23 @@ void answer(json_t *line)
         fd_write_all(STDOUT_FILENO, whole, strlen(whole));
 }
 
-void progress(const struct work *w, const char *step, const char *object, uint64_t bytes)
+void progress_of(const struct work *w, const char *step, const char *object, uint64_t bytes, uint64_t total_bytes)
 {
     if (!w->progress)
         return;
     json_t *line = json_pack("{ss ss sI}", "step", step, "object", object, "bytes", (json_int_t)bytes);
+    if (line && total_bytes)
+        json_object_set_new(line, "total_bytes", json_integer((json_int_t)total_bytes));
     autofree char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
     json_decref(line);
     autofree char *whole = text ? format_text("%s\n", text) : NULL;
     if (whole)
         fd_write_all(STDERR_FILENO, whole, strlen(whole));
+}
+
+void progress(const struct work *w, const char *step, const char *object, uint64_t bytes)
+{
+    progress_of(w, step, object, bytes, 0);
 }
 
 /* ---- platforms */
@@ -167,7 +187,7 @@ static int write_layer_note(struct work *w, const struct layer *l, struct berth_
 {
     char path[128];
     snprintf(path, sizeof path, "%s/layer-%d/layer.json", w->aside, l->number);
-    json_t *note = json_pack("{ss ss sI si sI sI sI}", "diff_id", l->diff_id, "blob", l->blob, "blob_bytes",
+    json_t *note = json_pack("{ss ss ss sI si sI sI sI}", "boot", boot_id(), "diff_id", l->diff_id, "blob", l->blob, "blob_bytes",
                              (json_int_t)l->blob_bytes, "compression", l->stream.compression, "tar_bytes",
                              (json_int_t)l->tar_bytes, "size_bytes", (json_int_t)l->size_bytes, "entries",
                              (json_int_t)l->entries);
@@ -189,20 +209,22 @@ static int write_aside(struct work *w, const char *name, const char *data, size_
 
 static int move_blob(struct work *w, const char *name, const char *digest, struct berth_error *err)
 {
-    char from[128], to[96];
-    snprintf(from, sizeof from, "%s/%s", w->aside, name);
+    char to[96];
     blob_path(digest, to);
-    return renameat(w->images_fd, from, w->images_fd, to) < 0 ? fail_os(err, errno, to, "store %s", digest) : 0;
+    return renameat(w->images_fd, name, w->images_fd, to) < 0 ? fail_os(err, errno, to, "store %s", digest) : 0;
 }
 
 static int move_layer(struct work *w, const struct layer *l, struct berth_error *err)
 {
     char name[128], to[96];
     if (l->kept) {
-        snprintf(name, sizeof name, "blob-%d", l->number);
+        snprintf(name, sizeof name, "%s/blob-%d", w->aside, l->number);
+        if (l->fetch)
+            snprintf(name, sizeof name, "partial/%.64s", l->blob + 7);
         int r = move_blob(w, name, l->blob, err);
         if (r < 0)
             return r;
+        crash_point("pull.blob");
     }
     if (!l->unpacked)
         return 0;
@@ -213,30 +235,29 @@ static int move_layer(struct work *w, const struct layer *l, struct berth_error 
     return 0; /* there already: somebody made the same meanwhile, ours goes with the rest of aside */
 }
 
-static int sync_folder(int at_fd, const char *path, struct berth_error *err)
+static int move_document(struct work *w, const char *name, const char *digest, struct berth_error *err)
 {
-    autoclose int fd = openat(at_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 || fsync(fd) < 0 ? fail_os(err, errno, path, "write images/%s to disk", path) : 0;
+    char from[128];
+    snprintf(from, sizeof from, "%s/%s", w->aside, name);
+    return move_blob(w, from, digest, err);
 }
 
 static int move_all(struct work *w, const struct draft *d, const char *config_digest, const char *manifest_digest,
                     struct berth_error *err)
 {
-    if (syncfs(w->images_fd) < 0)
-        return fail_os(err, errno, "images", "write the image to disk");
     int r = 0;
     for (size_t i = 0; r == 0 && i < d->n_order; i++) {
         struct layer *l = &d->layers[d->order[i]];
         r = move_layer(w, l, err);
         l->kept = l->unpacked = false; /* of several images in one archive only one moves it */
+        crash_point("pull.layer");
     }
     if (r == 0)
-        r = move_blob(w, "config", config_digest, err);
+        r = move_document(w, "config", config_digest, err);
     if (r == 0)
-        r = move_blob(w, "manifest", manifest_digest, err);
-    if (r == 0)
-        r = sync_folder(w->images_fd, "layers", err);
-    return r == 0 ? sync_folder(w->images_fd, "blobs/sha256", err) : r;
+        r = move_document(w, "manifest", manifest_digest, err);
+    crash_point("pull.documents");
+    return r;
 }
 
 static int fill_record(const struct draft *d, const char *reference, const char *config_digest, const char *manifest_digest,
@@ -245,6 +266,8 @@ static int fill_record(const struct draft *d, const char *reference, const char 
     r->reference = strdup(reference);
     r->id = strdup(config_digest);
     r->manifest = strdup(manifest_digest);
+    r->boot = strdup(boot_id());
+    r->source = d->source ? strdup(d->source) : NULL;
     static const struct { const char *key; size_t offset; } texts[] = {
         {"architecture", offsetof(struct record, architecture)},
         {"os", offsetof(struct record, os)},
@@ -270,7 +293,7 @@ static int fill_record(const struct draft *d, const char *reference, const char 
             again |= d->order[k] == d->order[i];
         r->size_bytes += again ? 0 : l->size_bytes;
     }
-    return failed || !r->reference || !r->id || !r->manifest || !r->architecture || !r->os || !r->variant ? -ENOMEM : 0;
+    return failed || !r->reference || !r->id || !r->boot || (d->source && !r->source) || !r->manifest || !r->architecture || !r->os || !r->variant ? -ENOMEM : 0;
 }
 
 static int write_record(struct work *w, const struct draft *d, const char *reference, const char *config_digest, const char *manifest_digest,
@@ -316,6 +339,9 @@ int draft_commit(struct work *w, struct draft *d, struct berth_error *err)
         if (d->layers[d->order[i]].unpacked)
             r = write_layer_note(w, &d->layers[d->order[i]], err);
     progress(w, "store", d->references[0] ? d->references[0] : config_digest, 0);
+    autoclose int lock_fd = -1;
+    if (r == 0)
+        r = images_lock(w->images_fd, false, true, &lock_fd, err);
     if (r == 0)
         r = move_all(w, d, config_digest, manifest_digest, err);
     if (r == 0 && !d->references[0])
@@ -323,4 +349,110 @@ int draft_commit(struct work *w, struct draft *d, struct berth_error *err)
     for (size_t i = 0; r == 0 && d->references[i]; i++)
         r = write_record(w, d, d->references[i], config_digest, manifest_digest, err);
     return r;
+}
+
+/* ---- what collectors may not take */
+
+int need_layers(struct work *w, const struct layer *layers, size_t n, const char *manifest, const char *config,
+                struct berth_error *err)
+{
+    autotext struct text all = {0};
+    char path[128];
+    autoclose int lock_fd = -1;
+    for (size_t i = 0; i < n; i++)
+        text_printf(&all, "%.64s\n%.64s\n", layers[i].diff_id + MIN(7, strlen(layers[i].diff_id)),
+                    layers[i].blob + MIN(7, strlen(layers[i].blob)));
+    text_printf(&all, "%.64s\n%.64s\n", manifest ? manifest + 7 : "", config ? config + 7 : "");
+    snprintf(path, sizeof path, "%s/needs", w->aside);
+    int r = images_lock(w->images_fd, false, true, &lock_fd, err);
+    if (r < 0)
+        return r;
+    r = all.failed ? -ENOMEM : file_write(w->images_fd, path, all.data, all.length, 0600, 0);
+    return r < 0 ? fail_os(err, r, path, "write down which layers are needed") : 0;
+}
+
+/* ---- afterwards */
+
+static bool has(char *const *list, const char *text)
+{
+    for (size_t i = 0; list[i]; i++)
+        if (strcmp(list[i], text) == 0)
+            return true;
+    return false;
+}
+
+/* For each record that is not on disk yet, of one of `manifests` (NULL: of any). */
+static int each_unsettled(int images_fd, char *const *manifests,
+                          int (*do_it)(int, const char *, struct record *, json_t *, void *, struct berth_error *), void *user,
+                          struct berth_error *err)
+{
+    autostrings char **files = NULL;
+    int r = record_files(images_fd, &files, err);
+    for (size_t i = 0; r == 0 && files[i]; i++) {
+        struct record one = {0};
+        json_t *settings = NULL;
+        if (record_read(images_fd, files[i], &one, &settings) < 0)
+            continue;
+        if (one.boot && (!manifests || has(manifests, one.manifest)))
+            r = do_it(images_fd, files[i], &one, settings, user, err);
+        record_clear(&one);
+        json_decref(settings);
+    }
+    return r;
+}
+
+static int add_manifest(int images_fd, const char *file, struct record *r, json_t *settings, void *user, struct berth_error *err)
+{
+    (void)images_fd, (void)file, (void)settings;
+    return strings_add(user, r->manifest) < 0 ? fail_memory(err) : 0;
+}
+
+static int settle_layers(int images_fd, const char *file, struct record *r, json_t *settings, void *user, struct berth_error *err)
+{
+    (void)file, (void)settings, (void)user;
+    int code = 0;
+    for (size_t i = 0; code == 0 && r->diff_ids[i]; i++)
+        code = layer_settled(images_fd, r->diff_ids[i]);
+    return code < 0 ? fail_os(err, code, r->id, "write down that the layers of %s are on disk", r->id) : 0;
+}
+
+static int settle_record(int images_fd, const char *file, struct record *r, json_t *settings, void *user, struct berth_error *err)
+{
+    (void)user;
+    char path[NAME_MAX + 8];
+    struct timespec used[2] = {{.tv_nsec = UTIME_OMIT}, {r->used_usec / 1000000, r->used_usec % 1000000 * 1000}};
+    free(TAKE(r->boot));
+    int code = record_write(images_fd, r, settings, err);
+    snprintf(path, sizeof path, "refs/%s", file);
+    if (code == 0)
+        utimensat(images_fd, path, used, AT_SYMLINK_NOFOLLOW);
+    return code;
+}
+
+static int sync_all(int images_fd, struct berth_error *err)
+{
+    return syncfs(images_fd) < 0 ? fail_os(err, errno, "images", "write images to disk") : 0;
+}
+
+/*
+ * Files first, then that they are there, then the records: whatever a record without a mark needs was on
+ * disk before it. Images that came during the first sync are somebody else's to settle; not so a name that
+ * was given meanwhile to one that was there before.
+ */
+int store_settle(int images_fd, struct berth_error *err)
+{
+    autostrings char **manifests = calloc(1, sizeof *manifests);
+    autoclose int lock_fd = -1;
+    int r = manifests ? each_unsettled(images_fd, NULL, add_manifest, &manifests, err) : fail_memory(err);
+    if (r < 0 || !manifests[0])
+        return r;
+    r = sync_all(images_fd, err);
+    if (r == 0)
+        r = images_lock(images_fd, true, true, &lock_fd, err);
+    if (r == 0)
+        r = each_unsettled(images_fd, manifests, settle_layers, NULL, err);
+    if (r == 0)
+        r = sync_all(images_fd, err);
+    crash_point("pull.synced");
+    return r == 0 ? each_unsettled(images_fd, manifests, settle_record, NULL, err) : r;
 }

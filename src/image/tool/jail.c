@@ -166,7 +166,7 @@ static const int allowed_calls[] = {
     SYS_exit, SYS_exit_group, SYS_tgkill, SYS_kill, SYS_futex, SYS_set_robust_list, SYS_rseq,
     SYS_getrandom, SYS_clock_gettime, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday, SYS_ppoll,
     SYS_sched_yield, SYS_sched_getaffinity, SYS_prlimit64, SYS_prctl, SYS_capset, SYS_capget, SYS_getpid,
-    SYS_getppid, SYS_gettid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_set_tid_address,
+    SYS_sendmsg, SYS_recvfrom, SYS_getppid, SYS_gettid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_set_tid_address,
 #ifdef __x86_64__
     SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_rename, SYS_mkdir, SYS_rmdir, SYS_unlink,
     SYS_symlink, SYS_link, SYS_mknod, SYS_chmod, SYS_chown, SYS_lchown, SYS_poll, SYS_pipe, SYS_dup2, SYS_fork,

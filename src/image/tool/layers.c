@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "image/tool/fetch.h"
 #include "image/tool/jail.h"
 #include "image/tool/pack.h"
 #include "image/tool/work.h"
@@ -18,6 +19,7 @@
 #include <sys/wait.h>
 
 #define PIPE_BYTES (1 << 20)
+#define PAIRS_MAX 16
 
 struct outcome {
     int code;
@@ -52,17 +54,37 @@ static int pack_folder(const struct layer *l, int out_fd, int blob_fd, struct st
     return sink_close(sink, ret, err);
 }
 
+/* Behind the fetcher. Whatever went wrong here, a source that lied is the likelier reason. */
+static int feed_fetched(const struct layer *l, struct stream_options *options, int out_fd, struct outcome *o)
+{
+    struct fetched fetched = {.file_fd = l->in_fd, .notes_fd = l->notes_fd};
+    struct berth_error why = {0};
+    options->read = fetched_read;
+    options->user = &fetched;
+    options->verified = true;
+    int r = stream_inflate(l->in_fd, out_fd, -1, false, options, &o->stream, &o->err);
+    int ended = fetched_wait(&fetched, &why);
+    if (ended < 0)
+        o->err = why;
+    memcpy(o->stream.blob_digest, l->blob, DIGEST_TEXT);
+    return ended < 0 ? ended : r;
+}
+
 static int feed(const struct work *w, const struct layer *l, int out_fd, struct outcome *o)
 {
     char name[128];
+    snprintf(name, sizeof name, "%s/large", w->aside);
+    autoclose int large_fd = openat(w->images_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    struct stream_options options = {.max_bytes = w->max_bytes, .large_fd = large_fd};
+    if (l->fetch)
+        return feed_fetched(l, &options, out_fd, o);
     snprintf(name, sizeof name, "%s/blob-%d", w->aside, l->number);
     autoclose int blob_fd = l->keep ? openat(w->images_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
     if (l->keep && blob_fd < 0)
         return fail_os(&o->err, errno, name, "make the blob of a layer");
     if (l->in_fd < 0)
         return pack_folder(l, out_fd, blob_fd, &o->stream, &o->err);
-    struct stream_limits limits = {w->max_bytes};
-    return stream_inflate(l->in_fd, out_fd, blob_fd, l->deflate, &limits, &o->stream, &o->err);
+    return stream_inflate(l->in_fd, out_fd, blob_fd, l->deflate, &options, &o->stream, &o->err);
 }
 
 static int unpack(const struct work *w, const struct layer *l, int in_fd, struct outcome *o)
@@ -150,6 +172,8 @@ static void read_outcome(struct pair *p, int which, int status)
     close_fd(&p->results[which]);
     p->pids[which] = -1;
     p->left--;
+    if (which == UNPACKER && o->code == BERTH_NO_SPACE && p->pids[FEEDER] > 0)
+        kill(p->pids[FEEDER], SIGKILL); /* the rest need not come */
 }
 
 static int check(const struct layer *l, const struct stream_result *s, struct berth_error *err)
@@ -170,8 +194,8 @@ static int finish_pair(struct work *w, struct pair *p, struct berth_error *err)
     const struct outcome *fed = &p->outcomes[FEEDER], *out = &p->outcomes[UNPACKER];
     struct layer *l = p->layer;
     /* A feeder whose unpacker went away fails to write: then the reason is the unpacker's. */
-    const struct outcome *wrong = fed->code < 0 && !(out->code < 0 && fed->err.os_error == EPIPE) ? fed
-                                : out->code < 0 ? out : NULL;
+    bool follows = out->code < 0 && (fed->err.os_error == EPIPE || out->code == BERTH_NO_SPACE);
+    const struct outcome *wrong = fed->code < 0 && !follows ? fed : out->code < 0 ? out : NULL;
     if (wrong) {
         if (err)
             *err = wrong->err;
@@ -185,12 +209,14 @@ static int finish_pair(struct work *w, struct pair *p, struct berth_error *err)
     l->size_bytes = out->unpacked.bytes;
     l->newest_sec = out->unpacked.newest_sec;
     l->tar_bytes = fed->stream.plain_bytes;
+    if (l->fetch)
+        close_fd(&l->notes_fd);
     l->unpacked = l->unpack;
     l->kept = l->keep;
     memcpy(l->diff_id, fed->stream.plain_digest, DIGEST_TEXT);
     memcpy(l->blob, fed->stream.blob_digest, DIGEST_TEXT);
     l->blob_bytes = fed->stream.blob_bytes;
-    progress(w, "unpack", l->diff_id, l->tar_bytes);
+    progress(w, "unpack", l->fetch ? l->what : l->diff_id, l->tar_bytes);
     return 0;
 }
 
@@ -214,14 +240,23 @@ static size_t processors(void)
 {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return (size_t)MIN(MAX(n, 1), 16);
+    return (size_t)MIN(MAX(n, 1), PAIRS_MAX);
+}
+
+/* What came was not the layer: its files go, and the same pair begins anew. */
+static int start_again(struct work *w, struct pair *p, struct berth_error *err)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s/layer-%d", w->aside, p->layer->number);
+    int r = tree_remove(w->images_fd, name);
+    return r < 0 ? fail_os(err, r, name, "remove half a layer") : start_pair(w, p, p->layer, err);
 }
 
 int layers_make(struct work *w, struct layer *layers, size_t n, struct berth_error *err)
 {
     static int numbers;
-    struct pair pairs[16] = {0};
-    size_t room = processors(), running = 0, next = 0;
+    struct pair pairs[PAIRS_MAX] = {0};
+    size_t room = w->at_once ? MIN(w->at_once, PAIRS_MAX) : processors(), running = 0, next = 0;
     int r = 0;
     while (r == 0 && (next < n || running > 0)) {
         if (next < n && !layers[next].unpack && !layers[next].keep) {
@@ -233,13 +268,19 @@ int layers_make(struct work *w, struct layer *layers, size_t n, struct berth_err
             while (pairs[slot].layer)
                 slot++;
             layers[next].number = ++numbers;
-            r = start_pair(w, &pairs[slot], &layers[next++], err);
+            r = layers[next].fetch ? pull_layer(w, &layers[next], err) : 0;
+            if (r == 0)
+                r = start_pair(w, &pairs[slot], &layers[next++], err);
             running++;
             continue;
         }
         struct pair *ended = next_ended(pairs, room);
         if (!ended)
             return fail(err, BERTH_LOST, "", "the workers went away");
+        if (ended->layer->fetch && ended->outcomes[FEEDER].code == BERTH_AGAIN) {
+            r = start_again(w, ended, err);
+            continue;
+        }
         r = finish_pair(w, ended, err);
         ended->layer = NULL;
         running--;
@@ -249,17 +290,26 @@ int layers_make(struct work *w, struct layer *layers, size_t n, struct berth_err
 
 /* ---- known layers */
 
+static json_t *note_read(int images_fd, const char *diff_id, char ret_path[128])
+{
+    autofree char *data = NULL;
+    size_t size = 0;
+    snprintf(ret_path, 128, "layers/%.64s/layer.json", diff_id + 7);
+    return file_read(images_fd, ret_path, 1u << 16, &data, &size) == 0 ? json_loadb(data, size, 0, NULL) : NULL;
+}
+
 int layer_known(int images_fd, struct layer *l)
 {
     char path[128];
-    snprintf(path, sizeof path, "layers/%s/layer.json", l->diff_id + 7);
-    autofree char *data = NULL;
-    size_t size = 0;
-    int r = file_read(images_fd, path, 1u << 16, &data, &size);
-    json_t *document = r == 0 ? json_loadb(data, size, 0, NULL) : NULL;
+    json_t *document = note_read(images_fd, l->diff_id, path);
     if (!document)
-        return r < 0 ? r : -EBADMSG;
+        return faccessat(images_fd, path, F_OK, 0) < 0 ? -errno : -EBADMSG;
     const char *blob = json_string_value(json_object_get(document, "blob"));
+    const char *boot = json_string_value(json_object_get(document, "boot"));
+    if (boot && strcmp(boot, boot_id()) != 0) {
+        json_decref(document);
+        return -ESTALE;
+    }
     if (blob && digest_valid(blob) && !*l->blob) {
         memcpy(l->blob, blob, DIGEST_TEXT);
         l->blob_bytes = (uint64_t)json_integer_value(json_object_get(document, "blob_bytes"));
@@ -270,6 +320,17 @@ int layer_known(int images_fd, struct layer *l)
     l->tar_bytes = (uint64_t)json_integer_value(json_object_get(document, "tar_bytes"));
     json_decref(document);
     return 0;
+}
+
+int layer_settled(int images_fd, const char *diff_id)
+{
+    char path[128];
+    json_t *note = note_read(images_fd, diff_id, path);
+    bool marked = json_object_get(note, "boot") != NULL;
+    json_object_del(note, "boot");
+    autofree char *text = marked ? json_dumps(note, JSON_COMPACT) : NULL;
+    json_decref(note);
+    return !marked ? 0 : text ? file_write(images_fd, path, text, strlen(text), 0600, 0) : -ENOMEM;
 }
 
 static int compare_starts(const void *a, const void *b)

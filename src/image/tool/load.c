@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "image/tool/found.h"
 #include "image/tool/manifest.h"
 #include "image/tool/work.h"
 #include <fcntl.h>
@@ -96,89 +97,6 @@ int load_prepare(struct work *w, struct berth_error *err)
 }
 
 /* ---- one image of the archive */
-
-struct found {
-    char *config, *manifest; /* documents as bytes; manifest NULL: docker's archive */
-    size_t config_size, manifest_size;
-    struct layer *layers;
-    size_t *order, n_layers, n_order;
-    char **references;
-};
-
-static void found_clear(struct found *f)
-{
-    for (size_t i = 0; i < f->n_layers; i++)
-        close_fd(&f->layers[i].in_fd);
-    free(f->config);
-    free(f->manifest);
-    free(f->layers);
-    free(f->order);
-    strings_free(f->references);
-    *f = (struct found){0};
-}
-
-static int found_room(struct found *f, size_t n, struct berth_error *err)
-{
-    f->layers = calloc(n + 1, sizeof *f->layers);
-    f->order = calloc(n + 1, sizeof *f->order);
-    return f->layers && f->order ? 0 : fail_memory(err);
-}
-
-/* Add the next layer; one that was there before (same content, same blob) is only named again. */
-static struct layer *found_layer(struct found *f, const char *diff_id, const char *blob, uint64_t blob_bytes)
-{
-    size_t i = 0;
-    while (i < f->n_layers && (strcmp(f->layers[i].diff_id, diff_id) != 0 || strcmp(f->layers[i].blob, blob) != 0))
-        i++;
-    f->order[f->n_order++] = i;
-    if (i < f->n_layers)
-        return NULL;
-    struct layer *l = &f->layers[f->n_layers++];
-    *l = (struct layer){.in_fd = -1, .folder_fd = -1, .blob_bytes = blob_bytes};
-    memcpy(l->diff_id, diff_id, DIGEST_TEXT);
-    memcpy(l->blob, blob, strlen(blob) + 1);
-    return l;
-}
-
-static bool have_blob(const struct work *w, const char *digest)
-{
-    char path[96];
-    blob_path(digest, path);
-    return *digest && faccessat(w->images_fd, path, F_OK, 0) == 0;
-}
-
-/* Decide what has to be done for each layer, under its lock. */
-static void look_at_layers(const struct work *w, struct found *f)
-{
-    for (size_t i = 0; i < f->n_layers; i++) {
-        struct layer *l = &f->layers[i], known = *l;
-        bool earlier = false;
-        for (size_t k = 0; k < i; k++)
-            earlier |= strcmp(f->layers[k].diff_id, l->diff_id) == 0;
-        bool is_known = layer_known(w->images_fd, &known) == 0;
-        if (is_known && !*l->blob && !have_blob(w, known.blob)) /* its blob was pruned: made anew */
-            *known.blob = 0;
-        if (is_known)
-            *l = known;
-        l->unpack = !is_known && !earlier;
-        l->keep = !have_blob(w, l->blob);
-        l->what = *l->blob ? l->blob : l->diff_id;
-    }
-}
-
-static int store_found(struct work *w, struct found *f, struct berth_error *err)
-{
-    autoclose int locks_fd = -1;
-    int r = lock_layers(w, f->layers, f->n_layers, &locks_fd, err);
-    if (r < 0)
-        return r;
-    look_at_layers(w, f);
-    r = layers_make(w, f->layers, f->n_layers, err);
-    struct draft d = {.references = f->references, .config = f->config, .config_size = f->config_size,
-                      .manifest = f->manifest, .manifest_size = f->manifest_size, .layers = f->layers,
-                      .order = f->order, .n_order = f->n_order};
-    return r == 0 ? draft_commit(w, &d, err) : r;
-}
 
 static int add_reference(struct found *f, const char *text, struct berth_error *err)
 {
@@ -297,7 +215,7 @@ static int load_descriptor(struct work *w, const json_t *json, struct berth_erro
     if (r == 0)
         r = gather_oci(w, &m, &f, err);
     if (r == 0)
-        r = store_found(w, &f, err);
+        r = found_store(w, &f, err);
     manifest_clear(&m);
     found_clear(&f);
     return r;
@@ -468,7 +386,7 @@ static int load_docker(struct work *w, struct berth_error *err)
         if (r == 0)
             r = gather_docker(w, entry, &f, err);
         if (r == 0)
-            r = store_found(w, &f, err);
+            r = found_store(w, &f, err);
         found_clear(&f);
     }
     json_decref(list);

@@ -6,6 +6,7 @@
  * happens to the jail, what was begun is thrown away here. See image/tool.h for how it is called.
  */
 #include "base/base.h"
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "image/tool/jail.h"
@@ -28,7 +29,8 @@
 struct applet {
     const char *name;
     size_t min, max;      /* arguments */
-    bool makes;           /* adds to the store: under the shared lock, with a folder aside */
+    bool makes;           /* adds to the store, or works beside it: with a folder aside */
+    bool holds;           /* the shared lock for all of its time: nothing may go meanwhile */
     const char *folder;   /* name of folder_fd in the jail */
     bool folder_writable;
     int (*prepare)(struct work *w, struct berth_error *err);
@@ -40,15 +42,16 @@ struct applet {
 static int enter_images(struct work *w, struct berth_error *err);
 
 static const struct applet applets[] = {
-    {"import", 1, 1, true, "source", false, import_prepare, enter_images, import_run, NULL},
-    {"load", 1, 1, true, "source", false, load_prepare, enter_images, load_run, NULL},
-    {"save", 2, 256, false, "target", true, save_prepare, enter_images, save_run, save_finish},
-    {"verify", 0, 0, true, NULL, false, NULL, enter_images, verify_run, NULL},
-    {"collect", 0, 0, false, NULL, false, collect_prepare, NULL, NULL, NULL},
-    {"export", 1, 1, false, NULL, false, workload_prepare, workload_enter, export_run, NULL},
-    {"copy-out", 2, 2, false, NULL, false, workload_prepare, workload_enter, copy_out_run, NULL},
-    {"copy-in", 2, 2, false, NULL, false, workload_prepare, workload_enter, copy_in_run, NULL},
-    {"diff", 1, 1, false, NULL, false, diff_prepare, diff_enter, diff_run, NULL},
+    {"import", 1, 1, true, false, "source", false, import_prepare, enter_images, import_run, NULL},
+    {"load", 1, 1, true, false, "source", false, load_prepare, enter_images, load_run, NULL},
+    {"pull", 1, 1, true, false, NULL, false, pull_prepare, enter_images, pull_run, pull_finish},
+    {"save", 2, 256, false, false, "target", true, save_prepare, enter_images, save_run, save_finish},
+    {"verify", 0, 0, true, true, NULL, false, NULL, enter_images, verify_run, NULL},
+    {"collect", 0, 0, false, false, NULL, false, collect_prepare, NULL, NULL, NULL},
+    {"export", 1, 1, false, false, NULL, false, workload_prepare, workload_enter, export_run, NULL},
+    {"copy-out", 2, 2, false, false, NULL, false, workload_prepare, workload_enter, copy_out_run, NULL},
+    {"copy-in", 2, 2, false, false, NULL, false, workload_prepare, workload_enter, copy_in_run, NULL},
+    {"diff", 1, 1, false, false, NULL, false, diff_prepare, diff_enter, diff_run, NULL},
 };
 
 /* ---- options */
@@ -60,6 +63,7 @@ static const struct { const char *name; int kind; size_t offset; } options[] = {
     {"--platform", TEXT, offsetof(struct work, platform_text)},
     {"--folder", TEXT, offsetof(struct work, folder)},
     {"--format", TEXT, offsetof(struct work, format)},
+    {"--policy", TEXT, offsetof(struct work, policy)},
     {"--progress", FLAG, offsetof(struct work, progress)},
     {"--unnamed", FLAG, offsetof(struct work, unnamed)},
     {"--unused", FLAG, offsetof(struct work, unused)},
@@ -163,7 +167,7 @@ static void say_end(struct berth_error *error)
 static int make_places(struct work *w, struct berth_error *err)
 {
     static const char *const folders[] = {"images", "images/blobs", "images/blobs/sha256", "images/layers",
-                                          "images/refs", "images/aside"};
+                                          "images/refs", "images/aside", "images/partial"};
     int root_fd = store_root_fd(w->store);
     for (size_t i = 0; i < ARRAY_SIZE(folders); i++)
         if (mkdirat(root_fd, folders[i], 0700) < 0 && errno != EEXIST)
@@ -172,12 +176,25 @@ static int make_places(struct work *w, struct berth_error *err)
     return w->images_fd < 0 ? fail_os(err, w->images_fd, "images", "open the image store") : 0;
 }
 
+/* With a lock in it that is held for as long as this process or a worker of it lives. Whoever collects holds the
+   images' lock alone: it sees no folder without its lock. */
 static int make_aside(struct work *w, struct berth_error *err)
 {
     uint64_t random = 0;
+    char lock[96];
+    autoclose int lock_fd = -1;
+    int r = images_lock(w->images_fd, false, true, &lock_fd, err);
+    if (r < 0)
+        return r;
     getrandom(&random, sizeof random, 0);
     snprintf(w->aside, sizeof w->aside, "aside/%016llx", (unsigned long long)random);
-    return mkdirat(w->images_fd, w->aside, 0700) < 0 ? fail_os(err, errno, w->aside, "make images/%s", w->aside) : 0;
+    snprintf(lock, sizeof lock, "%s/lock", w->aside);
+    if (mkdirat(w->images_fd, w->aside, 0700) < 0)
+        return fail_os(err, errno, w->aside, "make images/%s", w->aside);
+    w->aside_fd = openat(w->images_fd, lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    r = w->aside_fd < 0 ? -errno : lock_take(w->aside_fd);
+    crash_point("pull.aside");
+    return r < 0 ? fail_os(err, r, lock, "lock images/%s", lock) : 0;
 }
 
 /* ---- the jail, seen from inside and outside */
@@ -237,16 +254,6 @@ static bool wait_for_jail(pid_t pid, int pid_fd, int signal_fd)
     return cancelled;
 }
 
-sigset_t cancel_signals(void)
-{
-    sigset_t mask;
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGTERM);
-    sigaddset(&mask, SIGINT);
-    sigaddset(&mask, SIGHUP);
-    return mask;
-}
-
 static int run_jail(struct work *w, const struct applet *a, struct berth_error *err)
 {
     sigset_t mask = cancel_signals();
@@ -284,8 +291,9 @@ static int work(struct work *w, const struct applet *a, struct berth_error *err)
     int r = store_open(w->root, w->run, true, &w->store, err);
     if (r == 0)
         r = make_places(w, err);
-    if (r == 0 && a->makes)
+    if (r == 0 && a->holds)
         r = images_lock(w->images_fd, false, true, &lock_fd, err);
+    boot_id(); /* the jail has no /proc */
     sigset_t mask = cancel_signals();
     sigprocmask(SIG_BLOCK, &mask, NULL); /* until here they kill, for nothing is begun */
     if (r == 0 && a->prepare)
@@ -304,10 +312,21 @@ static int work(struct work *w, const struct applet *a, struct berth_error *err)
     return r;
 }
 
+/* Whoever asked has the answer and waits for nobody: what was made is synced now. */
+static void afterwards(struct work *w)
+{
+    sigset_t mask = cancel_signals();
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd <= IMAGE_TOOL_END_FD; fd++)
+        dup3(null_fd, fd, O_CLOEXEC);
+    sigprocmask(SIG_UNBLOCK, &mask, NULL);
+    store_settle(w->images_fd, NULL);
+}
+
 int main(int argc, char **argv)
 {
     struct berth_error err = {0};
-    struct work w = {.images_fd = -1, .source_fd = -1, .folder_fd = -1, .root_fd = -1};
+    struct work w = {.aside_fd = -1, .fetcher.socket_fd = -1, .images_fd = -1, .source_fd = -1, .folder_fd = -1, .root_fd = -1};
     setlocale(LC_CTYPE, "C.UTF-8"); /* libarchive's names */
     signal(SIGPIPE, SIG_IGN);
     umask(022);
@@ -326,5 +345,7 @@ int main(int argc, char **argv)
     if (r == 0)
         r = work(&w, &applets[i], &err);
     say_end(r < 0 ? &err : NULL);
+    if (r == 0 && w.applet->makes)
+        afterwards(&w);
     return r < 0;
 }

@@ -315,7 +315,7 @@ static int save_docker_layer(const struct work *w, struct target *t, const struc
 {
     struct layer l = {0};
     struct stream_result result;
-    struct stream_limits limits = {w->max_bytes};
+    struct stream_options options = {.max_bytes = w->max_bytes, .large_fd = -1};
     uint64_t size = 0;
     memcpy(l.diff_id, record->diff_ids[i], DIGEST_TEXT);
     if (layer_known(w->images_fd, &l) < 0)
@@ -328,7 +328,7 @@ static int save_docker_layer(const struct work *w, struct target *t, const struc
         return in_fd;
     r = tar_header(t, name, l.tar_bytes, err);
     if (r == 0)
-        r = stream_inflate(in_fd, t->tar_fd, -1, false, &limits, &result, err);
+        r = stream_inflate(in_fd, t->tar_fd, -1, false, &options, &result, err);
     if (r == 0 && (strcmp(result.plain_digest, l.diff_id) != 0 || result.plain_bytes != l.tar_bytes))
         r = fail(err, BERTH_CORRUPT, l.diff_id, "the layer %s is damaged (berth image verify)", l.diff_id);
     progress(w, "write", l.diff_id, l.tar_bytes);

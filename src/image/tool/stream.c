@@ -11,10 +11,13 @@
 #include "base/text.h"
 #include "image/tool.h"
 #include "image/tool/gzip.h"
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <string.h>
 #include <zstd.h>
 #include <zstd_errors.h>
+
+#define LARGE_WINDOW (8u << 20) /* of zstd */
 
 struct hasher { EVP_MD_CTX *context; };
 
@@ -178,16 +181,17 @@ int sink_close(struct stream_sink *s, struct stream_result *ret, struct berth_er
 
 struct source {
     int in_fd, blob_fd;
-    struct hasher *hasher;
-    uint64_t bytes, max_bytes;
+    const struct stream_options *options;
+    struct hasher *hasher; /* NULL: somebody else's work */
+    uint64_t bytes;
     struct stream_sink *sink;
     unsigned char *in, *out;
 };
 
 static int too_big(struct source *s, struct berth_error *err)
 {
-    if (s->sink->result.plain_bytes > s->max_bytes)
-        return fail(err, BERTH_TOO_BIG, "", "it inflates to more than %llu bytes", (unsigned long long)s->max_bytes);
+    if (s->sink->result.plain_bytes > s->options->max_bytes)
+        return fail(err, BERTH_TOO_BIG, "", "it inflates to more than %llu bytes", (unsigned long long)s->options->max_bytes);
     if (s->sink->result.plain_bytes > (1ull << 30) && s->sink->result.plain_bytes / IMAGE_MAX_RATIO > s->bytes)
         return fail(err, BERTH_TOO_BIG, "", "it inflates to more than %d times its size", IMAGE_MAX_RATIO);
     return 0;
@@ -198,9 +202,10 @@ static ssize_t next_block(struct source *s, struct berth_error *err)
 {
     size_t got = 0;
     while (got < STREAM_BLOCK) {
-        ssize_t n = RETRY(read(s->in_fd, s->in + got, STREAM_BLOCK - got));
+        ssize_t n = s->options->read ? s->options->read(s->options->user, s->in + got, STREAM_BLOCK - got, err)
+                                     : RETRY(read(s->in_fd, s->in + got, STREAM_BLOCK - got));
         if (n < 0)
-            return fail_os(err, errno, "", "read the layer");
+            return s->options->read ? n : fail_os(err, errno, "", "read the layer");
         if (n == 0)
             break;
         got += (size_t)n;
@@ -208,7 +213,7 @@ static ssize_t next_block(struct source *s, struct berth_error *err)
     if (s->hasher)
         hasher_add(s->hasher, s->in, got);
     s->bytes += got;
-    if (s->hasher && s->blob_fd >= 0) {
+    if (s->blob_fd >= 0) {
         int r = put(s->blob_fd, s->in, got, "the layer's blob", err);
         if (r < 0)
             return r;
@@ -222,7 +227,7 @@ static int pass_plain(struct source *s, size_t n, struct berth_error *err)
     int r = 0;
     while (r == 0 && got > 0) {
         r = sink_write(s->sink, s->in, (size_t)got, err);
-        if (r == 0 && s->sink->result.plain_bytes > s->max_bytes)
+        if (r == 0 && s->sink->result.plain_bytes > s->options->max_bytes)
             r = too_big(s, err);
         if (r == 0)
             got = next_block(s, err);
@@ -266,6 +271,35 @@ static int zstd_failed(size_t code, struct berth_error *err)
     return fail(err, BERTH_CORRUPT, "", "the zstd data is damaged (%s)", ZSTD_getErrorName(code));
 }
 
+/* RFC 8878, 3.1.1.1: how much a frame wants to remember. True also when too little of its head is seen. */
+static bool wants_much(const unsigned char *head, size_t n)
+{
+    if (n >= 4 && memcmp(head, "\x28\xb5\x2f\xfd", 4) != 0)
+        return false; /* skippable, or damaged */
+    if (n < 6)
+        return true;
+    bool single = head[4] & 0x20;
+    size_t dictionary = (size_t[]){0, 1, 2, 4}[head[4] & 3], width = (size_t[]){1, 2, 4, 8}[head[4] >> 6];
+    if (!single) {
+        uint64_t base = 1ull << (10 + (head[5] >> 3));
+        return base + base / 8 * (head[5] & 7) > LARGE_WINDOW;
+    }
+    if (n < 5 + dictionary + width)
+        return true;
+    uint64_t content = 0;
+    for (size_t i = width; i-- > 0;)
+        content = content << 8 | head[5 + dictionary + i];
+    return content > LARGE_WINDOW;
+}
+
+/* Held until the process ends: each layer has its own. */
+static int lock_large(const struct source *s, struct berth_error *err)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return s->options->large_fd >= 0 && RETRY(fcntl(s->options->large_fd, F_OFD_SETLKW, &lock)) < 0
+         ? fail_os(err, errno, "", "wait for another layer's large zstd window") : 0;
+}
+
 static int pass_zstd(struct source *s, size_t n, struct berth_error *err)
 {
     ZSTD_DCtx *zstd = ZSTD_createDCtx();
@@ -273,7 +307,7 @@ static int pass_zstd(struct source *s, size_t n, struct berth_error *err)
         return fail_memory(err);
     ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, IMAGE_MAX_WINDOW_LOG);
     ssize_t got = (ssize_t)n;
-    size_t left = 0;
+    size_t left = 0; /* 0: a frame begins */
     int r = 0;
     while (r == 0 && got > 0) {
         ZSTD_inBuffer in = {s->in, (size_t)got, 0};
@@ -281,6 +315,8 @@ static int pass_zstd(struct source *s, size_t n, struct berth_error *err)
         while (r == 0 && (in.pos < in.size || full)) {
             ZSTD_outBuffer out = {s->out, STREAM_BLOCK, 0};
             size_t before = in.pos;
+            if (left == 0 && in.pos < in.size && wants_much(s->in + in.pos, in.size - in.pos) && (r = lock_large(s, err)) < 0)
+                break;
             left = ZSTD_decompressStream(zstd, &out, &in);
             if (ZSTD_isError(left))
                 r = zstd_failed(left, err);
@@ -324,13 +360,13 @@ static int run(struct source *s, int out_fd, bool deflate, enum compression *ret
     return r < 0 ? r : pass[*ret_kind](s, (size_t)n, err);
 }
 
-int stream_inflate(int in_fd, int out_fd, int blob_fd, bool deflate, const struct stream_limits *limits,
+int stream_inflate(int in_fd, int out_fd, int blob_fd, bool deflate, const struct stream_options *options,
                    struct stream_result *ret, struct berth_error *err)
 {
     autofree unsigned char *in = malloc(STREAM_BLOCK), *out = malloc(STREAM_BLOCK);
-    struct source s = {.in_fd = in_fd, .blob_fd = blob_fd, .max_bytes = limits->max_bytes, .in = in, .out = out};
-    s.hasher = hasher_new();
-    if (!in || !out || !s.hasher) {
+    struct source s = {.in_fd = in_fd, .blob_fd = blob_fd, .options = options, .in = in, .out = out};
+    s.hasher = options->verified ? NULL : hasher_new();
+    if (!in || !out || (!s.hasher && !options->verified)) {
         hasher_free(s.hasher);
         return fail_memory(err);
     }
@@ -342,7 +378,8 @@ int stream_inflate(int in_fd, int out_fd, int blob_fd, bool deflate, const struc
     if (r == 0 && !ours) {
         ret->blob_bytes = s.bytes;
         ret->compression = kind;
-        hasher_end(TAKE(s.hasher), ret->blob_digest);
+        if (s.hasher)
+            hasher_end(TAKE(s.hasher), ret->blob_digest);
     }
     sink_free(s.sink);
     hasher_free(s.hasher);

@@ -37,13 +37,20 @@ struct stream_result {
     int compression; /* of the blob */
 };
 
-struct stream_limits { uint64_t max_bytes; }; /* inflated */
+struct stream_options {
+    uint64_t max_bytes; /* inflated */
+    /** The next bytes, 0 at the end, negative: failed. NULL: in_fd is read. */
+    ssize_t (*read)(void *user, void *buffer, size_t room, struct berth_error *err);
+    void *user;
+    bool verified; /* whoever brings the bytes has hashed them: blob_digest stays empty */
+    int large_fd;  /* locked before a zstd window above 8 MiB is made: one such at a time. -1: not */
+};
 
 /**
  * Read `in_fd` to its end, inflate what is compressed; plain bytes go to `out_fd`, the compressed ones
  * to `blob_fd`; either may be -1. With `deflate`, what was plain is compressed (gzip) for the blob.
  */
-int stream_inflate(int in_fd, int out_fd, int blob_fd, bool deflate, const struct stream_limits *limits,
+int stream_inflate(int in_fd, int out_fd, int blob_fd, bool deflate, const struct stream_options *options,
                    struct stream_result *ret, struct berth_error *err);
 
 /** The other way: a sink for plain bytes, hashed, passed on and kept compressed, as they come. */

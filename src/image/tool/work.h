@@ -14,11 +14,15 @@
 
 struct platform { char os[32], architecture[32], variant[32]; };
 
+/** The process that speaks to registries. */
+struct fetcher { int socket_fd; pid_t pid; };
+
 struct work {
     /* options */
     const char *reference, *config, *platform_text, *format, *folder;
     const char *settings;   /* berth.toml, for its [registries]; NULL: /etc/berth/berth.toml */
-    bool progress, unnamed, unused, has_platform;
+    const char *policy;     /* pull: always, missing, newer */
+    bool progress, unnamed, unused, blobs, has_platform;
     struct platform platform;
     uint64_t max_bytes, max_entries;
     char **arguments;
@@ -27,6 +31,11 @@ struct work {
     struct store *store;
     int images_fd;          /* ROOT/images; in the jail /images */
     char aside[80];         /* below it: what is being made, thrown away at the end */
+    int aside_fd;           /* lock of it: who made it lives */
+    size_t at_once;         /* layers; 0: as many as there are processors */
+    struct fetcher fetcher; /* pull */
+    struct reference *pulled;
+    bool here;              /* pull: nothing is to do */
     int source_fd;          /* file, or -1 */
     int folder_fd;          /* folder (source, target), or -1; in the jail /source or /target */
     int root_fd;            /* a workload's root, or -1 when it does not run */
@@ -49,6 +58,8 @@ sigset_t cancel_signals(void);
 /** One result line; takes `line`. */
 void answer(json_t *line);
 void progress(const struct work *w, const char *step, const char *object, uint64_t bytes);
+/** The same where it is known how many bytes there will be. */
+void progress_of(const struct work *w, const char *step, const char *object, uint64_t bytes, uint64_t total_bytes);
 
 /* ---- platforms */
 int platform_parse(const char *text, struct platform *ret, struct berth_error *err);
@@ -73,6 +84,8 @@ struct layer {
     int folder_fd;
     bool deflate;         /* keep a plain one compressed */
     bool unpack, keep;    /* what is needed of it: files, blob */
+    bool fetch;           /* in_fd is the file that the fetcher fills */
+    int notes_fd;         /* and what the fetcher says about it */
     const char *what;     /* for messages */
     /* made */
     struct stream_result stream;
@@ -80,11 +93,14 @@ struct layer {
     int64_t newest_sec;
     int number;           /* aside/OP/layer-N, blob-N */
     bool unpacked, kept;
+    bool known;           /* was here, unpacked, before */
 };
-/** Do all, as many at once as there are processors. */
+/** Do all, w->at_once beside each other. */
 int layers_make(struct work *w, struct layer *layers, size_t n, struct berth_error *err);
-/** What layer.json says of an unpacked layer; -ENOENT. */
+/** What layer.json says of an unpacked layer; -ENOENT, -ESTALE for one that a power cut may have torn. */
 int layer_known(int images_fd, struct layer *layer);
+/** Its files are on disk: layer.json says so from now on. -errno */
+int layer_settled(int images_fd, const char *diff_id);
 
 /** An image whose layers are made or known, lowest first; `manifest` NULL: one is made (OCI). */
 struct draft {
@@ -96,9 +112,22 @@ struct draft {
     struct layer *layers;
     size_t *order, n_order;     /* the image's layers as indexes of `layers` */
     int64_t created_usec;       /* 0: as the config says */
+    const char *source;         /* record.source */
 };
-/** Put it into the store, durably, the records last. Answers {"reference","id"} for each name. */
+/**
+ * Put it into the store, the records last; they say that it is not on disk yet: store_settle() follows.
+ * Answers {"reference","id"} for each name.
+ */
 int draft_commit(struct work *w, struct draft *d, struct berth_error *err);
+
+/** Of a layer to be fetched: open its file, ask the fetcher for it. */
+int pull_layer(struct work *w, struct layer *l, struct berth_error *err);
+
+/** From now on no collector takes these layers and blobs (of a manifest and config too; may be NULL). */
+int need_layers(struct work *w, const struct layer *layers, size_t n, const char *manifest, const char *config,
+                struct berth_error *err);
+/** What was written in this boot is on disk after this, and the records say so. */
+int store_settle(int images_fd, struct berth_error *err);
 
 /** Lock diff ids (in any order; sorted here) against other processes that make the same. */
 int lock_layers(struct work *w, const struct layer *layers, size_t n, int *ret_fd, struct berth_error *err);
@@ -108,6 +137,9 @@ int import_prepare(struct work *w, struct berth_error *err);
 int import_run(struct work *w, struct berth_error *err);
 int load_prepare(struct work *w, struct berth_error *err);
 int load_run(struct work *w, struct berth_error *err);
+int pull_prepare(struct work *w, struct berth_error *err);
+int pull_run(struct work *w, struct berth_error *err);
+int pull_finish(struct work *w, bool done, struct berth_error *err);
 int save_prepare(struct work *w, struct berth_error *err);
 int save_run(struct work *w, struct berth_error *err);
 int save_finish(struct work *w, bool done, struct berth_error *err);

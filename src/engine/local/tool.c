@@ -4,7 +4,7 @@
  */
 #include "local/inside.h"
 #include "image/tool.h"
-#include "container/tool.h"
+#include "local/tool.h"
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
@@ -111,6 +111,8 @@ static int spawn_tool(struct tool *t, const struct container *c, const char *con
     for (int i = 0; r == 0 && i < 3; i++)
         if (streams & 1u << i)
             r = make_pipe(i == 0, &child[i], &t->streams[i], err);
+    if (child[2] >= 0) /* nobody has to read progress: what finds no room is not said */
+        fcntl(child[2], F_SETFL, O_WRONLY | O_NONBLOCK);
     if (r == 0)
         r = make_pipe(false, &child[IMAGE_TOOL_END_FD], &t->end_fd, err);
     if (r == 0) {

@@ -2,8 +2,8 @@
 /*
  * Calls around berth-image.
  */
-#ifndef CONTAINER_TOOL_H
-#define CONTAINER_TOOL_H
+#ifndef LOCAL_TOOL_H
+#define LOCAL_TOOL_H
 
 #include "local/inside.h"
 

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pulling for a create: one image after the other, in berth-image; here is only who is next.
+ */
+#include "local/want.h"
+#include "image/tool.h"
+#include "local/tool.h"
+
+struct want {
+    struct container *c;
+    const struct spec *spec;
+    char **references;       /* what has to be pulled */
+    size_t next;
+    struct berth_call *call; /* of what is pulled now */
+    struct berth_call *first;/* kept to the end: its progress may be read */
+    bool cancelled;
+};
+
+int pull_call(struct container *c, const char *reference, const char *platform, const char *policy, bool show,
+              struct berth_call **ret_call, struct berth_error *err)
+{
+    struct store *store;
+    int r = container_store(c, true, &store, err);
+    if (r < 0)
+        return r;
+    const char *argv[12] = {IMAGE_TOOL_PROGRAM, "pull", store_root(store), store_run(store)};
+    const struct { const char *option, *value; } options[] = {{"--policy", policy}, {"--platform", platform}};
+    size_t n = 4;
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        if (options[i].value) {
+            argv[n++] = options[i].option;
+            argv[n++] = options[i].value;
+        }
+    if (show)
+        argv[n++] = "--progress";
+    argv[n] = reference;
+    return tool_call(c, argv, TOOL_OUTPUT | (show ? TOOL_PROGRESS : 0), -1, ret_call, err);
+}
+
+/* "./app.wasm", "oci:DIR:tag": no registry has those. */
+static bool is_file(const char *image)
+{
+    static const char *const forms[] = {"/", "./", "../", "oci:", "oci-archive:", "docker-archive:", "sha256:"};
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
+        if (starts_with(image, forms[i]))
+            return true;
+    return false;
+}
+
+static int add_wanted(struct want *w, struct store *store, const char *reference, const char *platform, struct berth_error *err)
+{
+    const char *policy = w->spec->pull ? w->spec->pull : "missing";
+    if (!reference || is_file(reference) || strcmp(policy, "never") == 0)
+        return 0;
+    if (strcmp(policy, "missing") == 0 && image_is_here(store, reference, platform))
+        return 0;
+    return strings_add(&w->references, reference) < 0 ? fail_memory(err) : 0;
+}
+
+static int next_call(struct want *w, struct berth_error *err)
+{
+    bool first = w->next == 0;
+    int r = pull_call(w->c, w->references[w->next], first ? w->spec->platform : NULL,
+                      w->spec->pull && strcmp(w->spec->pull, "missing") != 0 ? w->spec->pull : "missing", first, &w->call, err);
+    if (r == 0 && first)
+        w->first = w->call;
+    return r;
+}
+
+int want_begin(struct container *c, struct store *store, const struct spec *spec, struct want **ret, struct berth_error *err)
+{
+    struct want *w = calloc(1, sizeof(*w));
+    if (!w || !(w->references = calloc(1, sizeof(*w->references)))) {
+        free(w);
+        return fail_memory(err);
+    }
+    w->c = c;
+    w->spec = spec;
+    int r = add_wanted(w, store, spec->image, spec->platform, err);
+    for (size_t i = 0; r == 0 && i < spec->n_image_volumes; i++)
+        r = add_wanted(w, store, spec->image_volumes[i].image, NULL, err);
+    if (r == 0 && w->references[0])
+        r = next_call(w, err);
+    if (r < 0 || !w->references[0])
+        want_free(w);
+    else
+        *ret = w;
+    return r;
+}
+
+int want_step(struct want *w, struct berth_error *err)
+{
+    while (w->references[w->next]) {
+        int r = w->cancelled ? fail(err, BERTH_CANCELLED, w->references[w->next], "cancelled") : 0;
+        if (r == 0)
+            r = berth_call_finish(w->call, NULL, err);
+        if (r == BERTH_AGAIN)
+            return 0;
+        if (r < 0)
+            return fail_context(err, "pull %.160s", w->references[w->next]), r;
+        if (w->call != w->first)
+            berth_call_free(w->call);
+        w->call = NULL;
+        w->next++;
+        if (w->references[w->next] && (r = next_call(w, err)) < 0)
+            return r;
+    }
+    return 1;
+}
+
+int want_fd(struct want *w)
+{
+    return w->call ? berth_call_fd(w->call) : -1;
+}
+
+int want_progress_fd(struct want *w)
+{
+    return w->first ? berth_call_stream_fd(w->first, 2) : -1;
+}
+
+void want_cancel(struct want *w)
+{
+    w->cancelled = true;
+    berth_call_cancel(w->call);
+}
+
+void want_free(struct want *w)
+{
+    if (!w)
+        return;
+    if (w->call != w->first)
+        berth_call_free(w->call);
+    berth_call_free(w->first);
+    strings_free(w->references);
+    free(w);
+}
