@@ -45,13 +45,15 @@ struct net_share {
 };
 
 /**
- * Add to the tables (`nl`: NETLINK_NETFILTER). What is there already is left. NOT_FOUND: the tables are
- * not there (somebody flushed): net_filter_ensure, then again, for all that run. EXISTS names the port
- * that leads elsewhere already. After a failure nothing of it is left in.
+ * Add to the tables (`nl`: NETLINK_NETFILTER). What is there already is left; a port that leads elsewhere
+ * is turned over: its socket (net_port.h) says whose it is, so the other is a dead one's. NOT_FOUND: the
+ * tables are not there (somebody flushed): net_filter_ensure, then again, for all that run. After a
+ * failure nothing of it is left in.
  */
 int net_filter_add(struct netlink *nl, const char *hash, const struct net_share *share, struct berth_error *err);
-/** Take out of the tables; what is not there is fine, no tables too. Connections that run go on until
- *  their ends close; UDP's are net_connections_forget's. */
+/** Take out of the tables what is in there as `share` says: a port that leads to somebody else by now is
+ *  left. Absent is fine, no tables too. Connections that run go on until their ends close; UDP's are
+ *  net_connections_forget's. */
 int net_filter_remove(struct netlink *nl, const char *hash, const struct net_share *share, struct berth_error *err);
 
 enum net_filter_state {
@@ -65,7 +67,7 @@ int net_filter_check(struct netlink *nl, const char *hash, enum net_filter_state
 /**
  * Check, and make both tables anew unless they are whole, by `nft` (about 10 ms). *ret_made: it was made
  * and is empty: every running workload's share must be added again. Callers exclude each other (one
- * lock per root); two at once: one fails with EXISTS. NO_PROGRAM: no nft.
+ * lock per root), else the share that one adds may go with the tables that the other made. NO_PROGRAM: no nft.
  */
 int net_filter_ensure(struct netlink *nl, const char *hash, bool *ret_made, struct berth_error *err);
 /** Both tables with all in them; absent is 0. */
