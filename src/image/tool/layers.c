@@ -63,8 +63,8 @@ static int feed_fetched(const struct layer *l, struct stream_options *options, i
     options->user = &fetched;
     options->verified = true;
     int r = stream_inflate(l->in_fd, out_fd, -1, false, options, &o->stream, &o->err);
-    int ended = fetched_wait(&fetched, &why);
-    if (ended < 0)
+    int ended = r == BERTH_AGAIN ? r : fetched_wait(&fetched, &why);
+    if (ended < 0 && ended != r)
         o->err = why;
     memcpy(o->stream.blob_digest, l->blob, DIGEST_TEXT);
     return ended < 0 ? ended : r;
@@ -172,8 +172,6 @@ static void read_outcome(struct pair *p, int which, int status)
     close_fd(&p->results[which]);
     p->pids[which] = -1;
     p->left--;
-    if (which == UNPACKER && o->code == BERTH_NO_SPACE && p->pids[FEEDER] > 0)
-        kill(p->pids[FEEDER], SIGKILL); /* the rest need not come */
 }
 
 static int check(const struct layer *l, const struct stream_result *s, struct berth_error *err)
@@ -196,6 +194,10 @@ static int finish_pair(struct work *w, struct pair *p, struct berth_error *err)
     /* A feeder whose unpacker went away fails to write: then the reason is the unpacker's. */
     bool follows = out->code < 0 && (fed->err.os_error == EPIPE || out->code == BERTH_NO_SPACE);
     const struct outcome *wrong = fed->code < 0 && !follows ? fed : out->code < 0 ? out : NULL;
+    if (out->code == BERTH_NO_SPACE) { /* what it would have needed */
+        l->entries = out->unpacked.entries;
+        l->size_bytes = out->unpacked.bytes;
+    }
     if (wrong) {
         if (err)
             *err = wrong->err;

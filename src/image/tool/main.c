@@ -312,7 +312,8 @@ static int work(struct work *w, const struct applet *a, struct berth_error *err)
     return r;
 }
 
-/* Whoever asked has the answer and waits for nobody: what was made is synced now. */
+/* Whoever asked has the answer and waits for nobody: what was made is synced now, and what others left that
+   were killed while they made something goes. */
 static void afterwards(struct work *w)
 {
     sigset_t mask = cancel_signals();
@@ -321,6 +322,7 @@ static void afterwards(struct work *w)
         dup3(null_fd, fd, O_CLOEXEC);
     sigprocmask(SIG_UNBLOCK, &mask, NULL);
     store_settle(w->images_fd, NULL);
+    collect_now(w, false, false, NULL, NULL);
 }
 
 int main(int argc, char **argv)

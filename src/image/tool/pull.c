@@ -25,10 +25,13 @@
 
 /* ---- outside */
 
+/* A tag that is no index has only one answer for those who ask for no platform. */
 static bool platform_fits(const struct work *w, const struct record *r)
 {
-    return !w->has_platform || (strcmp(r->os, w->platform.os) == 0 && strcmp(r->architecture, w->platform.architecture) == 0 &&
-                                (!*w->platform.variant || strcmp(r->variant, w->platform.variant) == 0));
+    bool same = strcmp(r->os, w->platform.os) == 0 && strcmp(r->architecture, w->platform.architecture) == 0;
+    if (w->has_platform)
+        return same && (!*w->platform.variant || strcmp(r->variant, w->platform.variant) == 0);
+    return same || !r->source || strcmp(r->source, r->manifest) == 0;
 }
 
 /* The image that has the name now; `ret` is empty when there is none, or none that can be used. */
@@ -190,10 +193,9 @@ static void plan_layers(struct work *w, struct found *f)
     }
 }
 
-/* What has to come at least. Better said before an hour of it. */
-static int check_room(const struct work *w, const struct found *f, struct berth_error *err)
+/* What has to come at least, said before an hour of it. What is free is kept for say_missing(). */
+static int check_room(const struct work *w, const struct found *f, struct statvfs *ret_fs, struct berth_error *err)
 {
-    struct statvfs fs;
     uint64_t wanted = 0;
     for (size_t i = 0; i < f->n_layers; i++) {
         char path[96];
@@ -204,12 +206,33 @@ static int check_room(const struct work *w, const struct found *f, struct berth_
         fstatat(w->images_fd, path, &st, AT_SYMLINK_NOFOLLOW);
         wanted += f->layers[i].blob_bytes - MIN((uint64_t)st.st_size, f->layers[i].blob_bytes);
     }
-    if (fstatvfs(w->images_fd, &fs) < 0)
+    if (fstatvfs(w->images_fd, ret_fs) < 0)
         return 0;
-    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    uint64_t room = (uint64_t)ret_fs->f_bavail * ret_fs->f_frsize;
     return wanted <= room ? 0
-         : fail(err, BERTH_NO_SPACE, w->reference, "there is no room for it: %llu bytes have to come, %llu are free, at least %llu are "
+         : fail(err, BERTH_NO_SPACE, w->reference, "there is no room for it: %llu bytes have to come, %llu are free: at least %llu bytes are "
                 "missing (berth image prune -a)", (unsigned long long)wanted, (unsigned long long)room, (unsigned long long)(wanted - room));
+}
+
+/* Of a layer that was not looked into, three times its blob is a fair guess. */
+static int say_missing(const struct work *w, const struct found *f, const struct statvfs *fs, struct berth_error *err)
+{
+    uint64_t bytes = 0, files = 0, room = (uint64_t)fs->f_bavail * fs->f_frsize;
+    for (size_t i = 0; i < f->n_layers; i++) {
+        const struct layer *l = &f->layers[i];
+        if (l->fetch || l->unpack) {
+            bytes += (l->fetch ? l->blob_bytes : 0) + (l->entries ? l->size_bytes : 3 * l->blob_bytes);
+            files += l->entries + 3;
+        }
+    }
+    if (fs->f_files > 0 && files > fs->f_favail)
+        return fail(err, BERTH_NO_SPACE, w->reference, "the file system of %s takes no more files: it needs about %llu, %llu are free: about "
+                    "%llu files are missing (berth image prune -a)", w->root, (unsigned long long)files,
+                    (unsigned long long)fs->f_favail, (unsigned long long)(files - fs->f_favail));
+    uint64_t missing = bytes > room ? bytes - room : 1 << 20;
+    return fail(err, BERTH_NO_SPACE, w->reference, "the file system of %s is full: it needs about %llu MiB, %llu MiB are free: about "
+                "%llu MiB are missing (berth image prune -a)", w->root, (unsigned long long)(bytes >> 20), (unsigned long long)(room >> 20),
+                (unsigned long long)((missing >> 20) + 1));
 }
 
 /* The partial file, locked: two images may share a blob and call it by two diff ids. Whoever had it has renamed it
@@ -269,10 +292,14 @@ static int pull_found(struct work *w, struct found *f, const char *top, struct b
     int r = found_look(w, f, &locks_fd, err);
     if (r < 0)
         return r;
+    struct statvfs before = {0};
     plan_layers(w, f);
-    r = check_room(w, f, err);
-    if (r == 0)
+    r = check_room(w, f, &before, err);
+    bool begun = r == 0;
+    if (begun)
         r = found_make(w, f, top, err);
+    if (begun && r == BERTH_NO_SPACE)
+        say_missing(w, f, &before, err);
     if (r < 0)
         drop_partial(w, f, r);
     return r;

@@ -23,6 +23,7 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+#define BLOCK_BYTES 4096 /* of a file system, about */
 #define WHITEOUT ".wh."
 #define OPAQUE ".wh..wh..opq"
 #define ID_MAX ((int64_t)INT32_MAX)
@@ -483,6 +484,23 @@ static int open_archive(struct unpack *u, struct berth_error *err)
     return archive_failed(u, "", err);
 }
 
+/* After NO_SPACE: what else there is. The entry that failed counts as a whole. */
+static void count_rest(struct unpack *u, uint64_t failed_bytes)
+{
+    struct archive_entry *entry;
+    int r;
+    u->bytes += failed_bytes;
+    while ((r = archive_read_next_header(u->archive, &entry)) == ARCHIVE_OK || r == ARCHIVE_WARN) {
+        int64_t size = archive_entry_size(entry);
+        if (++u->entries > u->options->max_entries)
+            break;
+        u->bytes += size > 0 && (uint64_t)size <= IMAGE_MAX_FILE_BYTES ? (uint64_t)size : 0;
+    }
+    u->bytes += u->entries * BLOCK_BYTES;
+    while (RETRY(read(u->in_fd, u->block, STREAM_BLOCK)) > 0)
+        ;
+}
+
 static int unpack_all(struct unpack *u, struct berth_error *err)
 {
     struct archive_entry *entry;
@@ -495,7 +513,13 @@ static int unpack_all(struct unpack *u, struct berth_error *err)
         times_of(entry, u->now);
         if (u->entries == 1 && u->options->layer) /* the root, should the archive not name it */
             status = remember_times(u, "", u->now, err);
-        if (status < 0 || (status = unpack_entry(u, entry, err)) < 0)
+        if (status < 0)
+            return status;
+        uint64_t before = u->bytes;
+        status = unpack_entry(u, entry, err);
+        if (status == BERTH_NO_SPACE)
+            count_rest(u, (uint64_t)MAX(archive_entry_size(entry), 0) - MIN(u->bytes - before, (uint64_t)MAX(archive_entry_size(entry), 0)));
+        if (status < 0)
             return status;
     }
     if (r != ARCHIVE_EOF)
@@ -532,7 +556,7 @@ int unpack_tar(int in_fd, int root_fd, const struct unpack_options *options, str
     forget_parent(&u);
     archive_read_free(u.archive);
     free(u.block);
-    if (r == 0)
+    if (r == 0 || r == BERTH_NO_SPACE)
         *ret = (struct unpack_result){u.entries, u.bytes, u.newest_sec};
     return r;
 }

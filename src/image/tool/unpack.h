@@ -20,7 +20,8 @@ struct unpack_result { uint64_t entries, bytes; int64_t newest_sec; };
 
 /**
  * Unpack the plain tar from `in_fd` (read to its end) below the folder `root_fd`. The process's working
- * folder changes. On failure what was made stays: the caller throws the folder away.
+ * folder changes. On failure what was made stays: the caller throws the folder away. NO_SPACE: `ret` says
+ * what the whole archive would have taken, in files and in bytes of whole blocks; it was read to its end for that.
  */
 int unpack_tar(int in_fd, int root_fd, const struct unpack_options *options, struct unpack_result *ret,
                struct berth_error *err);

@@ -197,10 +197,9 @@ int verify_run(struct work *w, struct berth_error *err)
                           (long long)(t.blobs + t.layers + t.references)) : 0;
 }
 
-int collect_prepare(struct work *w, struct berth_error *err)
+int collect_now(struct work *w, bool unnamed, bool unused, char **ret_report, struct berth_error *err)
 {
-    autofree char *report = NULL;
-    int r = image_collect(w->store, w->unnamed, w->unused, &report, err);
+    int r = image_collect(w->store, unnamed, unused, ret_report, err);
     if (r < 0)
         return r;
     autostrings char **names = NULL;
@@ -210,6 +209,14 @@ int collect_prepare(struct work *w, struct berth_error *err)
     for (size_t i = 0; r == 0 && names && names[i]; i++)
         if (starts_with(names[i], "image-"))
             tree_remove(trash_fd, names[i]);
-    answer(json_loads(report, 0, NULL));
+    return r;
+}
+
+int collect_prepare(struct work *w, struct berth_error *err)
+{
+    autofree char *report = NULL;
+    int r = collect_now(w, w->unnamed, w->unused, &report, err);
+    if (r == 0)
+        answer(json_loads(report, 0, NULL));
     return r;
 }

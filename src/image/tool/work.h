@@ -144,6 +144,8 @@ int save_prepare(struct work *w, struct berth_error *err);
 int save_run(struct work *w, struct berth_error *err);
 int save_finish(struct work *w, bool done, struct berth_error *err);
 int verify_run(struct work *w, struct berth_error *err);
+/** image_collect(), and what it threw away is deleted. */
+int collect_now(struct work *w, bool unnamed, bool unused, char **ret_report, struct berth_error *err);
 int collect_prepare(struct work *w, struct berth_error *err);
 int workload_prepare(struct work *w, struct berth_error *err);
 int workload_enter(struct work *w, struct berth_error *err);

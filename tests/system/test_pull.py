@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pull from a real registry: what comes, what need not, what is left after every kind of end."""
+import glob, hashlib, json, os, random, re, shutil, signal, stat, subprocess, tarfile, tempfile, threading, time
+import pytest
+from place import CACHE, LONG, PROGRAMS, TOP
+from registry import Layout, Registry, sha, tar_of
+
+rnd = random.Random(7)
+
+
+class Store:
+    """A root of its own and berth-image called as the library calls it."""
+
+    def __init__(self, folder=None):
+        self.folder = folder or tempfile.mkdtemp(prefix="berth-pull.", dir="/var/tmp")
+        self.root = self.folder + "/root"
+
+    def start(self, applet, *words, env=None):
+        read, write = os.pipe()
+        process = subprocess.Popen([PROGRAMS + "/berth-image", applet, self.root, self.folder + "/run", *words], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[3, write] if write != 3 else [3],
+                                   preexec_fn=lambda: os.dup2(write, 3), start_new_session=True, env={**os.environ, **(env or {})})
+        os.close(write)
+        return process, read
+
+    def end(self, process, read):
+        """Results, and how it ended: None or the error."""
+        with os.fdopen(read) as f:
+            end = f.read()
+        self.out, self.err = process.communicate(timeout=120)
+        end = json.loads(end) if end else {"error": {"code": "LOST", "message": ""}}
+        return end.get("error")
+
+    def call(self, applet, *words, **kw):
+        return self.end(*self.start(applet, *words, **kw))
+
+    def must(self, *words, **kw):
+        error = self.call(*words, **kw)
+        assert error is None, error
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def steps(self):
+        return [json.loads(line) for line in self.err.splitlines()]
+
+    def list(self, folder):
+        path = f"{self.root}/images/{folder}"
+        return sorted(os.listdir(path)) if os.path.isdir(path) else []
+
+    def layers(self):
+        return ["sha256:" + l for l in self.list("layers")]
+
+    def fs(self, diff_id):
+        return f"{self.root}/images/layers/{diff_id[7:]}/fs"
+
+    def record(self):
+        names = self.list("refs")
+        assert len(names) == 1, names
+        return json.loads(open(f"{self.root}/images/refs/{names[0]}").readline())
+
+    def nothing_left(self):
+        """What killed ones left goes behind the next answer."""
+        end = time.monotonic() + 30
+        while (self.list("aside") or self.list("partial")) and time.monotonic() < end:
+            time.sleep(0.02)
+        assert self.list("aside") == [] and self.list("partial") == [], (self.list("aside"), self.list("partial"))
+
+    def settled(self):
+        """Synced: no record names its boot any more."""
+        end = time.monotonic() + 60
+        while any(b'"boot"' in open(p, "rb").read() for p in glob.glob(self.root + "/images/refs/*.json")):
+            assert time.monotonic() < end, "never synced"
+            time.sleep(0.02)
+
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def store():
+    s = Store()
+    yield s
+    s.close()
+
+
+@pytest.fixture(scope="module")
+def registry():
+    r = Registry(log=True)
+    yield r
+    r.close()
+
+
+@pytest.fixture(scope="module")
+def layouts():
+    folder = tempfile.mkdtemp(prefix="berth-layouts.", dir="/var/tmp")
+    yield lambda name: Layout(f"{folder}/{name}")
+    shutil.rmtree(folder)
+
+
+def blob(n):
+    return rnd.randbytes(n)
+
+
+def common_layer():
+    return tar_of({"base": b"b" * 3000000})
+
+
+@pytest.fixture(scope="module")
+def three(registry, layouts):
+    """Three layers of some megabytes."""
+    layout = layouts("three")
+    layout.image("1", [layout.layer(common_layer())] + [layout.layer(tar_of({f"f{i}": blob(3 << 20), "last": b"%d" % i})) for i in range(2)])
+    return registry.push(f"oci:{layout.folder}:1", "three:1")
+
+
+# ---- what comes
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "zstd-long", "plain"])
+def test_every_compression_is_pulled(registry, layouts, store, compression):
+    layout = layouts("c-" + compression)
+    tar = tar_of({"a/b": b"text " * 100000, "c": blob(100000)})
+    layout.image("1", [layout.layer(tar, compression)])
+    name = registry.push(f"oci:{layout.folder}:1", f"c-{compression}:1")
+    store.must("pull", name)
+    assert store.layers() == [sha(tar)]
+    assert open(store.fs(sha(tar)) + "/a/b", "rb").read() == b"text " * 100000
+    assert store.must("verify")[-1]["wrong"] == 0
+    store.nothing_left()
+
+
+def test_a_zstd_window_above_128_mib_is_refused(registry, layouts, store):
+    layout = layouts("huge")
+    layout.image("1", [layout.layer(tar_of({"a": bytes(300 << 20)}), "zstd-huge")])
+    name = registry.push(f"oci:{layout.folder}:1", "huge:1")
+    error = store.call("pull", name)
+    assert error["code"] == "TOO_BIG" and "window" in error["message"]
+    assert store.list("refs") == [] and store.list("layers") == []
+    store.nothing_left()
+
+
+def test_an_image_that_is_here_costs_one_request(registry, three, store):
+    store.must("pull", three)
+    registry.requests()
+    assert store.must("pull", three)[0]["status"] == "here"
+    assert len(registry.requests()) <= 2
+    assert store.must("pull", "--policy", "missing", three)[0]["status"] == "here"
+    assert registry.requests() == []
+
+
+def test_a_layer_that_is_here_is_not_fetched(registry, layouts, three, store):
+    store.must("pull", three)
+    layout = layouts("other")
+    base = common_layer()
+    own = tar_of({"own": b"own"})
+    # The same files in another compression: another blob, the same diff id.
+    layout.image("1", [layout.layer(base, "zstd"), layout.layer(own)])
+    name = registry.push(f"oci:{layout.folder}:1", "other:1")
+    registry.requests()
+    store.must("pull", "--progress", name)
+    assert sum("/blobs/" in r for r in registry.requests()) == 2 # config, own
+    assert [s["step"] for s in store.steps()].count("here") == 1
+    assert len(store.layers()) == 4
+
+
+def test_a_tag_that_moved_is_pulled_again_and_the_old_image_keeps_its_id(registry, layouts, store):
+    layout = layouts("moving")
+    one = layout.image("1", [layout.layer(tar_of({"v": b"1"}))])
+    name = registry.push(f"oci:{layout.folder}:1", "moving:x")
+    first = store.must("pull", name)[0]["id"]
+    layout.image("2", [layout.layer(tar_of({"v": b"2"}))])
+    registry.push(f"oci:{layout.folder}:2", "moving:x")
+    second = store.must("pull", name)[0]["id"]
+    assert first != second and len(store.list("refs")) == 2
+    assert store.must("pull", f"{name.rsplit(':', 1)[0]}@{one['digest']}")[0]["id"] == first
+
+
+def test_newer_takes_what_is_here_when_nobody_answers_and_always_does_not(registry, layouts, store):
+    own = Registry()
+    layout = layouts("newer")
+    layout.image("1", [layout.layer(tar_of({"v": b"1"}))])
+    name = own.push(f"oci:{layout.folder}:1", "n:1")
+    store.must("pull", name)
+    own.close()
+    assert store.must("pull", "--policy", "newer", name)[0]["status"] == "here"
+    assert store.call("pull", name)["message"]
+    assert store.call("pull", "--policy", "newer", name + "2")["message"]
+
+
+def test_the_right_platform_is_chosen_and_a_missing_one_named(registry, layouts, store):
+    for arch in ("amd64", "arm64"):
+        layout = layouts("p-" + arch)
+        layout.image("1", [layout.layer(tar_of({"arch": arch.encode()}))], platform=("linux", arch))
+        registry.push(f"oci:{layout.folder}:1", f"p:{arch}")
+    manifests = []
+    for arch in ("amd64", "arm64"):
+        raw = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{registry.host}/p:{arch}"], check=True,
+                             capture_output=True).stdout
+        manifests.append({"mediaType": json.loads(raw)["mediaType"], "digest": sha(raw), "size": len(raw),
+                          "platform": {"os": "linux", "architecture": arch}})
+    index = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests})
+    subprocess.run(["curl", "-sf", "-X", "PUT", "-H", "Content-Type: application/vnd.oci.image.index.v1+json", "--data-binary", index,
+                    f"http://{registry.host}/v2/p/manifests/both"], check=True)
+    name = registry.host + "/p:both"
+    store.must("pull", name)
+    assert open(store.fs(store.layers()[0]) + "/arch").read() == "amd64"
+    assert store.record()["source"] == sha(index.encode())
+    registry.requests()
+    store.must("pull", name)
+    assert len(registry.requests()) <= 2
+    store.must("pull", "--platform", "linux/arm64", name)
+    assert sorted(open(store.fs(l) + "/arch").read() for l in store.layers()) == ["amd64", "arm64"]
+    store.must("pull", name) # without a platform this machine's is meant
+    assert any(json.loads(open(f"{store.root}/images/refs/{f}").readline())["architecture"] == "amd64"
+               for f in store.list("refs") if f.startswith("127"))
+    assert "linux/arm64" in store.call("pull", "--platform", "linux/s390x", name)["message"]
+
+
+def test_a_foreign_layer_is_refused_clearly(registry, layouts, store):
+    layout = layouts("foreign")
+    layout.image("1", [layout.layer(tar_of({"v": b"1"}))])
+    name = registry.push(f"oci:{layout.folder}:1", "foreign:1")
+    raw = json.loads(subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", "docker://" + name], check=True, capture_output=True).stdout)
+    raw["layers"][0] = {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "urls": ["http://127.0.0.1:1/x"],
+                        "digest": sha(b"x"), "size": 1}
+    subprocess.run(["curl", "-s", "-X", "PUT", "-H", "Content-Type: " + raw["mediaType"], "--data-binary", json.dumps(raw),
+                    f"http://{registry.host}/v2/foreign/manifests/2"], check=True, capture_output=True)
+    error = store.call("pull", f"{registry.host}/foreign:2")
+    assert error["code"] in ("UNSUPPORTED", "NOT_FOUND"), error
+    assert error["code"] == "NOT_FOUND" or "foreign" in error["message"]
+
+
+def test_sixty_layers(registry, layouts, store):
+    layout = layouts("sixty")
+    layout.image("1", [layout.layer(tar_of({f"d{i % 7}/f{i}": b"%d" % i, "last": b"%d" % i})) for i in range(60)])
+    name = registry.push(f"oci:{layout.folder}:1", "sixty:1")
+    store.must("pull", "--progress", name)
+    assert len(store.layers()) == 60
+    assert sum(s["step"] == "unpack" for s in store.steps()) == 60
+    store.nothing_left()
+
+
+# ---- what was fetched stays
+
+
+def slowed(three, store, bytes_here):
+    """A pull that dies once so many bytes are here."""
+    process, read = store.start("pull", three)
+    end = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < end:
+        if sum(os.path.getsize(p) for p in glob.glob(store.root + "/images/partial/*")) >= bytes_here:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    return store.end(process, read)
+
+
+def test_what_a_killed_pull_fetched_is_not_fetched_again(registry, layouts, store):
+    layout = layouts("resumed")
+    tar = tar_of({"f": blob(64 << 20)})
+    layout.image("1", [layout.layer(tar, "plain")])
+    name = registry.push(f"oci:{layout.folder}:1", "resumed:1")
+    error = slowed(name, store, 1 << 20)
+    if error is None:
+        pytest.skip("too fast to be killed")
+    here = sum(os.path.getsize(p) for p in glob.glob(store.root + "/images/partial/*"))
+    assert here >= 1 << 20
+    store.must("pull", "--progress", name)
+    first = next(s for s in store.steps() if s["step"] == "download")
+    assert first["bytes"] > here
+    assert store.must("verify")[-1]["wrong"] == 0
+    store.nothing_left()
+
+
+def test_a_wrong_beginning_is_found_out_and_fetched_anew(registry, layouts, three, store):
+    manifest = json.loads(subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", "docker://" + three], check=True,
+                                         capture_output=True).stdout)
+    os.makedirs(store.root + "/images/partial")
+    for layer in manifest["layers"]:
+        with open(f"{store.root}/images/partial/{layer['digest'][7:]}", "wb") as f:
+            f.write(blob(layer["size"] // 2))
+    with open(f"{store.root}/images/partial/{manifest['layers'][0]['digest'][7:]}", "wb") as f:
+        f.write(bytes(manifest["layers"][0]["size"])) # as long as it should be
+    store.must("pull", three)
+    assert store.must("verify")[-1]["wrong"] == 0
+    store.nothing_left()
+
+
+def test_fifty_kills_at_random_moments(registry, three, layouts):
+    """The time of a whole pull is measured, then cut anywhere in it."""
+    store = Store()
+    started = time.monotonic()
+    store.must("pull", three)
+    whole = time.monotonic() - started
+    store.close()
+    store = Store()
+    done = 0
+    try:
+        for i in range(50 if LONG else 25):
+            process, read = store.start("pull", three)
+            time.sleep(rnd.uniform(0, whole * 1.1))
+            os.killpg(process.pid, signal.SIGKILL)
+            done += store.end(process, read) is None
+            for file in store.list("refs"):
+                record = json.loads(open(f"{store.root}/images/refs/{file}").readline())
+                assert all(os.path.isdir(store.fs(d)) for d in record["layers"]), "a record without its layers"
+            if i % 5 == 4: # a whole one, then from nothing again
+                store.must("pull", three)
+                assert store.must("verify")[-1]["wrong"] == 0
+                store.nothing_left()
+                store.must("collect", "--unused")
+                assert store.list("layers") == [] and store.list("refs") == []
+        store.must("pull", three)
+        assert store.must("verify")[-1]["wrong"] == 0
+        store.nothing_left()
+    finally:
+        store.close()
+
+
+def test_a_record_of_another_boot_that_was_not_synced_is_no_image(registry, three, store):
+    store.must("pull", three)
+    store.settled()
+    file = f"{store.root}/images/refs/{store.list('refs')[0]}"
+    record, settings = open(file).read().split("\n", 1)
+    record = {**json.loads(record), "boot": "00000000-0000-0000-0000-000000000000"}
+    with open(file, "w") as f:
+        f.write(json.dumps(record, separators=(",", ":")) + "\n" + settings)
+    torn = store.layers()[0]
+    with open(f"{store.root}/images/layers/{torn[7:]}/layer.json") as f:
+        note = {**json.load(f), "boot": record["boot"]}
+    with open(f"{store.root}/images/layers/{torn[7:]}/layer.json", "w") as f:
+        json.dump(note, f)
+    for path, _, files in os.walk(store.fs(torn)):
+        for name in files:
+            os.truncate(os.path.join(path, name), 0) # as ext4 leaves them
+    store.must("pull", "--progress", three)
+    assert "unpack" in [s["step"] for s in store.steps()]
+    assert store.must("verify")[-1]["wrong"] == 0
+    store.nothing_left()
+
+
+def test_an_unsynced_record_of_another_boot_is_collected(registry, three, store):
+    store.must("pull", three)
+    store.settled()
+    file = f"{store.root}/images/refs/{store.list('refs')[0]}"
+    record, settings = open(file).read().split("\n", 1)
+    with open(file, "w") as f:
+        f.write(json.dumps({**json.loads(record), "boot": "0"}, separators=(",", ":")) + "\n" + settings)
+    store.must("collect")
+    assert store.list("refs") == [] and store.list("layers") == [] and store.list("blobs/sha256") == []
+
+
+# ---- others meanwhile
+
+
+def test_two_pulls_of_one_image_fetch_it_once(registry, layouts, store):
+    layout = layouts("twice")
+    layout.image("1", [layout.layer(tar_of({"f": blob(20 << 20)}), "plain"), layout.layer(tar_of({"g": blob(1 << 20)}))])
+    name = registry.push(f"oci:{layout.folder}:1", "twice:1")
+    registry.requests()
+    running = [store.start("pull", name) for _ in range(3)]
+    for one in running:
+        assert store.end(*one) is None
+    blobs = [r for r in registry.requests() if "/blobs/" in r and r.startswith("GET")]
+    assert len(blobs) <= 2 + 3, blobs # the layers once; the config by each
+    assert store.must("verify")[-1]["wrong"] == 0
+    store.nothing_left()
+
+
+def test_pulls_of_common_layers_beside_a_prune_in_a_loop(registry, layouts, store):
+    layout = layouts("loop")
+    base = layout.layer(tar_of({"base": blob(4 << 20)}))
+    names = []
+    for i in range(3):
+        layout.image(f"{i}", [base, layout.layer(tar_of({f"own{i}": blob(1 << 20)}))])
+        names.append(registry.push(f"oci:{layout.folder}:{i}", f"loop:{i}"))
+    stop, pruned, wrong = time.monotonic() + (20 if LONG else 6), [0], []
+
+    def prune():
+        other = Store(store.folder)
+        while time.monotonic() < stop:
+            error = other.call("collect", "--unused")
+            pruned[0] += error is None
+            if error and error["code"] != "WRONG_STATE":
+                wrong.append(error)
+
+    def pull(name):
+        other = Store(store.folder)
+        while time.monotonic() < stop:
+            error = other.call("pull", name)
+            if error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=prune)] + [threading.Thread(target=pull, args=(n,)) for n in names]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == [] and pruned[0] > 3, (wrong[:3], pruned)
+    for name in names:
+        store.must("pull", name)
+    assert store.must("verify")[-1]["wrong"] == 0
+    store.must("collect")
+    store.nothing_left()
+
+
+# ---- no room
+
+
+class Small:
+    """A file system of its own, too small."""
+
+    def __init__(self, *options):
+        self.folder = tempfile.mkdtemp(prefix="berth-small.", dir="/var/tmp")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "small", self.folder], check=True)
+
+    def free(self):
+        st = os.statvfs(self.folder)
+        return st.f_bavail * st.f_frsize, st.f_favail
+
+    def close(self):
+        subprocess.run(["umount", "-l", self.folder], check=True)
+        os.rmdir(self.folder)
+
+
+@pytest.mark.parametrize("options, files", [(("size=12m",), {"zeros": bytes(40 << 20), "x": b"x"}), (("size=6m",), {"f": blob(9 << 20)}),
+                                            (("size=64m", "nr_inodes=400"), {f"f{i}": b"x" for i in range(1000)})],
+                         ids=["unpacked", "blob", "inodes"])
+def test_a_full_disk_leaves_nothing_and_says_how_much_is_missing(registry, layouts, options, files, request):
+    layout = layouts("full-" + request.node.callspec.id)
+    layout.image("1", [layout.layer(tar_of({"small": b"s"})), layout.layer(tar_of(files))])
+    name = registry.push(f"oci:{layout.folder}:1", f"full-{request.node.callspec.id}:1")
+    small = Small(*options)
+    try:
+        store = Store(small.folder)
+        os.makedirs(store.root + "/images")
+        before = small.free()
+        error = store.call("pull", name)
+        assert error["code"] == "NO_SPACE", error
+        assert re.search(r"\d[\d.]* (bytes|KiB|MiB|GiB|files)[^.]* missing", error["message"]), error
+        assert store.list("refs") == [] and store.list("layers") == []
+        store.nothing_left()
+        store.call("collect", "--unused")
+        after = small.free()
+        assert before[0] - after[0] < 300000 and before[1] - after[1] < 60, (before, after)
+    finally:
+        small.close()
