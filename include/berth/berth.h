@@ -437,8 +437,17 @@ struct berth_attach_options {
     size_t size;
     bool input;              /**< bring stdin too; WRONG_STATE unless the spec asked for it */
     uint16_t rows, columns;
+    bool next_start;         /**< one that doesn't run is no error: join its next start, see below */
+    bool no_output;          /**< with next_start: no streams at all, for who reads the log */
 };
-/** attach: the main program's terminal or output; a streamed call that finishes with the workload. */
+/**
+ * attach: the main program's terminal or output; a streamed call that finishes with the workload.
+ *
+ * With next_start, a workload that doesn't run is joined when this same runtime object starts it,
+ * from the first byte, whatever it is that runs and however short. Then it is not removed by itself
+ * (`remove` in its spec) before this call has been freed, or its process has ended. Without a log its
+ * output waits for the reader, as a pipe would.
+ */
 BERTH_PUBLIC int berth_attach_call(struct berth_runtime *runtime, const struct berth_handle *handle,
                                    const struct berth_attach_options *options,
                                    struct berth_call **ret_call, struct berth_error *err);

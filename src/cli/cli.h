@@ -294,6 +294,7 @@ struct session {
     struct berth_stream *logs;   /* frames to print; may be NULL */
     struct berth_call *wait;     /* finishes with the workload; may be NULL */
     bool tty, input, signals_to_call, proxy_signals, drop_output;
+    bool whole_output;           /* the call's output is all there is: to its end, after the workload's */
     const char *detach_keys;     /* NULL: none */
     /* results */
     bool detached;

@@ -197,30 +197,46 @@ struct follow {
     bool tty, input, log; /* of the spec: a terminal, an open standard input, a log to read */
     uint32_t streams;     /* what is shown of a log; 0: all */
     int64_t since_usec;
+    struct berth_call *call; /* joined before the start; NULL: not */
 };
 
 /*
+ * Before the start: whatever is as short as can be is seen whole, and one that removes itself (--rm)
+ * waits with that until we have looked.
+ */
+static int join(struct berth_runtime *runtime, const struct berth_handle *handle, struct follow *f, struct berth_error *err)
+{
+    struct berth_attach_options options = {.size = sizeof(options), .input = f->input, .next_start = true,
+                                           .no_output = f->log && !f->input && !f->tty};
+    terminal_size(&options.rows, &options.columns);
+    int r = berth_attach_call(runtime, handle, &options, &f->call, err);
+    return r == BERTH_UNSUPPORTED ? 0 : r;
+}
+
+/*
  * See a workload to its end. Its output is read from the log, so that nothing of it is missed
- * between start and now and no reader is in its way; only input needs an attach. Without a log the
- * attach brings the output too.
+ * and no reader is in its way; only input needs an attach. Without a log the attach brings the
+ * output too.
  */
 static int follow(struct cli *cli, const struct args *args, struct berth_runtime *runtime,
                   const struct berth_handle *handle, const struct follow *f)
 {
-    struct session s = {.cli = cli, .runtime = runtime, .handle = handle, .tty = f->tty, .input = f->input,
-                        .proxy_signals = proxies_signals(args), .drop_output = f->log};
+    struct session s = {.cli = cli, .runtime = runtime, .handle = handle, .tty = f->tty, .input = f->input, .call = f->call,
+                        .proxy_signals = proxies_signals(args), .drop_output = f->log, .whole_output = !f->log};
     struct berth_attach_options options = {.size = sizeof(options), .input = f->input};
     struct berth_logs_options logs = {.size = sizeof(logs), .follow = true, .frames = true,
                                       .streams = f->streams, .since_usec = f->since_usec};
     struct berth_error err;
     int r = detach_keys(cli, args, &s.detach_keys);
-    if (r != 0)
+    if (r != 0) {
+        berth_call_free(s.call);
         return r;
+    }
     terminal_size(&options.rows, &options.columns);
     r = berth_wait_call(runtime, handle, &s.wait, &err);
     if (r == 0 && f->log)
         r = berth_logs(runtime, handle, &logs, &s.logs, &err);
-    if (r == 0 && (f->input || f->tty || !f->log)) {
+    if (r == 0 && !s.call && (f->input || f->tty || !f->log)) {
         r = berth_attach_call(runtime, handle, &options, &s.call, &err);
         if (r == BERTH_WRONG_STATE && f->log)
             r = 0; /* it has ended already: the log has it all */
@@ -245,22 +261,13 @@ static int check_terminal(struct cli *cli, bool tty, bool input)
     return cli_usage(cli, "-i and -t together need a terminal on standard input; leave -t away");
 }
 
-/* With --rm nothing is left when the command returns. Without `force` one that goes on is let alone. */
+/* With --rm nothing is left when the command returns, though it would be removed without us as well.
+ * Without `force` one that goes on is let alone. */
 static void remove_if_asked(struct berth_runtime *runtime, const struct berth_handle *handle, bool asked, bool force)
 {
     struct berth_remove_options options = {.size = sizeof(options), .force = force, .volumes = true};
     if (asked)
         berth_remove(runtime, handle, &options, NULL);
-}
-
-/* In the foreground --rm is ours to do, after its output and exit code were read: a supervisor that
- * removes a short program's workload would take both away before we looked. */
-static bool take_remove(json_t *spec, bool detach)
-{
-    bool asked = json_is_true(json_object_get(spec, "remove"));
-    if (asked && !detach)
-        json_object_del(spec, "remove");
-    return asked;
 }
 
 /* -a: which of the three are joined to ours; all when it isn't given. */
@@ -300,7 +307,7 @@ int verb_run(struct cli *cli, const struct args *args)
     struct berth_runtime *runtime;
     struct berth_handle handle;
     struct berth_error err;
-    struct follow f;
+    struct follow f = {0};
     const char *keys;
     int r;
     autojson json_t *spec = spec_from_args(cli, args, &r);
@@ -313,15 +320,18 @@ int verb_run(struct cli *cli, const struct args *args)
     r = detach_keys(cli, args, &keys);
     if (r == 0 && !detach)
         r = read_run(cli, args, spec, &f);
-    bool remove = take_remove(spec, detach);
+    bool remove = json_is_true(json_object_get(spec, "remove"));
     if (r == 0)
         r = create(cli, args, spec, &runtime, &handle);
     if (r != 0)
         return r;
     note_ports(cli, spec);
-    r = start(cli, runtime, &handle, &err);
+    r = detach ? 0 : join(runtime, &handle, &f, &err);
+    if (r == 0)
+        r = start(cli, runtime, &handle, &err);
     if (r < 0) {
         r = cli_fail(cli, handle.name, &err);
+        berth_call_free(f.call);
         remove_if_asked(runtime, &handle, remove, true);
         return r;
     }
@@ -363,10 +373,15 @@ static int start_one(struct cli *cli, const struct args *args, struct berth_runt
     bool attach = arg_true(args, "attach") || arg_true(args, "interactive");
     int64_t since = clock_usec();
     int r = attach ? read_follow(runtime, handle, &f, &err) : 0;
+    f.input &= arg_true(args, "interactive");
+    if (r == 0 && attach)
+        r = join(runtime, handle, &f, &err);
     if (r == 0)
         r = start(cli, runtime, handle, &err);
-    if (r < 0)
+    if (r < 0) {
+        berth_call_free(f.call);
         return cli_fail(cli, name, &err);
+    }
     if (!attach) {
         if (cli->json)
             print_id(cli, handle);
@@ -374,7 +389,6 @@ static int start_one(struct cli *cli, const struct args *args, struct berth_runt
             puts(name);
         return EXIT_DONE;
     }
-    f.input &= arg_true(args, "interactive");
     f.since_usec = since;
     return follow(cli, args, runtime, handle, &f);
 }

@@ -300,6 +300,8 @@ static bool is_over(const struct relay *r)
     const struct session *s = r->s;
     if (s->detached || s->ended_by)
         return true;
+    if (s->whole_output && (r->fds[AT_OUT].fd >= 0 || r->fds[AT_ERR].fd >= 0))
+        return false;
     return s->wait ? r->wait_done && r->fds[AT_LOGS].fd < 0 : r->call_done && r->fds[AT_LOGS].fd < 0;
 }
 

@@ -15,7 +15,8 @@ static const char *const names[] = {
     [MESSAGE_EXEC_LIST] = "exec list", [MESSAGE_RESIZE] = "resize",
     [MESSAGE_ATTACH] = "attach",       [MESSAGE_PAUSE] = "pause",
     [MESSAGE_UNPAUSE] = "unpause",     [MESSAGE_UPDATE] = "update",
-    [MESSAGE_PING] = "ping",           [MESSAGE_DONE] = "done",
+    [MESSAGE_PING] = "ping",           [MESSAGE_CONNECT] = "connect",
+    [MESSAGE_DONE] = "done",
     [MESSAGE_ERROR] = "error",         [MESSAGE_STARTED] = "started",
     [MESSAGE_ENDED] = "ended",
 };

@@ -373,12 +373,26 @@ static void over(struct supervisor *s, const struct berth_error *error)
     starter_answer(s, error ? error : &stopped);
     waiters_answer(s, false, error);
     viewers_end(s, &s->stdio, s->record.exit_code);
+    server_tell_end(s, s->record.exit_code);
     crash_point("end.answered");
-    run_after_end(s);
-    if (viewers_wait(s))
-        timer_set(&s->loop, &s->life.due, LINGER_USEC, linger_ends);
-    else
+    life_leave(s);
+}
+
+/* Who ran it in the foreground looks at its end first: only then is it removed. */
+void life_leave(struct supervisor *s)
+{
+    if (s->state != LIFE_OVER)
+        return;
+    if (!s->life.left && !s->life.remove && s->plan->at_end && server_is_watched(s))
+        return;
+    if (!s->life.left) {
+        s->life.left = true;
+        run_after_end(s);
+    }
+    if (!viewers_wait(s))
         s->loop.over = true;
+    else if (!viewers_paced(s) && !s->life.due.due_usec)
+        timer_set(&s->loop, &s->life.due, LINGER_USEC, linger_ends);
 }
 
 /* ---- stopping ---------------------------------------------------------------------------------

@@ -151,6 +151,7 @@ int main(int argc, char **argv)
     if (r < 0) {
         give_up(&s, &err);
     } else {
+        server_hear_early(&s);
         hear(&s, HEARD_BEGIN, NULL);
         loop_run(&s, &s.loop);
     }

@@ -96,6 +96,7 @@ static void viewer_unlink(struct viewer **list, struct viewer *v)
 }
 
 static void input_end(struct supervisor *s, struct stdio *stdio);
+static void pace(struct supervisor *s, struct stdio *stdio);
 
 /* Closed by its client. For a pipe, what it typed ends with it (docker's stdin once). */
 static void viewer_leave(struct supervisor *s, struct viewer *v)
@@ -104,11 +105,10 @@ static void viewer_leave(struct supervisor *s, struct viewer *v)
     viewer_unlink(stdio ? &stdio->viewers : &s->leaving, v);
     if (stdio && v->input && !v->eof)
         input_end(s, stdio);
-    if (stdio && !stdio->is_main)
-        source_change(&s->loop, &stdio->terminal, EPOLLIN);
+    if (stdio)
+        pace(s, stdio);
     viewer_free(s, v);
-    if (s->state == LIFE_OVER && !viewers_wait(s))
-        s->loop.over = true;
+    life_leave(s);
 }
 
 /* Which source shows output `index`: a terminal has one, both ways. */
@@ -139,16 +139,19 @@ static void viewer_rearm(struct supervisor *s, struct viewer *v)
         source_change(&s->loop, &v->out[i], backlog_size(&v->backlog[i]) ? EPOLLOUT : EPOLLERR);
 }
 
-/* An exec's terminal waits for its only viewer. */
+/* An exec's terminal waits for its only viewer; a main program without a log for who started it. */
 static void pace(struct supervisor *s, struct stdio *stdio)
 {
     bool full = false;
-    if (stdio->is_main)
+    if (stdio->is_main && s->log)
         return;
     for (struct viewer *v = stdio->viewers; v; v = v->next)
-        full |= backlog_size(&v->backlog[0]) > 0;
-    uint32_t typed = backlog_size(&stdio->typed) ? EPOLLOUT : 0;
-    source_change(&s->loop, &stdio->terminal, (full ? 0 : EPOLLIN) | typed);
+        if (v->paced || !stdio->is_main)
+            full |= backlog_size(&v->backlog[0]) > 0 || backlog_size(&v->backlog[1]) > 0;
+    uint32_t typed = backlog_size(&stdio->typed) ? EPOLLOUT : 0, reading = full ? 0 : EPOLLIN;
+    source_change(&s->loop, &stdio->terminal, reading | typed);
+    for (size_t i = 0; i < ARRAY_SIZE(stdio->out); i++)
+        source_change(&s->loop, &stdio->out[i], reading);
 }
 
 /* 0, or negative when the viewer is gone. */
@@ -166,7 +169,8 @@ static int show(struct supervisor *s, struct viewer *v, int index, const char *d
         done = n < 0 ? 0 : (size_t)n;
     }
     if (done < size) {
-        size_t kept = backlog_add(b, data + done, size - done, BACKLOG_BYTES);
+        size_t most = v->paced ? 4 * PIPE_BYTES : BACKLOG_BYTES; /* paced: what the pipes held at the end */
+        size_t kept = backlog_add(b, data + done, size - done, most);
         v->dropped_bytes += size - done - kept;
         viewer_rearm(s, v);
     }
@@ -359,6 +363,7 @@ int viewer_add(struct supervisor *s, struct stdio *stdio, struct connection *c, 
                          .connection = c,
                          .tag = tag,
                          .input = input,
+                         .paced = stdio->is_main && !s->log && connection_is_early(c),
                          .in = SOURCE_NONE,
                          .out = {SOURCE_NONE, SOURCE_NONE}};
     int r = viewer_watch(s, v, fds, n_fds);
@@ -412,6 +417,14 @@ void viewers_end(struct supervisor *s, struct stdio *stdio, int exit_code)
 bool viewers_wait(const struct supervisor *s)
 {
     return s->leaving != NULL;
+}
+
+bool viewers_paced(const struct supervisor *s)
+{
+    bool paced = false;
+    for (struct viewer *v = s->leaving; v; v = v->next)
+        paced |= v->paced;
+    return paced;
 }
 
 /* ---- the program's side -----------------------------------------------------------------------

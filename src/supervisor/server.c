@@ -23,6 +23,9 @@
 struct connection {
     struct source source;
     struct connection *next;
+    bool early;         /* made before we were born, by who started us */
+    bool watches;       /* is told the end, as the answer to watch_tag */
+    uint64_t watch_tag;
 };
 
 /* ---- answering --------------------------------------------------------------------------------
@@ -100,6 +103,8 @@ void waiters_answer(struct supervisor *s, bool restart_only, const struct berth_
         }
     }
 }
+
+static void connection_close(struct supervisor *s, struct connection *c);
 
 /* ---- the requests -----------------------------------------------------------------------------
  */
@@ -206,17 +211,26 @@ static void on_resize(struct supervisor *s, struct connection *c, uint64_t tag, 
     done_or_error(s, c, tag, r, &err);
 }
 
+static void watch_end(struct supervisor *s, struct connection *c, uint64_t tag)
+{
+    c->watches = true;
+    c->watch_tag = tag;
+    reply(s, c, tag, MESSAGE_STARTED, NULL);
+}
+
 static void on_attach(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,
                       int *fds, size_t n_fds)
 {
     struct berth_error err;
     bool input = get_bool(body, "input");
     int r = 0;
-    if (s->state == LIFE_OVER || s->state == LIFE_BORN)
+    if (s->state == LIFE_OVER || (s->state == LIFE_BORN && !c->early))
         r = fail(&err, BERTH_WRONG_STATE, s->name, "%s does not run", s->name);
     else if (input && !s->plan->stdin_open && !s->plan->tty)
         r = fail(&err, BERTH_WRONG_STATE, s->name,
                  "%s was created without an open standard input (-i)", s->name);
+    else if (n_fds == 0)
+        watch_end(s, c, tag);
     else
         r = viewer_add(s, &s->stdio, c, tag, input, fds, n_fds, &err);
     if (r < 0)
@@ -290,6 +304,22 @@ static void on_ping(struct supervisor *s, struct connection *c, uint64_t tag, js
           json_pack("{s:s,s:i}", "version", BERTH_VERSION, "state", (int)s->record.state));
 }
 
+static int receive(struct supervisor *s, struct connection *c);
+
+static void on_connect(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,
+                       int *fds, size_t n_fds)
+{
+    struct connection *early;
+    struct berth_error err;
+    if (c != s->starter || s->state != LIFE_BORN || n_fds != 1)
+        return refuse(s, c, tag, "connect: not before the start, or no descriptor");
+    if (server_adopt(s, take_fd(&fds[0]), &early, &err) < 0)
+        return reply_error(s, c, tag, &err);
+    early->early = true;
+    if (receive(s, early) < 0)
+        connection_close(s, early);
+}
+
 static const struct {
     void (*handle)(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body, int *fds,
                    size_t n_fds);
@@ -300,7 +330,7 @@ static const struct {
     [MESSAGE_EXEC_LIST] = {on_exec_list, 0}, [MESSAGE_RESIZE] = {on_resize, 0},
     [MESSAGE_ATTACH] = {on_attach, 3},       [MESSAGE_PAUSE] = {on_pause, 0},
     [MESSAGE_UNPAUSE] = {on_unpause, 0},     [MESSAGE_UPDATE] = {on_update, 0},
-    [MESSAGE_PING] = {on_ping, 0},
+    [MESSAGE_PING] = {on_ping, 0},           [MESSAGE_CONNECT] = {on_connect, 1},
 };
 
 /* ---- reading ----------------------------------------------------------------------------------
@@ -407,6 +437,41 @@ static void connection_close(struct supervisor *s, struct connection *c)
     viewers_leave(s, &s->stdio, c);
     source_close(&s->loop, &c->source);
     free(c);
+    life_leave(s);
+}
+
+bool connection_is_early(const struct connection *c)
+{
+    return c && c->early;
+}
+
+bool server_is_watched(const struct supervisor *s)
+{
+    bool watched = false;
+    for (const struct connection *c = s->connections; c; c = c->next)
+        watched |= c->early;
+    return watched;
+}
+
+void server_tell_end(struct supervisor *s, int exit_code)
+{
+    for (struct connection *c = s->connections; c; c = c->next) {
+        if (c->watches)
+            reply(s, c, c->watch_tag, MESSAGE_ENDED, json_pack("{s:i}", "exit_code", exit_code));
+        if (!c->early) /* whoever waits for the end takes the hang-up for it, however long we stay */
+            shutdown(c->source.fd, SHUT_RDWR);
+    }
+}
+
+/* Only these: what else waits there, a cancel, is for after the beginning. */
+void server_hear_early(struct supervisor *s)
+{
+    struct message_head head;
+    while (s->starter &&
+           RETRY(recv(s->starter->source.fd, &head, sizeof(head), MSG_PEEK | MSG_DONTWAIT)) ==
+               sizeof(head) &&
+           head.type == MESSAGE_CONNECT && receive(s, s->starter) == 0)
+        ;
 }
 
 static void connection_speaks(struct supervisor *s, struct source *source, uint32_t events)

@@ -99,6 +99,7 @@ struct viewer {
     struct backlog backlog[2];
     uint64_t dropped_bytes;
     bool input, eof;
+    bool paced; /* without a log, the program waits for it */
 };
 
 /** What a program's standard descriptors are connected to, on our side. */
@@ -170,6 +171,7 @@ struct supervisor {
         bool restart, remove, cancel;
         char *unfit;   /* why a probe wants the end */
         bool answered; /* whoever started it has its answer */
+        bool left;     /* what comes after the end has been begun */
         int64_t asked_usec, grace_usec, run_usec;
         struct timer deadline, due;
         int doublings;
@@ -199,6 +201,8 @@ struct supervisor {
 /* life.c */
 void hear(struct supervisor *s, enum heard what, struct request *request);
 void life_demand(struct supervisor *s, struct source *source, uint32_t events);
+/** Over, and perhaps nobody looks any more: what comes after the end, and our own. */
+void life_leave(struct supervisor *s);
 
 /* server.c */
 int server_open(struct supervisor *s, struct berth_error *err);
@@ -206,6 +210,13 @@ int server_open(struct supervisor *s, struct berth_error *err);
 int server_adopt(struct supervisor *s, int fd, struct connection **ret_connection,
                  struct berth_error *err);
 void server_close(struct supervisor *s);
+/** Take the connections that were made before we were born, and what they ask. */
+void server_hear_early(struct supervisor *s);
+bool connection_is_early(const struct connection *c);
+/** Somebody who was there before the start has not seen the end yet. */
+bool server_is_watched(const struct supervisor *s);
+/** The end: told to those who asked for nothing else, a hang-up to all who came later. */
+void server_tell_end(struct supervisor *s, int exit_code);
 /** Close every connection. */
 void server_hang_up(struct supervisor *s);
 /** Answer `tag`: a NULL connection is nobody. `result` is consumed and may be NULL ({}). */
@@ -239,6 +250,8 @@ int viewer_add(struct supervisor *s, struct stdio *stdio, struct connection *c, 
 void viewers_leave(struct supervisor *s, struct stdio *stdio, const struct connection *c);
 void viewers_end(struct supervisor *s, struct stdio *stdio, int exit_code);
 bool viewers_wait(const struct supervisor *s);
+/** One of them is waited for as long as it takes. */
+bool viewers_paced(const struct supervisor *s);
 
 /* exec.c */
 void exec_request(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body, int *fds,

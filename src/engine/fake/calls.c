@@ -17,7 +17,7 @@ struct fake_call {
     char name[BERTH_NAME_MAX + 8];
     uint64_t seen;
     int64_t asked_usec;
-    bool cancelled, gone;
+    bool cancelled, gone, next_start;
     struct berth_status *final;
     /* exec and attach */
     uint64_t exec_id;
@@ -251,7 +251,7 @@ static int step_attach(struct fake_call *c, struct fake_workload *w, struct bert
         fake_changed(c->fake, w);
     bool all = push_output(c, &w->log);
     watch_streams(c, c->input && w->program.reads, !all);
-    if (!fake_final(w) || !all)
+    if (!fake_final(w) || !all || (c->next_start && w->started_usec < c->asked_usec))
         return 0;
     end_output(c);
     return fake_status(w, &ret->status, err) < 0 ? BERTH_NO_MEMORY : 1;
@@ -272,6 +272,14 @@ static int step_wait(struct fake_call *c, const struct fake_workload *w, struct 
         return 0;
     int r = fake_status(w, &ret->status, err);
     return r < 0 ? r : 1;
+}
+
+bool fake_is_awaited(const struct fake *f, const struct fake_workload *w)
+{
+    for (const struct fake_call *c = f->calls; c; c = c->next)
+        if (c->next_start && memcmp(c->id, w->handle.id, sizeof(c->id)) == 0)
+            return true;
+    return false;
 }
 
 static int step_locked(struct fake_call *c, struct fake_workload *w, struct berth_result *ret,
@@ -493,6 +501,7 @@ int fake_attach_call(struct fake *f, struct fake_workload *w, const struct berth
     c->input = o->input;
     c->tty = w->spec->tty;
     c->record = w->log.n;
+    c->next_start = o->next_start && !fake_lives(w);
     int r = open_streams(c, o->input, err);
     if (r < 0) {
         call_free(c);

@@ -516,8 +516,9 @@ static int fake_attach(void *self, const struct berth_handle *handle,
     struct fake *f = enter(self);
     struct fake_workload *w;
     int r = fake_get(f, handle, &w, err);
-    if (r == 0 && (!fake_lives(w) || (options->input && !w->spec->stdin_open)))
-        r = fake_lives(w) ? fail(err, BERTH_WRONG_STATE, w->handle.name,
+    bool joins = r == 0 && (fake_lives(w) || options->next_start);
+    if (r == 0 && (!joins || (options->input && !w->spec->stdin_open)))
+        r = joins ? fail(err, BERTH_WRONG_STATE, w->handle.name,
                                  "attach to %s: its spec has no stdin", w->handle.name)
                           : wrong_state(w, "attach", err);
     return leave(f, r < 0 ? r : fake_attach_call(f, w, options, ret_call, err));

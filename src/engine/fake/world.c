@@ -361,7 +361,7 @@ void fake_settle(struct fake *f)
     for (struct fake_workload *w = f->workloads; w; w = next) {
         next = w->next;
         play(f, w, now);
-        if (w->spec->remove && fake_final(w) && w->started_usec)
+        if (w->spec->remove && fake_final(w) && w->started_usec && !fake_is_awaited(f, w))
             fake_drop(f, w);
     }
     fake_feeds_push(f);

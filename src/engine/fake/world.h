@@ -112,6 +112,8 @@ int fake_exec_call(struct fake *f, struct fake_workload *w, const char *const *a
 int fake_attach_call(struct fake *f, struct fake_workload *w, const struct berth_attach_options *o,
                      struct berth_call **ret_call, struct berth_error *err);
 void fake_calls_wake(struct fake *f);
+/** Somebody joined its next start and has not let go yet. */
+bool fake_is_awaited(const struct fake *f, const struct fake_workload *w);
 /** A workload is about to go: waiting calls keep its end. */
 void fake_calls_part(struct fake *f, const struct fake_workload *w);
 

@@ -33,12 +33,65 @@ struct exec {
     size_t input_size, input_at;
     struct text out[2];
     uint64_t next_tag;
+    struct expected *expected; /* attach: waits for a start, or came with one */
     struct berth_error doom; /* code 0: none; else the answer once the killed program has ended */
 };
+
+/* ---- before there is a supervisor */
+
+static int expect(struct exec *x, struct berth_error *err)
+{
+    int pair[2];
+    struct expected *e = calloc(1, sizeof(*e));
+    if (!e)
+        return fail_memory(err);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+        free(e);
+        return fail_os(err, errno, NULL, "socketpair");
+    }
+    x->socket_fd = pair[0];
+    x->expected = e;
+    e->far_fd = pair[1];
+    snprintf(e->id, sizeof(e->id), "%s", workload_id(x->w));
+    pthread_mutex_lock(&x->c->lock);
+    e->next = x->c->expected;
+    x->c->expected = e;
+    pthread_mutex_unlock(&x->c->lock);
+    return 0;
+}
+
+static void expect_no_more(struct exec *x)
+{
+    if (!x->expected)
+        return;
+    pthread_mutex_lock(&x->c->lock);
+    for (struct expected **at = &x->c->expected; *at; at = &(*at)->next)
+        if (*at == x->expected) {
+            *at = x->expected->next;
+            break;
+        }
+    pthread_mutex_unlock(&x->c->lock);
+    close_fd(&x->expected->far_fd);
+    free(x->expected);
+}
+
+int expected_send(struct container *c, const char *id, int starter_fd, struct berth_error *err)
+{
+    int r = 0;
+    pthread_mutex_lock(&c->lock);
+    for (struct expected *e = c->expected; e && r == 0; e = e->next)
+        if (e->far_fd >= 0 && strcmp(e->id, id) == 0) {
+            r = peer_send(starter_fd, MESSAGE_CONNECT, 3, "{}", &e->far_fd, 1, err);
+            close_fd(&e->far_fd);
+        }
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
 
 static void exec_free(void *data)
 {
     struct exec *x = data;
+    expect_no_more(x);
     for (size_t i = 0; i < ARRAY_SIZE(x->ends); i++)
         close_fd(&x->ends[i]);
     close_fd(&x->socket_fd);
@@ -414,8 +467,22 @@ static int begin(struct exec *x, uint32_t type, const char *body, bool input, st
     return r < 0 ? r : watch_all(x, err);
 }
 
+/** It doesn't listen: wait for its next start, or say what state it is in. */
+static int not_there(struct exec *x, bool next_start, struct berth_error *err)
+{
+    struct status status;
+    bool alive;
+    settle_breath(x->w);
+    int r = settle_status(x->c, x->w, &status, &alive, err);
+    if (r < 0)
+        return r;
+    if (next_start && !alive && (status.state == BERTH_CREATED || state_final(status.state)))
+        return expect(x, err);
+    return wrong_state(x->w, x->verb, status.state, err);
+}
+
 static int exec_new(struct container *c, const struct berth_handle *h, const char *verb,
-                    struct exec **ret, struct berth_error *err)
+                    bool next_start, struct exec **ret, struct berth_error *err)
 {
     struct exec *x = calloc(1, sizeof(*x));
     if (!x)
@@ -426,14 +493,8 @@ static int exec_new(struct container *c, const struct berth_handle *h, const cha
     int r = x->epoll_fd < 0 ? fail_os(err, errno, NULL, "epoll_create1") : container_get(c, h, &x->w, err);
     if (r == 0)
         r = workload_connect(x->w, &x->socket_fd, err);
-    if (r == BERTH_LOST) {
-        struct status status;
-        bool alive;
-        settle_breath(x->w);
-        r = settle_status(c, x->w, &status, &alive, err);
-        if (r == 0)
-            r = wrong_state(x->w, verb, status.state, err);
-    }
+    if (r == BERTH_LOST)
+        r = not_there(x, next_start, err);
     if (r < 0) {
         exec_free(x);
         return r;
@@ -507,7 +568,7 @@ int container_exec(void *self, const struct berth_handle *h, const char *const *
     autofree char *body = NULL;
     int r = exec_body(argv, o, &body, err);
     if (r == 0)
-        r = exec_new(self, h, "exec", &x, err);
+        r = exec_new(self, h, "exec", false, &x, err);
     if (r < 0)
         return r;
     r = exec_setup(x, o, err);
@@ -542,15 +603,19 @@ int container_attach(void *self, const struct berth_handle *h, const struct bert
 {
     struct exec *x;
     char body[100];
-    int r = exec_new(self, h, "attach", &x, err);
+    int r = exec_new(self, h, "attach", o->next_start, &x, err);
     if (r < 0)
         return r;
     x->attach = true;
     snprintf(body, sizeof(body), "{\"input\":%s,\"rows\":%u,\"columns\":%u}",
              o->input ? "true" : "false", o->rows, o->columns);
-    r = has_terminal(x->w, &x->tty, err);
+    bool end_only = o->next_start && o->no_output;
+    if (end_only)
+        r = peer_send(x->socket_fd, MESSAGE_ATTACH, 1, body, NULL, 0, err);
+    else
+        r = has_terminal(x->w, &x->tty, err);
     if (r == 0)
-        r = begin(x, MESSAGE_ATTACH, body, o->input, err);
+        r = end_only ? watch_all(x, err) : begin(x, MESSAGE_ATTACH, body, o->input, err);
     if (r < 0) {
         exec_free(x);
         return r;

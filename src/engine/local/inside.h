@@ -50,6 +50,7 @@ struct container {
         int32_t pid;               /* of the run that it was opened for */
     } cache[CACHE_SLOTS];
     int64_t cache_clock;
+    struct expected *expected;     /* attaches that wait for a start; under `lock` */
 };
 
 struct compile;
@@ -71,6 +72,15 @@ const struct local_kind *kind_of(struct workload *w);
 int container_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
                       struct berth_error *err);
 void container_close(void *self);
+
+/** A connection made before there is a supervisor: its far end goes with the start. */
+struct expected {
+    char id[BERTH_ID_TEXT];
+    int far_fd;                    /* -1: a start took it */
+    struct expected *next;
+};
+/** Hand what waits for workload `id` to its supervisor-to-be, over the starter's socket. */
+int expected_send(struct container *c, const char *id, int starter_fd, struct berth_error *err);
 
 /** The store, opened at first use. NOT_FOUND without `make` when there is none yet: then there are no workloads. */
 int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err);

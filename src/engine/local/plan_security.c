@@ -176,6 +176,56 @@ static int add_node(struct plan *p, const struct stat *st, const char *target, c
     return -ENOMEM;
 }
 
+#define HOST_DEPTH 6
+#define HOST_NODES 4096 /* more than a machine has; a ceiling all the same */
+
+/* Every workload has these of its own: berth makes them, or something is mounted there. */
+static const char *const own_devices[] = {"pts", "shm", "mqueue", "console", "fd", "ptmx", "hugepages"};
+
+static bool is_own(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(own_devices); i++)
+        if (strcmp(own_devices[i], name) == 0)
+            return true;
+    return false;
+}
+
+static int add_tree(struct plan *p, int dir_fd, const char *target, int depth);
+
+/* One entry of a folder: a device is added, a folder gone into. */
+static int add_entry(struct plan *p, int dir_fd, const char *name, const char *target, int depth)
+{
+    struct stat st;
+    autofree char *inside = format_text("%s/%s", target, name);
+    if (!inside)
+        return -ENOMEM;
+    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0; /* gone meanwhile */
+    if (S_ISDIR(st.st_mode) && depth > 0) {
+        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? 0 : add_tree(p, fd, inside, depth - 1);
+    }
+    bool device = S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode);
+    return device && p->n_devices < HOST_NODES ? add_node(p, &st, inside, "rwm") : 0;
+}
+
+/* Takes dir_fd. */
+static int add_tree(struct plan *p, int dir_fd, const char *target, int depth)
+{
+    DIR *dir = fdopendir(dir_fd);
+    const struct dirent *entry;
+    int r = 0;
+    if (!dir) {
+        close(dir_fd);
+        return -ENOMEM;
+    }
+    while (r == 0 && (entry = readdir(dir)))
+        if (entry->d_name[0] != '.' && !(depth == HOST_DEPTH && is_own(entry->d_name)))
+            r = add_entry(p, dirfd(dir), entry->d_name, target, depth);
+    closedir(dir);
+    return r;
+}
+
 /** docker: a folder stands for the devices in it. */
 static int add_folder(struct plan *p, const char *path, const char *target, const char *access_text,
                       struct berth_error *err)
@@ -195,6 +245,16 @@ static int add_folder(struct plan *p, const char *path, const char *target, cons
             r = add_node(p, &st, inside, access_text);
     }
     closedir(dir);
+    return r < 0 ? fail_memory(err) : 0;
+}
+
+/** docker's privileged: all devices that the host has at its create, and the right to any other. */
+static int add_host_devices(struct plan *p, struct berth_error *err)
+{
+    int fd = open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_os(err, errno, "/dev", "security.privileged: /dev");
+    int r = add_tree(p, fd, "/dev", HOST_DEPTH);
     return r < 0 ? fail_memory(err) : 0;
 }
 
@@ -256,7 +316,7 @@ static int plan_devices(struct compile *k, struct berth_error *err)
         if (add_rule(k->plan, usual_rules[i].type, usual_rules[i].major, usual_rules[i].minor,
                      usual_rules[i].access) < 0)
             return fail_memory(err);
-    int r = 0;
+    int r = s->security.privileged ? add_host_devices(k->plan, err) : 0;
     for (size_t i = 0; r == 0 && i < s->security.n_devices; i++)
         r = add_device(k->plan, &s->security.devices[i], i, err);
     for (size_t i = 0; r == 0 && s->security.device_rules && s->security.device_rules[i]; i++)

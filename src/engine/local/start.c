@@ -165,7 +165,9 @@ static int give_birth(struct job *j, const struct plan *plan, struct berth_error
         cgroup_close(group);
         return fail_os(err, errno, NULL, "socketpair");
     }
-    r = spawn_supervisor(j, pair[1], cgroup_sup_v2_fd(group), err);
+    r = expected_send(j->c, workload_id(j->w), pair[0], err);
+    if (r == 0)
+        r = spawn_supervisor(j, pair[1], cgroup_sup_v2_fd(group), err);
     cgroup_close(group);
     close(pair[1]);
     j->socket_fd = pair[0];
