@@ -266,6 +266,7 @@ struct berth_status {
     char reason[512];          /**< in words, one line; "" when there is nothing to say */
     char image[512];
     char *json;                /**< the same and more (ports, labels, health log), one JSON document */
+    bool idle;                 /**< running, but its program isn't: it comes with the first connection (on_demand) */
 };
 
 /** status: what it is now, the truth also when its supervisor died. Never waits for another process. */
@@ -361,6 +362,9 @@ BERTH_PUBLIC int berth_call_resize(struct berth_call *call, uint16_t rows, uint1
                                    struct berth_error *err);
 /** Send a signal to an exec's program. */
 BERTH_PUBLIC int berth_call_signal(struct berth_call *call, int signal, struct berth_error *err);
+/** Leave the program of an exec with a terminal running: freeing the call does not end it then. Its output
+ *  is dropped. */
+BERTH_PUBLIC int berth_call_let_go(struct berth_call *call, struct berth_error *err);
 BERTH_PUBLIC void berth_exec_result_free(struct berth_exec_result *result);
 
 /** One reading. Counters grow while the workload runs; 0 in `has_*` means the kernel has no such figure. */

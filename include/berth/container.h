@@ -105,7 +105,8 @@ BERTH_PUBLIC int berth_volume_prune(struct berth_runtime *runtime, bool all, cha
 
 /** Kernel, cgroups, store, versions, limits as JSON; free(3). */
 BERTH_PUBLIC int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_error *err);
-/** Space used by images, workloads, volumes, logs as JSON; free(3). */
+/** Space used as JSON: KIND_count, KIND_bytes, KIND_reclaimable_bytes (what nothing needs) of images,
+ *  workloads (what they wrote), volumes, logs; and some more sizes; free(3). */
 BERTH_PUBLIC int berth_disk_usage(struct berth_runtime *runtime, char **ret_json,
                                   struct berth_error *err);
 /** Check the machine; with `repair` mend what can be. JSON array of {check, ok, detail, advice,

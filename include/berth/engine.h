@@ -21,7 +21,7 @@ extern "C" {
  * step:   1 finished (result filled, owned members handed over), 0 not yet, negative: failed.
  * cancel: the caller lost interest, see berth_call_cancel; step is called again afterwards.
  * free:   release `data`; the call has finished or was cancelled.
- * stream_fd, close_stdin, resize, signal: for exec and attach; NULL otherwise. A create that fetches its
+ * stream_fd, close_stdin, resize, signal, let_go: for exec and attach; NULL otherwise. A create that fetches its
  *         image first may have stream 2: progress, JSON objects a line, for whoever reads it.
  */
 struct berth_call_ops {
@@ -35,6 +35,8 @@ struct berth_call_ops {
     int (*signal)(void *data, int signal, struct berth_error *err);
     /** undo a finished create whose result nobody took; NULL when there is nothing to undo */
     void (*undo)(void *data);
+    /** exec: it goes on without its call; NULL: it can't */
+    int (*let_go)(void *data, struct berth_error *err);
 };
 
 /**

@@ -269,6 +269,8 @@ void end_by_pipe(void) __attribute__((noreturn));
 
 /** Parse what a function of container.h gave (freed), or say what failed: NULL with *ret_exit set. */
 json_t *take_json(struct cli *cli, const char *object, int code, char *text, struct berth_error *err, int *ret_exit);
+/** What a call brings on its stream 1, all of it to `fd`; frees the call. The exit code, after saying what failed. */
+int pump_out(struct cli *cli, const char *object, struct berth_call *call, int fd);
 /** -f, or a yes on the terminal. */
 bool agreed(struct cli *cli, const struct args *args, const char *what);
 void print_pruned(struct cli *cli, json_t *report);
@@ -307,6 +309,8 @@ struct session {
 int session_run(struct session *session);
 /** Rows and columns of the terminal on stdin or stdout; zeros when there is none. */
 void terminal_size(uint16_t *ret_rows, uint16_t *ret_columns);
+/** --detach-keys, or the usual ones; 0, or the exit code after saying what is wrong with them. */
+int detach_keys(struct cli *cli, const struct args *args, const char **ret_keys);
 /** "ctrl-p,ctrl-q" as bytes. Count, or -1. */
 int detach_keys_parse(const char *text, unsigned char *ret_keys, size_t room);
 

@@ -110,7 +110,7 @@ static int pump(int from, int to)
 }
 
 /* A call's stream 1 into a descriptor of ours, then its result. */
-static int pump_out(struct cli *cli, const char *object, struct berth_call *call, int to)
+int pump_out(struct cli *cli, const char *object, struct berth_call *call, int to)
 {
     struct berth_error err;
     int fd = berth_call_stream_fd(call, 1);

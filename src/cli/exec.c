@@ -57,12 +57,17 @@ static int exec_program(struct cli *cli, const struct args *args, struct berth_r
     struct session s = {.cli = cli, .runtime = runtime, .handle = handle, .tty = options->tty,
                         .input = arg_true(args, "interactive") && !options->detach,
                         .signals_to_call = true, .proxy_signals = true};
-    int r = berth_exec_call(runtime, handle, (const char *const *)args->words + 1, options, &s.call, &s.err);
+    int r = detach_keys(cli, args, &s.detach_keys);
+    if (r)
+        return r;
+    r = berth_exec_call(runtime, handle, (const char *const *)args->words + 1, options, &s.call, &s.err);
     if (r == 0 && !s.input && !options->detach)
         berth_call_close_stdin(s.call);
     if (r == 0)
         r = session_run(&s);
-    if (r == 0 && !s.ended_by)
+    if (r == 0 && s.detached)
+        r = berth_call_let_go(s.call, &s.err);
+    else if (r == 0 && !s.ended_by)
         r = s.call_code;
     berth_call_free(s.call);
     struct berth_exec_result *result = s.call_result.exec;

@@ -348,7 +348,7 @@ int verb_image_load(struct cli *cli, const struct args *args)
     const char *source = args->words[0] ? args->words[0] : arg_text(args, "input");
     struct berth_image_load_options options = {.size = sizeof(options), .source = source ? source : "-",
                                                .reference = arg_text(args, "tag"), .platform = arg_text(args, "platform"),
-                                               .progress = !cli->quiet};
+                                               .progress = !cli->quiet && !arg_true(args, "quiet")};
     struct berth_call *call;
     struct berth_error err;
     if (!runtime)
@@ -361,19 +361,37 @@ int verb_image_load(struct cli *cli, const struct args *args)
     return r < 0 ? cli_fail(cli, source, &err) : EXIT_DONE;
 }
 
+/* The formats as berth, docker and podman name them. */
+static const char *save_format(const struct args *args)
+{
+    static const struct {
+        const char *name, *format;
+    } names[] = {{"oci-archive", "oci"}, {"oci-dir", "oci"}, {"docker-archive", "docker"}};
+    const char *text = arg_text(args, "format") ? arg_text(args, "format") : arg_text(args, "format-as");
+    for (size_t i = 0; text && i < ARRAY_SIZE(names); i++)
+        if (strcmp(names[i].name, text) == 0)
+            return names[i].format;
+    return text;
+}
+
 int verb_image_save(struct cli *cli, const struct args *args)
 {
     struct berth_runtime *runtime = cli_container(cli);
+    const char *output = arg_text(args, "output");
     struct berth_image_save_options options = {.size = sizeof(options), .references = (const char *const *)args->words,
-                                               .target = arg_text(args, "output"), .format = arg_text(args, "format-as"),
+                                               .target = output ? output : "-", .format = save_format(args),
                                                .progress = !cli->quiet};
+    bool to_stdout = strcmp(options.target, "-") == 0;
+    options.progress &= !to_stdout;
     struct berth_call *call;
     struct berth_error err;
     if (!runtime)
         return EXIT_FAILED;
-    if (!options.target)
-        return cli_usage(cli, "-o FILE says where to write");
+    if (to_stdout && out_is_terminal())
+        return cli_usage(cli, "standard output is a terminal; -o FILE says where to write, or pipe it on");
     int r = berth_image_save_call(runtime, &options, &call, &err);
+    if (r == 0 && to_stdout)
+        return pump_out(cli, args->words[0], call, STDOUT_FILENO);
     if (r == 0)
         r = work_run(cli, call, NULL, &err);
     return r < 0 ? cli_fail(cli, args->words[0], &err) : EXIT_DONE;

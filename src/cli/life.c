@@ -162,7 +162,7 @@ static int start(struct cli *cli, struct berth_runtime *runtime, const struct be
     return r < 0 ? r : cli_wait(cli, call, NULL, err);
 }
 
-static int detach_keys(struct cli *cli, const struct args *args, const char **ret_keys)
+int detach_keys(struct cli *cli, const struct args *args, const char **ret_keys)
 {
     unsigned char keys[16];
     const char *text = arg_text(args, "detach-keys");

@@ -60,12 +60,13 @@ static void print_sentence(FILE *out, const struct berth_status *s)
     fprintf(out, "%s %s%s%s", s->handle.name, state_colour(s->state), berth_state_name(s->state), colour("off"));
     print_reason(out, s);
     if (ended) {
-        if (s->exit_code >= 0)
+        autofree char *code = text_new("exit code %d", s->exit_code);
+        if (s->exit_code >= 0 && strcmp(s->reason, code)) /* not what was just said */
             fprintf(out, ", exit %d", s->exit_code);
         if (s->started_usec && s->ended_usec >= s->started_usec)
             fprintf(out, ", ran %s", human_span(s->ended_usec - s->started_usec, text));
         fprintf(out, ", ended %s", human_when(s->ended_usec, text));
-    } else if (s->started_usec && is_alive(s->state)) {
+    } else if (s->started_usec && is_alive(s->state) && !s->idle) {
         fprintf(out, ", up %s", human_span(clock_usec() - s->started_usec, text));
         if (s->pid)
             fprintf(out, ", pid %d", s->pid);
@@ -707,20 +708,29 @@ static bool passes(const struct args *args, const struct berth_status *s, json_t
     return true;
 }
 
+/* The filter that `value` (NAME=VALUE) is among some; -1 after saying what there are. */
+static int find_filter(struct cli *cli, const char *const *names, size_t n_names, const char *value)
+{
+    size_t n = strcspn(value, "="), k = 0;
+    autofree char *name = strndup(value, n);
+    struct nearest nearest = {.word = name ? name : ""};
+    for (; k < n_names && strcmp(names[k], nearest.word); k++)
+        nearest_try(&nearest, names[k]);
+    if (k < n_names && value[n])
+        return (int)k;
+    cli_usage(cli, "--filter: \"%s\" is not NAME=VALUE of a filter%s%s%s", value,
+              nearest.best ? " (did you mean " : "", nearest.best ? nearest.best : "", nearest.best ? "?)" : "");
+    return -1;
+}
+
 static int check_filters(struct cli *cli, const struct args *args, bool *ret_states)
 {
     for (size_t i = 0; i < args->n_flags; i++) {
         if (strcmp(args->flags[i].flag->name, "filter") != 0)
             continue;
-        const char *value = args->flags[i].value;
-        size_t n = strcspn(value, "="), k = 0;
-        autofree char *name = strndup(value, n);
-        struct nearest nearest = {.word = name ? name : ""};
-        for (; k < ARRAY_SIZE(filter_names) && strcmp(filter_names[k], nearest.word); k++)
-            nearest_try(&nearest, filter_names[k]);
-        if (k == ARRAY_SIZE(filter_names) || !value[n])
-            return cli_usage(cli, "--filter: \"%s\" is not NAME=VALUE of a filter%s%s%s", value,
-                             nearest.best ? " (did you mean " : "", nearest.best ? nearest.best : "", nearest.best ? "?)" : "");
+        int k = find_filter(cli, filter_names, ARRAY_SIZE(filter_names), args->flags[i].value);
+        if (k < 0)
+            return EXIT_USAGE;
         *ret_states |= k <= 1 || strcmp(filter_names[k], "exited") == 0;
     }
     return 0;
@@ -862,6 +872,10 @@ int verb_ps(struct cli *cli, const struct args *args)
         r = cli_usage(cli, "--last: \"%s\" is no number", last);
     if (r)
         return r;
+    if (!last && arg_true(args, "latest")) {
+        last = "1";
+        list.room = 1;
+    }
     list.all |= last != NULL;
     if (list.format)
         template_title(list.format);
@@ -908,15 +922,46 @@ int verb_inspect(struct cli *cli, const struct args *args)
     return result;
 }
 
-static int print_event(struct cli *cli, const char *format, char *line)
+static const char *const event_filters[] = {"event", "name", "container", "id", "type"};
+
+static bool event_matches(json_t *event, const char *name, const char *value)
 {
+    if (strcmp(name, "event") == 0)
+        return strcmp(json_text(event, "type"), value) == 0;
+    if (strcmp(name, "type") == 0) /* docker's kind of object: all of ours are workloads */
+        return strcmp(value, "container") == 0 || strcmp(value, "workload") == 0;
+    bool id = starts_with(json_text(event, "id"), value);
+    return (strcmp(name, "id") && strcmp(json_text(event, "name"), value) == 0) || (strcmp(name, "name") && id);
+}
+
+/* As those of ps: of one name alternatives, of different names all must hold. */
+static bool event_passes(const struct args *args, json_t *event)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(event_filters); i++) {
+        size_t n = strlen(event_filters[i]);
+        bool asked = false, any = false;
+        for (size_t k = 0; k < args->n_flags; k++) {
+            const char *value = args->flags[k].value;
+            if (strcmp(args->flags[k].flag->name, "filter") || strncmp(value, event_filters[i], n) || value[n] != '=')
+                continue;
+            asked = true;
+            any |= event_matches(event, event_filters[i], value + n + 1);
+        }
+        if (asked && !any)
+            return false;
+    }
+    return true;
+}
+
+static int print_event(struct cli *cli, const struct args *args, const char *format, char *line)
+{
+    autojson json_t *event = json_loads(line, 0, NULL);
+    if (!event || !event_passes(args, event))
+        return 0;
     if (cli->json && !format) {
         puts(line);
         return 0;
     }
-    autojson json_t *event = json_loads(line, 0, NULL);
-    if (!event)
-        return 0;
     if (format) {
         template_print(format, event);
         return 0;
@@ -941,7 +986,7 @@ static int print_event(struct cli *cli, const char *format, char *line)
 }
 
 /* Read lines of any length up to 1 MiB; longer ones are no events of ours. */
-static int read_events(struct cli *cli, const char *format, int fd)
+static int read_events(struct cli *cli, const struct args *args, const char *format, int fd)
 {
     enum { ROOM = 1 << 20 };
     autofree char *buffer = memory_new(ROOM + 1);
@@ -962,7 +1007,7 @@ static int read_events(struct cli *cli, const char *format, int fd)
         char *start = buffer, *newline;
         while ((newline = memchr(start, '\n', have - (size_t)(start - buffer)))) {
             *newline = '\0';
-            print_event(cli, format, start);
+            print_event(cli, args, format, start);
             start = newline + 1;
         }
         have -= (size_t)(start - buffer);
@@ -983,6 +1028,10 @@ int verb_events(struct cli *cli, const struct args *args)
     struct berth_stream *stream;
     struct berth_error err;
     int r = format ? template_check(cli, format) : 0;
+    for (size_t i = 0; r == 0 && i < args->n_flags; i++)
+        if (strcmp(args->flags[i].flag->name, "filter") == 0 &&
+            find_filter(cli, event_filters, ARRAY_SIZE(event_filters), args->flags[i].value) < 0)
+            r = EXIT_USAGE;
     if (r || !runtime)
         return r ? r : EXIT_FAILED;
     r = log_time(cli, args, "since", &options.since_usec);
@@ -995,7 +1044,7 @@ int verb_events(struct cli *cli, const struct args *args)
         return cli_fail(cli, args->words[0], &err);
     if (format)
         template_title(format);
-    r = read_events(cli, format, berth_stream_fd(stream));
+    r = read_events(cli, args, format, berth_stream_fd(stream));
     berth_stream_free(stream);
     if (r == -ETIMEDOUT)
         return cli_fail_code(cli, NULL, BERTH_TIMED_OUT, "the --deadline passed");

@@ -84,7 +84,7 @@ int verb_info(struct cli *cli, const struct args *args)
     return show(cli, args, berth_info);
 }
 
-/* {"images": {"count", "size_bytes", "reclaimable_bytes"}, ...} as a table; anything else as a tree. */
+/* KIND_bytes, and beside it KIND_count and KIND_reclaimable_bytes where they mean something. */
 int verb_df(struct cli *cli, const struct args *args)
 {
     static const char *const titles[] = {"TYPE", "COUNT", "SIZE", "RECLAIMABLE"};
@@ -106,12 +106,14 @@ int verb_df(struct cli *cli, const struct args *args)
     json_object_foreach(json, key, each)
     {
         char size[SHORT_TEXT], spare[SHORT_TEXT];
-        int64_t bytes = json_is_integer(each) ? json_integer_value(each) : json_number(each, "size_bytes");
-        json_t *reclaimable = json_find(each, "reclaimable_bytes"), *count = json_find(each, "count");
-        autofree char *number = json_is_integer(count) ? text_new("%lld", (long long)json_integer_value(count)) : text_copy("-");
-        autofree char *type = strndup(key, strlen(key) - (ends_with(key, "_bytes") ? 6 : 0));
-        table_row(&table, type, number, human_size((uint64_t)bytes, size),
-                  json_is_integer(reclaimable) ? human_size((uint64_t)json_integer_value(reclaimable), spare) : "-");
+        if (!ends_with(key, "_bytes") || ends_with(key, "_reclaimable_bytes"))
+            continue;
+        autofree char *type = strndup(key, strlen(key) - strlen("_bytes"));
+        autofree char *count_key = text_new("%s_count", type), *spare_key = text_new("%s_reclaimable_bytes", type);
+        json_t *count = json_object_get(json, count_key), *reclaimable = json_object_get(json, spare_key);
+        autofree char *number = count ? text_new("%lld", (long long)json_integer_value(count)) : text_copy("");
+        table_row(&table, type, number, human_size((uint64_t)json_integer_value(each), size),
+                  reclaimable ? human_size((uint64_t)json_integer_value(reclaimable), spare) : "");
     }
     table_print(&table);
     return EXIT_DONE;

@@ -284,6 +284,10 @@ int parse_time(const char *s, int64_t *ret_usec)
     int64_t ago;
     if (parse_date(s, ret_usec) == 0)
         return 0;
+    if (strcmp(s, "now") == 0) {
+        *ret_usec = clock_usec();
+        return 0;
+    }
     if (parse_decimal(s, &end, &seconds) == 0 && !*end && seconds < 9e12) {
         *ret_usec = (int64_t)(seconds * 1e6 + 0.5);
         return 0;

@@ -233,6 +233,15 @@ int berth_call_signal(struct berth_call *call, int signal, struct berth_error *e
     return call->ops.signal(call->data, signal, err);
 }
 
+int berth_call_let_go(struct berth_call *call, struct berth_error *err)
+{
+    if (!call)
+        return fail(err, BERTH_INVALID, NULL, "let go: the call is NULL");
+    if (!call->ops.let_go)
+        return fail(err, BERTH_UNSUPPORTED, "let_go", "let go: this call has no program that could stay");
+    return call->ops.let_go(call->data, err);
+}
+
 void berth_exec_result_free(struct berth_exec_result *result)
 {
     if (!result)

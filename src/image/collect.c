@@ -319,6 +319,50 @@ static int lock_alone(int images_fd, int *ret_fd, struct berth_error *err)
     return r;
 }
 
+/* Layers and blobs of one kind that are not among those needed. */
+static uint64_t spare_of(int images_fd, const char *kind, const struct set *needed)
+{
+    autostrings char **names = NULL;
+    uint64_t bytes = 0;
+    if (list_folder(images_fd, kind, &names) < 0)
+        return 0;
+    for (size_t i = 0; names[i]; i++)
+        bytes += set_has(needed, names[i]) ? 0 : size_of(images_fd, kind, names[i]);
+    return bytes;
+}
+
+static int needed_by_used(struct store *store, int images_fd, struct set *layers, struct set *blobs)
+{
+    autoset struct set used = {0};
+    autostrings char **files = NULL;
+    int r = used_images(store, &used);
+    if (r == 0)
+        r = record_files(images_fd, &files, NULL);
+    for (size_t i = 0; r == 0 && files[i]; i++) {
+        struct record one = {0};
+        if (record_read(images_fd, files[i], &one, NULL) == 0 && set_has(&used, one.id + 7))
+            r = need(&one, layers, blobs);
+        record_clear(&one);
+    }
+    set_sort(layers);
+    set_sort(blobs);
+    return r;
+}
+
+int image_spare(struct store *store, uint64_t *ret_bytes, struct berth_error *err)
+{
+    autoset struct set layers = {0}, blobs = {0};
+    autoclose int images_fd = images_open(store);
+    *ret_bytes = 0;
+    if (images_fd == -ENOENT)
+        return 0;
+    int r = images_fd < 0 ? images_fd : needed_by_used(store, images_fd, &layers, &blobs);
+    if (r < 0)
+        return fail_os(err, r, "images", "look which images are in use");
+    *ret_bytes = spare_of(images_fd, "layers", &layers) + spare_of(images_fd, "blobs/sha256", &blobs);
+    return 0;
+}
+
 int image_collect(struct store *store, bool unnamed_only, bool all_unused, char **ret_json, struct berth_error *err)
 {
     struct report report = {json_array(), json_array(), json_array(), 0};

@@ -53,6 +53,8 @@ int image_use(struct store *store, const struct image *image, const char *id, st
 int image_untag(struct store *store, const char *reference, bool force, struct berth_error *err);
 int image_tag(struct store *store, const char *source, const char *target, struct berth_error *err);
 /** Remove what no reference and no workload needs (blobs, layers); to trash, report as JSON. */
+/** Bytes that image_collect with all_unused would free. */
+int image_spare(struct store *store, uint64_t *ret_bytes, struct berth_error *err);
 int image_collect(struct store *store, bool unnamed_only, bool all_unused, char **ret_json, struct berth_error *err);
 
 #endif

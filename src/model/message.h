@@ -31,12 +31,13 @@ enum message_type {
     MESSAGE_EXEC_LIST,
     MESSAGE_RESIZE,     /* {"exec_id" (0: main), "rows", "columns"} */
     MESSAGE_ATTACH,     /* {"input": bool, "rows", "columns"}; fds: a socketpair end (tty) or stdin pipe, stdout, stderr pipes;
-                           none: only the end is told. replies: STARTED, then ENDED {"exit_code"} */
+                           {"watch": true}: none, only the end is told. replies: STARTED, then ENDED {"exit_code"} */
     MESSAGE_PAUSE, MESSAGE_UNPAUSE,
     MESSAGE_UPDATE,     /* {"plan": {...}}: a whole new plan; limits, restart, log and probes take effect */
     MESSAGE_PING,       /* {"version"} in the reply */
     MESSAGE_CONNECT,    /* the starter's, before anything runs; fd: the far end of a connection made before there was a
                            socket to connect to. No reply. --rm waits until it is closed */
+    MESSAGE_EXEC_LET_GO,/* {"exec_id"}: it stays when the connection that began it closes */
     /* replies */
     MESSAGE_DONE = 100, /* result object */
     MESSAGE_ERROR,      /* {"code","os_error","object","message"} */

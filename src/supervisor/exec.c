@@ -281,6 +281,18 @@ void execs_reap(struct supervisor *s)
     }
 }
 
+int exec_let_go(struct supervisor *s, uint64_t id, struct berth_error *err)
+{
+    for (struct exec *e = s->execs; e; e = e->next)
+        if (e->id == id && e->running && !e->is_probe) {
+            e->detached = true;
+            e->connection = NULL;
+            return 0;
+        }
+    return fail(err, BERTH_NOT_FOUND, s->name, "exec %llu does not run in %s", (unsigned long long)id,
+                s->name);
+}
+
 static void timeout_rings(struct supervisor *s, struct timer *timer)
 {
     struct exec *e = HOLDER(timer, struct exec, timeout);

@@ -40,10 +40,14 @@ int pid_fd_open(pid_t pid)
 
 /* ---- other workloads whose namespaces are joined */
 
-static int not_running(const char *id, struct berth_error *err)
+static int not_running(int dir_fd, const char *id, struct berth_error *err)
 {
-    return fail(err, BERTH_WRONG_STATE, id,
-                "namespaces: workload %.12s, whose namespace is to be joined, is not running", id);
+    char name[BERTH_NAME_MAX + 32];
+    ssize_t n = readlinkat(dir_fd, "name", name, sizeof(name) - 1);
+    name[MAX(n, 0)] = 0;
+    const char *slash = strrchr(name, '/'), *shown = n <= 0 ? id : slash ? slash + 1 : name;
+    return fail(err, BERTH_WRONG_STATE, shown,
+                "namespaces: %s, whose namespace is to be joined, is not running", shown);
 }
 
 /* Its record says a pid; that the pid is still its own is certain when its supervisor lives before
@@ -79,7 +83,7 @@ static int other_open(const struct launch *l, const char *id, int *ret_fd, struc
         return r;
     autoclose int fd = pid > 0 && other_lives(l, id) ? pid_fd_open(pid) : -1;
     if (fd < 0 || !other_lives(l, id))
-        return not_running(id, err);
+        return not_running(dir_fd, id, err);
     *ret_fd = take_fd(&fd);
     return 0;
 }

@@ -97,6 +97,7 @@ static void give_up(struct supervisor *s, const struct berth_error *err)
     server_close(s);
     launch_free(TAKE(s->launch));
     lock_release(s->life_fd);
+    server_drop_early(s);
     reply_error(s, s->starter, 0, err);
 }
 

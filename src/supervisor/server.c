@@ -191,6 +191,13 @@ static void on_exec_signal(struct supervisor *s, struct connection *c, uint64_t 
     done_or_error(s, c, tag, r, &err);
 }
 
+static void on_exec_let_go(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,
+                           int *fds, size_t n_fds)
+{
+    struct berth_error err;
+    done_or_error(s, c, tag, exec_let_go(s, (uint64_t)get_int(body, "exec_id", 0), &err), &err);
+}
+
 static void on_exec_list(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,
                          int *fds, size_t n_fds)
 {
@@ -229,7 +236,7 @@ static void on_attach(struct supervisor *s, struct connection *c, uint64_t tag, 
     else if (input && !s->plan->stdin_open && !s->plan->tty)
         r = fail(&err, BERTH_WRONG_STATE, s->name,
                  "%s was created without an open standard input (-i)", s->name);
-    else if (n_fds == 0)
+    else if (get_bool(body, "watch"))
         watch_end(s, c, tag);
     else
         r = viewer_add(s, &s->stdio, c, tag, input, fds, n_fds, &err);
@@ -331,6 +338,7 @@ static const struct {
     [MESSAGE_ATTACH] = {on_attach, 3},       [MESSAGE_PAUSE] = {on_pause, 0},
     [MESSAGE_UNPAUSE] = {on_unpause, 0},     [MESSAGE_UPDATE] = {on_update, 0},
     [MESSAGE_PING] = {on_ping, 0},           [MESSAGE_CONNECT] = {on_connect, 1},
+    [MESSAGE_EXEC_LET_GO] = {on_exec_let_go, 0},
 };
 
 /* ---- reading ----------------------------------------------------------------------------------
@@ -461,6 +469,13 @@ void server_tell_end(struct supervisor *s, int exit_code)
         if (!c->early) /* whoever waits for the end takes the hang-up for it, however long we stay */
             shutdown(c->source.fd, SHUT_RDWR);
     }
+}
+
+void server_drop_early(struct supervisor *s)
+{
+    struct message_head head;
+    while (s->starter && recv(s->starter->source.fd, &head, sizeof(head), MSG_DONTWAIT) > 0)
+        ;
 }
 
 /* Only these: what else waits there, a cancel, is for after the beginning. */

@@ -212,6 +212,8 @@ int server_adopt(struct supervisor *s, int fd, struct connection **ret_connectio
 void server_close(struct supervisor *s);
 /** Take the connections that were made before we were born, and what they ask. */
 void server_hear_early(struct supervisor *s);
+/** Unread, they would turn our answer to the starter into a broken connection. */
+void server_drop_early(struct supervisor *s);
 bool connection_is_early(const struct connection *c);
 /** Somebody who was there before the start has not seen the end yet. */
 bool server_is_watched(const struct supervisor *s);
@@ -258,6 +260,7 @@ void exec_request(struct supervisor *s, struct connection *c, uint64_t tag, json
                   size_t n_fds);
 void exec_list(struct supervisor *s, struct connection *c, uint64_t tag);
 int exec_signal(struct supervisor *s, uint64_t id, int signal, struct berth_error *err);
+int exec_let_go(struct supervisor *s, uint64_t id, struct berth_error *err);
 int exec_resize(struct supervisor *s, uint64_t id, uint16_t rows, uint16_t columns,
                 struct berth_error *err);
 int exec_probe(struct supervisor *s, struct probe *probe, struct berth_error *err);

@@ -379,6 +379,29 @@ static void attach_brings_the_output(struct contract *c)
     berth_call_free(call);
 }
 
+/* However short it is: joined before it runs, and kept until the call is freed though it removes itself. */
+static void attach_to_the_next_start_misses_nothing(struct contract *c)
+{
+    struct berth_handle h =
+        create(c, "one", STEPS("print early", "exit 5"), "remove", "true", "log.driver", "'none'", NULL);
+    struct berth_attach_options o = {.size = sizeof(o), .next_start = true};
+    struct berth_call *call = NULL;
+    fails_with(BERTH_WRONG_STATE, berth_attach_call(c->runtime, &h, NULL, &call, ERR));
+    ok(berth_attach_call(c->runtime, &h, &o, &call, ERR));
+    ok(berth_start(c->runtime, &h, ERR));
+    until_call_text(call, 1, "early");
+    ok(berth_call_wait(call, 20000, NULL, ERR));
+    struct berth_status *s = until_ended(c, &h);
+    equal(s->exit_code, 5);
+    berth_status_free(s);
+    berth_call_free(call);
+    for (int tries = 0; berth_status(c->runtime, &h, &s, ERR) == 0; tries++) {
+        berth_status_free(s);
+        check(tries < 500, "it removed itself");
+        pause_msec(20);
+    }
+}
+
 static void attach_with_input_that_the_spec_does_not_have_is_wrong_state(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
@@ -547,6 +570,7 @@ static const struct contract_case all_cases[] = {
     CASE(events_tell_its_life),
     CASE(followed_events_come_as_they_happen),
     CASE(attach_brings_the_output),
+    CASE(attach_to_the_next_start_misses_nothing),
     CASE(attach_with_input_that_the_spec_does_not_have_is_wrong_state),
     CASE_NEEDS(attach_reaches_standard_input, NEEDS_PROGRAM),
     CASE_NEEDS(several_attach_to_one_terminal, NEEDS_PROGRAM),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """run in the foreground: nothing of a short program is missed, and --rm does not depend on the command."""
-import os, pty, signal, subprocess, time
+import os, pty, select, signal, subprocess, time
 import pytest
 from test_cli_life import popen, wait_until
 
@@ -86,3 +86,121 @@ def test_privileged_has_the_hosts_devices_and_others_have_not(berth):
     assert berth.must("run", "--rm", *NONE, "--privileged", "tiny", *look) == wanted
     assert berth.call("run", "--rm", *NONE, "tiny", *look).returncode != 0
     assert berth.must("run", "--rm", *NONE, "--privileged", "tiny", "stat", "-c", "%F", "/dev/pts") == "directory"
+
+
+def terminal(berth, *words):
+    """The command with a terminal of its own: the process and the terminal's other side."""
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen(berth.argv(*words), env=berth.env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    return p, ours
+
+
+def until_seen(fd, text, seconds=20):
+    seen, end = b"", time.monotonic() + seconds
+    while text not in seen:
+        assert time.monotonic() < end, seen
+        if select.select([fd], [], [], 0.5)[0]:
+            seen += os.read(fd, 4096)
+    return seen
+
+
+def test_exec_it_leaves_its_program_at_the_detach_keys(berth):
+    name = berth.run("sleep", "100")
+    p, fd = terminal(berth, "exec", "-it", "--detach-keys", "ctrl-x,x", name, "sh", "-c", "echo up; trap 'echo > /gone; exit' HUP; while :; do sleep 0.05; done")
+    until_seen(fd, b"up")
+    os.write(fd, b"\x18x")
+    assert p.wait(20) == 0
+    os.close(fd)
+    time.sleep(0.3)
+    assert berth.call("exec", name, "test", "-e", "/gone").returncode == 1
+    assert "echo up" in berth.must("exec", "--list", name)
+
+
+def test_exec_with_bad_detach_keys_is_refused(berth):
+    r = berth.call("exec", "--detach-keys", "control-p", "nobody", "sh")
+    assert r.returncode != 0 and "--detach-keys" in r.stderr or "nobody" in r.stderr
+
+
+def test_run_it_sees_the_next_run_after_a_policy_restart(berth):
+    name = berth.name()
+    p, fd = terminal(berth, "run", "-it", "--name", name, *NONE, "--restart", "on-failure:5", "tiny",
+                     "sh", "-c", "echo run $(cat /n 2>/dev/null); echo again >> /n; read line; echo got $line; exit 1")
+    until_seen(fd, b"run\r\n")
+    os.write(fd, b"one\n")
+    until_seen(fd, b"run again\r\n")
+    os.write(fd, b"two\n")
+    until_seen(fd, b"got two")
+    until_seen(fd, b"run again again\r\n")
+    berth.must("stop", "-t", "0", name)
+    p.wait(20)
+    os.close(fd)
+
+
+def test_status_says_the_exit_code_once(berth):
+    name = berth.name()
+    berth.call("run", "--name", name, *NONE, "tiny", "sh", "-c", "exit 3")
+    line = berth.must("status", name).splitlines()[0]
+    assert line.startswith(f"{name} failed: exit code 3, ran ") and "exit 3" not in line
+
+
+def test_more_cores_than_the_machine_has_are_refused(berth):
+    r = berth.call("run", "--rm", *NONE, "--cpus", "10000", "tiny", "true")
+    assert r.returncode == 125 and "10000 cores, and this machine has" in r.stderr
+
+
+def test_joining_one_that_does_not_run_names_it(berth):
+    name = berth.name()
+    berth.must("create", "--name", name, *NONE, "tiny", "true")
+    r = berth.call("run", "--rm", *NONE, "--pid", f"container:{name}", "tiny", "true")
+    assert r.returncode == 125 and f"namespaces: {name}, whose namespace" in r.stderr and r.stderr.count("\n") == 1
+
+
+def test_ipc_of_another_shares_its_shm(berth):
+    name = berth.run("sh", "-c", "echo shared > /dev/shm/f; exec sleep 100", flags=["--ipc", "shareable"])
+    wait_until(lambda: berth.call("exec", name, "cat", "/dev/shm/f").stdout == "shared\n")
+    assert berth.must("run", "--rm", *NONE, "--ipc", f"container:{name}", "tiny", "cat", "/dev/shm/f") == "shared"
+
+
+def test_df_counts_and_says_what_can_go(berth):
+    name = berth.name()
+    berth.must("volume", "create", name + "v")
+    berth.must("run", "--name", name, *NONE, "tiny", "sh", "-c", "head -c 3000000 /dev/zero > /big; seq 1 100000")
+    rows = {line.split()[0]: line for line in berth.must("df").splitlines()}
+    assert " - " not in "".join(rows.values())
+    df = berth.json("df")
+    assert df["workloads_count"] >= 1 and df["workloads_reclaimable_bytes"] >= 3000000
+    assert df["logs_count"] >= 1 and df["logs_reclaimable_bytes"] > 500000 and df["volumes_count"] >= 1
+    assert df["images_count"] == 1 and df["images_reclaimable_bytes"] == 0 # tiny is in use
+    berth.must("rm", name)
+    assert berth.json("df")["images_reclaimable_bytes"] > 1000000 or berth.workloads()
+    berth.must("volume", "rm", name + "v")
+
+
+def test_events_can_be_filtered_and_end_now(berth):
+    name = berth.name()
+    berth.call("run", "--name", name, *NONE, "tiny", "sh", "-c", "exit 3")
+    events = berth.json("events", "--until", "now", "-f", "event=die", "-f", "event=start", "-f", f"container={name}")
+    assert [e["type"] for e in events] == ["start", "die"]
+    r = berth.call("events", "--until", "now", "-f", "evnt=die")
+    assert r.returncode == 2 and "did you mean event?" in r.stderr
+
+
+def test_what_a_docker_user_types(berth, tmp_path):
+    name = berth.name()
+    berth.must("create", "--name", name, *NONE, "tiny", "true")
+    assert [w["name"] for w in berth.json("ps", "-l")] == [name] if isinstance(berth.json("ps", "-l"), list) else berth.json("ps", "-l")["name"] == name
+    assert "tiny" in berth.must("images", "-a")
+    tar = subprocess.run(berth.argv("save", "--format", "docker-archive", "tiny"), env=berth.env, capture_output=True, timeout=60)
+    assert tar.returncode == 0 and tar.stderr == b""
+    (tmp_path / "tiny.tar").write_bytes(tar.stdout)
+    r = berth.call("load", "-q", "-i", str(tmp_path / "tiny.tar"))
+    assert r.returncode == 0 and "tiny" in r.stdout and r.stderr == ""
+
+
+def test_status_tells_an_idle_one(berth):
+    name = berth.run("sleep", "100", flags=["--set", 'sockets=[{"name":"s","address":"127.0.0.1","port":7777,"on_demand":true}]'])
+    status = berth.status(name)
+    assert status["state"] == "running" and status["idle"] is True and status["pid"] == 0
+    other = berth.run("sleep", "100")
+    assert berth.status(other)["idle"] is False

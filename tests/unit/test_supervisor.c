@@ -164,6 +164,47 @@ static void cancelled_start_leaves_it_created(void **state)
     assert_int_equal(bench_status(b).state, BERTH_CREATED);
 }
 
+/* What a test waits for happens, however slow the machine is; when it doesn't, this says so. */
+#define EVENTUALLY(condition)                                                                      \
+    for (int tries_ = 0; !(condition); tries_++) {                                                 \
+        assert_true(tries_ < 10000);                                                               \
+        usleep(2000);                                                                              \
+    }
+
+static bool log_has(struct bench *b, const char *text)
+{
+    autofree char *log = bench_log(b);
+    return log && strstr(log, text);
+}
+
+/* Its trap is set: it says so behind it. */
+static void wait_up(struct bench *b)
+{
+    EVENTUALLY(log_has(b, "up"));
+}
+
+static void wait_dead(pid_t pid)
+{
+    EVENTUALLY(!pid_alive(pid));
+}
+
+static char process_state(pid_t pid)
+{
+    char path[40], state = 0;
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "re");
+    if (f && fscanf(f, "%*d %*s %c", &state) != 1)
+        state = 0;
+    if (f)
+        fclose(f);
+    return state;
+}
+
+static void wait_process_state(pid_t pid, char state)
+{
+    EVENTUALLY(process_state(pid) == state);
+}
+
 /* ---- stop -------------------------------------------------------------------------------------
  */
 
@@ -173,7 +214,7 @@ static void stop_sends_the_stop_signal(void **state)
     bench_script(b, "trap 'echo asked; exit 5' TERM; echo up; while :; do sleep 0.01; done");
     bench_start(b);
     autoclose int fd = bench_connect(b);
-    usleep(50000);
+    wait_up(b);
     assert_int_equal(bench_ask(b, fd, MESSAGE_STOP, "{\"timeout_usec\":5000000}", NULL),
                      MESSAGE_DONE);
     struct status st = bench_status(b);
@@ -203,7 +244,7 @@ static void stop_kills_after_its_timeout(void **state)
     bench_script(b, "trap '' TERM; echo up; while :; do sleep 0.01; done");
     bench_start(b);
     autoclose int fd = bench_connect(b);
-    usleep(50000);
+    wait_up(b);
     int64_t begin = monotonic_usec();
     assert_int_equal(bench_ask(b, fd, MESSAGE_STOP, "{\"timeout_usec\":250000}", NULL),
                      MESSAGE_DONE);
@@ -218,10 +259,10 @@ static void stop_kills_after_its_timeout(void **state)
 static void second_stop_shortens_the_first(void **state)
 {
     BENCH;
-    bench_script(b, "trap '' TERM; while :; do sleep 0.01; done");
+    bench_script(b, "trap '' TERM; echo up; while :; do sleep 0.01; done");
     bench_start(b);
     autoclose int first = bench_connect(b), second = bench_connect(b);
-    usleep(50000);
+    wait_up(b);
     int64_t begin = monotonic_usec();
     bench_send(b, first, MESSAGE_STOP, "{\"timeout_usec\":9000000}", NULL, 0);
     bench_wait_state(b, BERTH_STOPPING);
@@ -235,10 +276,10 @@ static void second_stop_shortens_the_first(void **state)
 static void second_stop_never_lengthens(void **state)
 {
     BENCH;
-    bench_script(b, "trap '' TERM; while :; do sleep 0.01; done");
+    bench_script(b, "trap '' TERM; echo up; while :; do sleep 0.01; done");
     bench_start(b);
     autoclose int first = bench_connect(b), second = bench_connect(b);
-    usleep(50000);
+    wait_up(b);
     int64_t begin = monotonic_usec();
     bench_send(b, first, MESSAGE_STOP, "{\"timeout_usec\":200000}", NULL, 0);
     bench_wait_state(b, BERTH_STOPPING);
@@ -254,7 +295,7 @@ static void stop_reaches_a_stopped_program(void **state)
     bench_script(b, "trap 'exit 0' TERM; kill -STOP $$; while :; do sleep 0.01; done");
     bench_start(b);
     autoclose int fd = bench_connect(b);
-    usleep(100000);
+    wait_process_state(bench_status(b).pid, 'T');
     assert_int_equal(bench_ask(b, fd, MESSAGE_STOP, "{\"timeout_usec\":8000000}", NULL),
                      MESSAGE_DONE);
     assert_int_equal(bench_status(b).exit_code, 0);
@@ -312,10 +353,10 @@ static void term_to_the_supervisor_is_a_stop(void **state)
 static void paused_can_be_stopped(void **state)
 {
     BENCH;
-    bench_script(b, "trap 'exit 4' TERM; while :; do sleep 0.01; done");
+    bench_script(b, "trap 'exit 4' TERM; echo up; while :; do sleep 0.01; done");
     bench_start(b);
     autoclose int fd = bench_connect(b);
-    usleep(50000);
+    wait_up(b);
     assert_int_equal(bench_ask(b, fd, MESSAGE_PAUSE, NULL, NULL), MESSAGE_DONE);
     assert_int_equal(bench_status(b).state, BERTH_PAUSED);
     assert_int_equal(bench_ask(b, fd, MESSAGE_PAUSE, NULL, NULL), MESSAGE_ERROR);
@@ -334,7 +375,6 @@ static void stop_during_start_ends_it(void **state)
     b->plan.ready_told = true;
     bench_script(b, "exec sleep 100");
     bench_spawn(b);
-    usleep(100000);
     autoclose int fd = bench_connect(b);
     assert_int_equal(bench_ask(b, fd, MESSAGE_STOP, NULL, NULL), MESSAGE_DONE);
     assert_int_equal(bench_receive(b->starter_fd, NULL, NULL), MESSAGE_ERROR);
@@ -411,10 +451,10 @@ static void stop_overtakes_a_restart(void **state)
 {
     BENCH;
     json_t *body = NULL;
-    bench_script(b, "trap '' TERM; while :; do sleep 0.01; done");
+    bench_script(b, "trap '' TERM; echo up; while :; do sleep 0.01; done");
     bench_start(b);
     autoclose int first = bench_connect(b), second = bench_connect(b);
-    usleep(50000);
+    wait_up(b);
     bench_send(b, first, MESSAGE_STOP, "{\"timeout_usec\":9000000,\"restart\":true}", NULL, 0);
     bench_wait_state(b, BERTH_RESTARTING);
     assert_int_equal(bench_ask(b, second, MESSAGE_STOP, "{\"timeout_usec\":0}", NULL),
@@ -511,12 +551,14 @@ static void lingering_viewer_keeps_nothing_locked(void **state)
     BENCH;
     int ends[3];
     b->plan.stdin_open = true;
-    bench_script(b, "read line; head -c 200000 /dev/zero; exec sleep 100");
+    char script[300];
+    snprintf(script, sizeof(script), "read line; head -c 200000 /dev/zero; echo x > %s/written; exec sleep 100", b->top);
+    bench_script(b, script);
     bench_start(b);
     autoclose int fd = bench_connect(b);
     attach_pipes(b, fd, "{\"input\":true}", ends);
     assert_int_equal(write(ends[0], "go\n", 3), 3);
-    usleep(100000);
+    bench_wait_file(b, "written");
     assert_int_equal(bench_ask(b, fd, MESSAGE_STOP, "{\"timeout_usec\":0}", NULL), MESSAGE_DONE);
     assert_true(pid_alive(b->pid));
     autoclose int life = openat(b->run_fd, "life", O_RDWR | O_CLOEXEC);
@@ -563,7 +605,6 @@ static void terminal_has_several_viewers(void **state)
     b->plan.tty = b->plan.stdin_open = true;
     bench_script(b, "echo prompt; read line; echo got $line; stty size; exec sleep 100");
     bench_start(b);
-    usleep(100000);
     autoclose int fd = bench_connect(b);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, one), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, two), 0);
@@ -681,8 +722,7 @@ static void exec_timeout_kills_only_the_exec(void **state)
     assert_int_equal(get(body, "exit_code"), 137);
     json_decref(body);
     close_ends(ends);
-    usleep(20000);
-    assert_false(pid_alive(child));
+    wait_dead(child);
     assert_true(pid_alive(bench_status(b).pid));
 }
 
@@ -703,8 +743,7 @@ static void exec_timeout_reaches_children_that_left(void **state)
     pid_t child = (pid_t)number_in(b, "child");
     assert_int_equal(bench_receive(fd, NULL, NULL), MESSAGE_ENDED);
     close_ends(ends);
-    usleep(20000);
-    assert_false(pid_alive(child));
+    wait_dead(child);
 }
 
 static void exec_into_a_paused_one_is_refused(void **state)
@@ -1070,6 +1109,7 @@ static void wrong_requests_get_an_error(void **state)
         {MESSAGE_UPDATE, "{}"},
         {MESSAGE_UPDATE, "{\"plan\":{}}"},
         {MESSAGE_UNPAUSE, "{}"},
+        {MESSAGE_CONNECT, "{}"},
         {MESSAGE_DONE, "{}"},
     };
     bench_script(b, "exec sleep 100");

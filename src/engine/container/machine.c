@@ -92,44 +92,105 @@ static json_int_t size_of(int dir_fd, const char *name)
     return (json_int_t)bytes;
 }
 
-static json_int_t size_of_logs(struct store *store, json_int_t *ret_layers)
+/** One row of df: how many, how many bytes, how many of these nothing needs. */
+struct row { json_int_t count, bytes, spare; };
+
+static void put_row(json_t *usage, const char *kind, const struct row *row)
+{
+    static const struct { const char *suffix; size_t offset; } columns[] = {
+        {"count", offsetof(struct row, count)}, {"bytes", offsetof(struct row, bytes)},
+        {"reclaimable_bytes", offsetof(struct row, spare)}};
+    for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
+        autofree char *key = format_text("%s_%s", kind, columns[i].suffix);
+        const json_int_t *value = (const void *)((const char *)row + columns[i].offset);
+        if (key)
+            json_object_set_new(usage, key, json_integer(*value));
+    }
+}
+
+/** What workloads wrote, and their logs; an ended one's is spare. */
+static void workloads_rows(struct container *c, struct store *store, struct row *written, struct row *logs)
 {
     autostrings char **ids = NULL;
-    json_int_t logs = 0;
-    *ret_layers = 0;
     if (store_list(store, &ids, NULL) < 0)
-        return 0;
+        return;
     for (size_t i = 0; ids && ids[i]; i++) {
+        struct status s;
+        bool alive;
+        autoworkload w = NULL;
         autofree char *log = format_text("workloads/%s/log", ids[i]);
         autofree char *upper = format_text("workloads/%s/fs", ids[i]);
-        if (log && upper) {
-            logs += size_of(store_root_fd(store), log);
-            *ret_layers += size_of(store_root_fd(store), upper);
-        }
+        if (!log || !upper || workload_open(store, ids[i], &w, NULL) < 0 ||
+            settle_status(c, w, &s, &alive, NULL) < 0)
+            continue;
+        json_int_t log_bytes = size_of(store_root_fd(store), log);
+        json_int_t upper_bytes = size_of(store_root_fd(store), upper);
+        bool spare = has_ended(&s, alive);
+        written->count++;
+        written->bytes += upper_bytes;
+        written->spare += spare ? upper_bytes : 0;
+        logs->count += log_bytes > 0;
+        logs->bytes += log_bytes;
+        logs->spare += spare ? log_bytes : 0;
     }
-    return logs;
+}
+
+static void volumes_row(struct store *store, struct row *row)
+{
+    autostrings char **names = NULL;
+    if (volume_list(store, &names, NULL) < 0)
+        return;
+    for (size_t i = 0; names && names[i]; i++) {
+        autostrings char **users = NULL;
+        autofree char *place = format_text("volumes/%s", names[i]);
+        bool spare = volume_users(store, names[i], &users, NULL) == 0 && !strings_count(users);
+        row->count++;
+        row->spare += place && spare ? size_of(store_root_fd(store), place) : 0;
+    }
+}
+
+static void images_row(struct store *store, struct row *row)
+{
+    struct image **images = NULL;
+    size_t n = 0;
+    uint64_t spare = 0;
+    if (image_list(store, &images, &n, NULL) < 0)
+        return;
+    row->count = (json_int_t)n;
+    for (size_t i = 0; i < n; i++)
+        image_free(images[i]);
+    free(images);
+    if (image_spare(store, &spare, NULL) == 0)
+        row->spare = (json_int_t)spare;
 }
 
 int berth_disk_usage(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    static const char *const parts[] = {"images", "volumes", "cache", "trash", "events"};
     struct container *c;
     struct store *store;
     struct statvfs disk;
-    json_int_t written;
+    struct row images = {0}, written = {0}, volumes = {0}, logs = {0};
     int r = container_self(runtime, &c, err);
     if (r == 0)
         r = container_store(c, true, &store, err);
     if (r < 0)
         return r;
     json_t *usage = json_object();
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-        autofree char *key = format_text("%s_bytes", parts[i]);
+    images.bytes = size_of(store_root_fd(store), "images");
+    volumes.bytes = size_of(store_root_fd(store), "volumes");
+    images_row(store, &images);
+    volumes_row(store, &volumes);
+    workloads_rows(c, store, &written, &logs);
+    put_row(usage, "images", &images);
+    put_row(usage, "workloads", &written);
+    put_row(usage, "volumes", &volumes);
+    put_row(usage, "logs", &logs);
+    static const char *const others[] = {"cache", "trash", "events"};
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        autofree char *key = format_text("%s_bytes", others[i]);
         if (key)
-            json_object_set_new(usage, key, json_integer(size_of(store_root_fd(store), parts[i])));
+            json_object_set_new(usage, key, json_integer(size_of(store_root_fd(store), others[i])));
     }
-    json_object_set_new(usage, "logs_bytes", json_integer(size_of_logs(store, &written)));
-    json_object_set_new(usage, "workloads_bytes", json_integer(written));
     if (fstatvfs(store_root_fd(store), &disk) == 0) {
         json_object_set_new(usage, "disk_free_bytes",
                             json_integer((json_int_t)(disk.f_bavail * disk.f_frsize)));

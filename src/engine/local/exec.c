@@ -26,7 +26,7 @@ struct exec {
     struct workload *w;
     int epoll_fd, socket_fd;
     int ends[3];             /* ours: what feeds stdin, what brings stdout, stderr */
-    bool attach, tty, stream, detach, cancelled, started, ended, told;
+    bool attach, tty, stream, detach, cancelled, started, ended, told, let_go;
     uint64_t exec_id, output_max;
     int exit_code, signal;
     char *input;             /* collected: what is still to be written */
@@ -331,6 +331,8 @@ static void exec_cancel(void *data)
     struct berth_error why;
     fail(&why, BERTH_CANCELLED, x->handle.name, "%s %s: cancelled", x->verb, x->handle.name);
     x->cancelled = true;
+    if (x->let_go)
+        return;
     if (!doom(x, &why) && (!x->detach || !x->started))
         close_fd(&x->socket_fd);
 }
@@ -406,10 +408,26 @@ static int exec_signal(void *data, int signal, struct berth_error *err)
     return ask_in_passing(x, MESSAGE_EXEC_SIGNAL, body, err);
 }
 
+/** Asked and answered: what follows may be our end. */
+static int exec_let_go(void *data, struct berth_error *err)
+{
+    struct exec *x = data;
+    char body[40];
+    if (x->attach)
+        return 0;
+    int r = await_started(x, err);
+    if (r < 0)
+        return r;
+    snprintf(body, sizeof(body), "{\"exec_id\":%llu}", (unsigned long long)x->exec_id);
+    r = peer_ask(x->w, "exec", MESSAGE_EXEC_LET_GO, body, NULL, err);
+    x->let_go |= r == 0;
+    return r;
+}
+
 static const struct berth_call_ops exec_ops = {
     .size = sizeof(exec_ops), .step = exec_step, .cancel = exec_cancel, .free = exec_free,
     .stream_fd = exec_stream_fd, .close_stdin = exec_close_stdin, .resize = exec_resize,
-    .signal = exec_signal,
+    .signal = exec_signal, .let_go = exec_let_go,
 };
 
 /* ---- beginning */
@@ -611,7 +629,7 @@ int container_attach(void *self, const struct berth_handle *h, const struct bert
              o->input ? "true" : "false", o->rows, o->columns);
     bool end_only = o->next_start && o->no_output;
     if (end_only)
-        r = peer_send(x->socket_fd, MESSAGE_ATTACH, 1, body, NULL, 0, err);
+        r = peer_send(x->socket_fd, MESSAGE_ATTACH, 1, "{\"watch\":true}", NULL, 0, err);
     else
         r = has_terminal(x->w, &x->tty, err);
     if (r == 0)

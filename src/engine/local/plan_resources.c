@@ -42,6 +42,10 @@ static int plan_cpu(struct compile *k, struct berth_error *err)
     const struct spec *s = k->spec;
     l->cpu_period_usec = PERIOD_USEC;
     if (s->resources.cpu > 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        if (cores > 0 && s->resources.cpu > (double)cores)
+            return fail(err, BERTH_INVALID, "resources.cpu",
+                        "resources.cpu: %g cores, and this machine has %ld", s->resources.cpu, cores);
         l->cpu_quota_usec = (int64_t)(s->resources.cpu * PERIOD_USEC + 0.5);
         if (l->cpu_quota_usec < 1000)
             return fail(err, BERTH_INVALID, "resources.cpu", "resources.cpu: less than 0.01 cores");

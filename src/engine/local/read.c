@@ -35,6 +35,7 @@ static char *status_json(struct workload *w, const struct berth_status *b, const
     char buffer[4096];
     text_add(&t, "{");
     report_status(&t, b);
+    text_printf(&t, ",\"idle\":%s", b->idle ? "true" : "false");
     add_probes(&t, s);
     if (s->start_error)
         text_printf(&t, ",\"start_error\":\"%s\"", berth_code_name(s->start_error));
@@ -57,6 +58,7 @@ static void fill_status(struct berth_status *b, const struct status *s, bool ali
     bool born = alive && s->supervisor_pid == BEING_BORN;
     b->state = born ? BERTH_CREATING : s->state;
     b->pid = alive && state_lives(s->state) ? s->pid : 0;
+    b->idle = alive && !born && s->state == BERTH_RUNNING && s->pid == 0;
     bool runs = state_lives(s->state) && s->state != BERTH_RESTARTING;
     b->exit_code = born || runs ? -1 : s->exit_code;
     b->signal = s->signal;
