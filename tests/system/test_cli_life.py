@@ -313,7 +313,7 @@ def test_status_is_one_sentence_and_the_last_lines(berth):
     berth.call("run", "--name", name, "--network", "none", "tiny", "sh", "-c", "for i in $(seq 20); do echo line $i; done; exit 3")
     text = berth.must("status", name)
     first, *rest = text.splitlines()
-    assert re.match(rf"{name} failed.*, exit 3, ran \S+.*, ended (just now|\d+ seconds? ago)", first)
+    assert re.match(rf"{name} failed: exit code 3, ran \S+.*, ended (just now|\d+ seconds? ago)", first)
     assert [l.split(" ", 1)[1] for l in rest if " line " in l] == [f"line {i}" for i in range(11, 21)]
 
 
