@@ -33,7 +33,7 @@ static const struct address *first_gateway(const struct net_bridge *w)
 static void put_settings(struct netlink_batch *b, const struct net_bridge *w)
 {
     link_begin(b, RTM_SETLINK, 0, 0, w->name, false);
-    link_put_settings(b, IPV4_DEVCONF_ROUTE_LOCALNET, !w->gateway[1].family);
+    link_put_settings(b, IPV4_DEVCONF_ROUTE_LOCALNET);
     link_begin(b, RTM_SETLINK, 0, 0, w->name, true);
     netlink_put_u32(b, IFLA_MTU, w->mtu ? (uint32_t)w->mtu : 1500);
 }
@@ -61,11 +61,14 @@ static int settle(struct netlink *nl, const struct net_bridge *w)
 static int give_addresses(struct netlink *nl, const struct net_bridge *w, int index)
 {
     int made = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(w->gateway); i++) {
+    uint8_t mac[6];
+    net_mac(first_gateway(w), mac);
+    const struct address local = net_link_local(mac), *all[] = {&w->gateway[0], &w->gateway[1], w->gateway[1].family ? &local : NULL};
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
         autobatch struct netlink_batch b = {0};
-        if (!w->gateway[i].family)
+        if (!all[i] || !all[i]->family)
             continue;
-        address_begin(&b, index, &w->gateway[i]);
+        address_begin(&b, index, all[i]);
         int r = netlink_send(nl, &b, NULL);
         if (r < 0 && r != -EEXIST)
             return r;

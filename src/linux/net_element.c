@@ -23,6 +23,8 @@ const struct net_set_kind net_set_kinds[SET_COUNT] = {
     [SET_ANY6] = {"any6", NFPROTO_INET, 8, 20, false},
     [SET_RANGES6] = {"ranges6", NFPROTO_INET, 24, 16, true},
     [SET_ANY_RANGES6] = {"any_ranges6", NFPROTO_INET, 8, 16, true},
+    [SET_SELF4] = {"self4", NFPROTO_INET, 8, 0, false},
+    [SET_SELF6] = {"self6", NFPROTO_INET, 32, 0, false},
     [SET_GUESTS4] = {"guests4", NFPROTO_BRIDGE, 28, 0, false},
     [SET_GUESTS6] = {"guests6", NFPROTO_BRIDGE, 40, 0, false},
 };
@@ -73,7 +75,7 @@ static void port_element(const struct net_publish *p, unsigned n, struct net_ele
     }
 }
 
-static void guest_element(const struct net_guest *g, const struct address *a, struct net_element *e)
+static void speaker_element(const struct net_guest *g, const struct address *a, struct net_element *e)
 {
     e->set = a->family == AF_INET ? SET_GUESTS4 : SET_GUESTS6;
     memcpy(e->key, g->link, strnlen(g->link, NET_LINK_MAX));
@@ -81,23 +83,33 @@ static void guest_element(const struct net_guest *g, const struct address *a, st
     memcpy(e->key + NET_LINK_MAX + 8, a->bytes, address_bytes(a));
 }
 
-/* Its IPv4 address, its IPv6 address, and the one that comes with IPv6. */
+static void self_element(const struct address *a, struct net_element *e)
+{
+    e->set = a->family == AF_INET ? SET_SELF4 : SET_SELF6;
+    memcpy(e->key, a->bytes, address_bytes(a));
+    memcpy(e->key + address_bytes(a), a->bytes, address_bytes(a));
+}
+
+/* Its IPv4 address, its IPv6 address, the one that comes with IPv6; then what leads to itself. */
+static bool guest_element(const struct net_guest *g, size_t n, struct net_element *e)
+{
+    struct address local = net_link_local(g->mac);
+    const struct address *a = n == 2 ? &local : &g->address[n % 3];
+    if (!a->family || (n == 2 && !g->address[1].family))
+        return false;
+    if (n < 3)
+        speaker_element(g, a, e);
+    else
+        self_element(a, e);
+    return true;
+}
+
 static bool guest_next(struct net_walk *w, struct net_element *e)
 {
-    while (w->i < w->share->n_guests) {
-        const struct net_guest *g = &w->share->guests[w->i];
-        struct address local = net_link_local(g->mac);
-        const struct address *all[] = {&g->address[0], &g->address[1], g->address[1].family ? &local : &(struct address){0}};
-        while (w->j < ARRAY_SIZE(all)) {
-            const struct address *a = all[w->j++];
-            if (a->family) {
-                guest_element(g, a, e);
+    for (; w->i < w->share->n_guests; w->i++, w->j = 0)
+        while (w->j < 5)
+            if (guest_element(&w->share->guests[w->i], w->j++, e))
                 return true;
-            }
-        }
-        w->i++;
-        w->j = 0;
-    }
     return false;
 }
 

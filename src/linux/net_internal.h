@@ -10,9 +10,8 @@
 
 /** Begin a message about a link: by index, or by name when index is 0. `up`: bring it up too. */
 void link_begin(struct netlink_batch *b, uint16_t type, uint16_t flags, int index, const char *name, bool up);
-/** No IPv6 address by itself, and one setting of IPv4 (IPV4_DEVCONF_*) to 1; IPv6 only when `no_v6`
- *  and the kernel has it. */
-void link_put_settings(struct netlink_batch *b, unsigned v4_setting, bool no_v6);
+/** No IPv6 address by itself, and one setting of IPv4 (IPV4_DEVCONF_*) to 1. */
+void link_put_settings(struct netlink_batch *b, unsigned v4_setting);
 void address_begin(struct netlink_batch *b, int index, const struct address *a);
 /** Whether the kernel speaks IPv6 at all. */
 bool kernel_has_ipv6(void);

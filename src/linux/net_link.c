@@ -5,6 +5,7 @@
 #include "linux/net_internal.h"
 
 #include "base/base.h"
+#include "base/file.h"
 
 #include <fcntl.h>
 #include <linux/if_addr.h>
@@ -82,7 +83,7 @@ void link_begin(struct netlink_batch *b, uint16_t type, uint16_t flags, int inde
         netlink_put_text(b, IFLA_IFNAME, name);
 }
 
-void link_put_settings(struct netlink_batch *b, unsigned v4_setting, bool no_v6)
+void link_put_settings(struct netlink_batch *b, unsigned v4_setting)
 {
     size_t all = netlink_nest(b, IFLA_AF_SPEC);
     if (v4_setting) {
@@ -91,7 +92,7 @@ void link_put_settings(struct netlink_batch *b, unsigned v4_setting, bool no_v6)
         netlink_nest_end(b, settings);
         netlink_nest_end(b, v4);
     }
-    if (no_v6 && kernel_has_ipv6()) {
+    if (kernel_has_ipv6()) {
         size_t v6 = netlink_nest(b, AF_INET6);
         netlink_put_u8(b, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
         netlink_nest_end(b, v6);
@@ -99,6 +100,8 @@ void link_put_settings(struct netlink_batch *b, unsigned v4_setting, bool no_v6)
     netlink_nest_end(b, all);
 }
 
+/* The kernel would look for another with the same address, for seconds in which nothing works: ours are
+ * given out once. The link-local one is given by hand for the same reason. */
 void address_begin(struct netlink_batch *b, int index, const struct address *a)
 {
     struct ifaddrmsg *m = netlink_begin(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof(*m));
@@ -145,6 +148,25 @@ static int add_failed(struct netlink *nl, const struct net_link *l, int r, struc
     return fail_os(err, r, l->name, "make the link %s", l->name);
 }
 
+/* With br_netfilter a published port that leads back to who asked is turned round on the bridge itself,
+ * and only a port in this mode takes its own packets back. */
+static bool needs_hairpin(void)
+{
+    autofree char *text = NULL;
+    return file_read(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", 8, &text, NULL) == 0 && text[0] == '1';
+}
+
+static void put_hairpin(struct netlink_batch *b, const char *name)
+{
+    link_begin(b, RTM_NEWLINK, 0, 0, name, false);
+    size_t info = netlink_nest(b, IFLA_LINKINFO);
+    netlink_put_text(b, IFLA_INFO_SLAVE_KIND, "bridge");
+    size_t data = netlink_nest(b, IFLA_INFO_SLAVE_DATA);
+    netlink_put_u8(b, IFLA_BRPORT_MODE, 1);
+    netlink_nest_end(b, data);
+    netlink_nest_end(b, info);
+}
+
 int net_link_add(struct netlink *nl, const struct net_link *l, struct berth_error *err)
 {
     autobatch struct netlink_batch b = {0};
@@ -153,6 +175,8 @@ int net_link_add(struct netlink *nl, const struct net_link *l, struct berth_erro
     if (l->bridge)
         netlink_put_u32(&b, IFLA_MASTER, (uint32_t)l->bridge);
     put_peer(&b, l);
+    if (l->bridge && needs_hairpin())
+        put_hairpin(&b, l->name);
     int r = netlink_send(nl, &b, NULL);
     return r < 0 ? add_failed(nl, l, r, err) : 0;
 }
@@ -164,6 +188,8 @@ int net_link_attach(struct netlink *nl, const char *name, int bridge, struct ber
     (void)snprintf(l.name, sizeof(l.name), "%s", name);
     link_begin(&b, RTM_SETLINK, 0, 0, name, true);
     netlink_put_u32(&b, IFLA_MASTER, (uint32_t)bridge);
+    if (needs_hairpin())
+        put_hairpin(&b, name);
     int r = netlink_send(nl, &b, NULL);
     return r < 0 ? add_failed(nl, &l, r, err) : 0;
 }
@@ -207,10 +233,14 @@ static void put_inside(struct netlink_batch *b, const struct net_link *l)
 {
     link_begin(b, RTM_SETLINK, 0, l->index, NULL, false);
     netlink_put(b, IFLA_ADDRESS, l->mac, sizeof(l->mac));
-    link_put_settings(b, IPV4_DEVCONF_ARP_NOTIFY, !l->address[1].family);
+    link_put_settings(b, IPV4_DEVCONF_ARP_NOTIFY);
     for (size_t i = 0; i < ARRAY_SIZE(l->address); i++)
         if (l->address[i].family)
             address_begin(b, l->index, &l->address[i]);
+    if (l->address[1].family) {
+        struct address local = net_link_local(l->mac);
+        address_begin(b, l->index, &local);
+    }
     link_begin(b, RTM_SETLINK, 0, l->index, NULL, true);
     for (size_t i = 0; i < ARRAY_SIZE(l->gateway); i++)
         if (l->gateway[i].family)

@@ -11,10 +11,11 @@
 #include "linux/net_message.h"
 
 /**
- * Bind host:port and keep it: *ret_fd is a socket that never listens and reads nothing; nobody else gets
- * the port, `ss` shows it. port 0: any free one, from the kernel's range; *ret_port is which. `host`
- * 0.0.0.0 (::): all addresses. EXISTS names the address, the port and, where /proc can tell, who holds
- * it ("nginx, pid 812"); DENIED; INVALID: not an address of this host.
+ * Bind host:port and keep it: nobody else gets the port, `ss` shows whose it is. *ret_fd takes nothing that
+ * comes: whatever reaches it (somebody flushed the packet filter) is dropped by a filter of its own. Port
+ * 0: any free one, from the kernel's range; *ret_port is which. `host` 0.0.0.0 (::): all addresses of that
+ * family. EXISTS names the address, the port and, where /proc can tell, who holds it ("nginx, pid 812");
+ * INVALID: not an address of this host. What is only left of closed connections holds no port.
  */
 int net_port_hold(const struct address *host, uint8_t protocol, uint16_t port, int *ret_fd, uint16_t *ret_port,
                   struct berth_error *err);
@@ -24,8 +25,18 @@ struct net_holder {
     char name[16]; /**< comm */
 };
 /** Who has host:port, or an address that collides with it, bound in this network namespace. Looks through
- *  /proc: milliseconds; only for an error's text. 1 found, 0 not, -errno. */
+ *  /proc: milliseconds; only for an error's text. 1 found, 0 nobody (or only closed connections), -errno. */
 int net_port_holder(const struct address *host, uint8_t protocol, uint16_t port, struct net_holder *ret);
+
+/** A line of /proc/net/{tcp,udp}[6]. */
+struct net_socket {
+    struct address local;
+    uint16_t port;
+    unsigned state; /**< TCP's: 10 listens, 6 is what is left of a closed connection */
+    uint64_t inode;
+};
+/** False for what is no such line (the title). */
+bool net_socket_parse(const char *line, struct net_socket *ret);
 
 /**
  * Delete the kernel's memory of UDP flows to these ports, so that the next packet is looked up anew: at

@@ -21,6 +21,13 @@ void says(const char *command, const char *text);
 void inside(int ns_fd, const char *command, const char *text);
 /** Its output, at most 64 kB (free), whatever it exits with; *ret_status (NULL allowed). ns_fd -1: here. */
 char *output_of(int ns_fd, const char *command, int *ret_status);
+/** A server in a namespace (-1: here) until the test ends: answers "NAME from ADDRESS" to whoever connects to
+ *  the TCP port or sends to the UDP port. */
+void serve(int ns_fd, int protocol, const char *where, int port, const char *name);
+/** What a server says to somebody in ns_fd, or "nothing" after 300 ms. `from_port` 0: any. Static storage. */
+const char *ask(int ns_fd, int protocol, const char *where, int port, int from_port);
+/** End the servers. */
+void rig_leave(void);
 struct address subnet(const char *s);
 struct address address(const char *s);
 
