@@ -203,10 +203,10 @@ static int bind_one(const struct address *host, bool tcp, uint16_t port, bool ov
         return -errno;
     if (bind(fd, (struct sockaddr *)&name, length) < 0)
         return -errno;
-    if (over && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &none, sizeof(none)) < 0)
-        return -errno;
-    /* else ss, and /proc, would not show it */
+    /* else ss, and /proc, would not show it; and it looks once more who else is there */
     if (tcp && listen(fd, 0) < 0)
+        return -errno;
+    if (over && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &none, sizeof(none)) < 0)
         return -errno;
     return take_fd(&fd);
 }
