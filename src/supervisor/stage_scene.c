@@ -50,7 +50,7 @@ static int map_layer(struct stage *st, const char *path, struct berth_error *err
     if (r == -EINVAL || r == -EOPNOTSUPP)
         return fail(err, BERTH_NO_KERNEL, "userns",
                     "namespaces.userns: this kernel can't map the ids of %s "
-                    "(idmapped layers: ext4, xfs, btrfs, tmpfs with kernel 5.19 or newer); use "
+                    "(idmapped layers need Linux 5.19 on ext4, xfs or btrfs, 6.3 on tmpfs); use "
                     "userns \"host\"",
                     path);
     return fail_os(err, r, path, "map the ids of %s", path);
