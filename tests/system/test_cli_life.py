@@ -230,7 +230,7 @@ def test_stop_takes_milliseconds(berth):
     name = berth.run("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
     began = time.monotonic()
     assert berth.must("stop", "-t", "250ms", name) == name
-    assert 0.2 < time.monotonic() - began < 1.0
+    assert 0.2 < time.monotonic() - began < (3.0 if "BERTH_VM_INSIDE" in os.environ else 1.0) # emulated: the commands alone take a second
     assert berth.status(name)["state"] == "stopped"
     assert berth.must("stop", name) == name
 
