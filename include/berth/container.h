@@ -122,6 +122,18 @@ BERTH_PUBLIC int berth_diff(struct berth_runtime *runtime, const struct berth_ha
 /** Its root file system as a tar stream on stream 1. */
 BERTH_PUBLIC int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *handle,
                                    struct berth_call **ret_call, struct berth_error *err);
+struct berth_commit_options {
+    size_t size;
+    const char *reference;   /**< name of the new image */
+    const char *config_json; /**< members of the image config to change, merged (Env by name); NULL: none */
+    const char *message, *author; /**< for its history; NULL: none */
+    bool progress;
+};
+/** What a workload that does not run has changed becomes one more layer over its image. Stream 1 brings
+ *  {"reference","id"}. WRONG_STATE while it runs. */
+BERTH_PUBLIC int berth_commit_call(struct berth_runtime *runtime, const struct berth_handle *handle,
+                                   const struct berth_commit_options *options,
+                                   struct berth_call **ret_call, struct berth_error *err);
 /** Copy between the machine and a workload (running or not): a tar stream out of `path` (stream 1)
  *  or into it (stream 0). Links of the workload never lead outside it. */
 BERTH_PUBLIC int berth_copy_out_call(struct berth_runtime *runtime,

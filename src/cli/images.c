@@ -323,6 +323,28 @@ int verb_image_import(struct cli *cli, const struct args *args)
     return EXIT_DONE;
 }
 
+int verb_commit(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime;
+    struct berth_handle handle;
+    struct berth_error err;
+    struct berth_call *call;
+    autojson json_t *config = json_object();
+    int r = image_config(cli, args, config);
+    if (r)
+        return r;
+    if (cli_find(cli, args->words[0], &runtime, &handle, &err) < 0)
+        return cli_fail(cli, args->words[0], &err);
+    autofree char *text = json_object_size(config) ? json_dumps(config, JSON_COMPACT) : NULL;
+    struct berth_commit_options options = {.size = sizeof(options), .reference = args->words[1], .config_json = text,
+                                           .message = arg_text(args, "message"), .author = arg_text(args, "author"),
+                                           .progress = !cli->quiet};
+    r = berth_commit_call(runtime, &handle, &options, &call, &err);
+    if (r == 0)
+        r = work_run(cli, call, NULL, &err);
+    return r < 0 ? cli_fail(cli, args->words[0], &err) : EXIT_DONE;
+}
+
 int verb_pull(struct cli *cli, const struct args *args)
 {
     struct berth_runtime *runtime = cli_container(cli);

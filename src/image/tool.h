@@ -9,6 +9,8 @@
  *   load     [--reference R] [--platform P] SOURCE
  *            an OCI layout (folder or tar) or a docker archive; "oci:DIR:TAG", "oci-archive:FILE:TAG",
  *            "docker-archive:FILE:REF" choose one image of several; "-": an archive on descriptor 0
+ *   commit   [--config FILE_OR_JSON] [--message M] [--author A] ID REFERENCE
+ *            what a workload that doesn't run has changed, as one more layer over its image
  *   pull     [--policy always|missing|newer] [--platform P] REFERENCE
  *            from its registry; always (so it is without one) fails when that can't be asked, newer takes what is
  *            here then, missing asks only for what is not here
@@ -26,7 +28,7 @@
  *
  * Descriptors: 0 input (where an applet reads one), 1 results, 2 progress, 3 how it ended. Results and
  * progress are JSON objects, one a line, except where a tar is said above:
- *   results   import, load  {"reference","id"}, one for each image
+ *   results   import, load, commit  {"reference","id"}, one for each image
  *             pull          {"reference","id",["status":"here"]}
  *             save          {"reference","manifest"}
  *             verify        {"kind":"blob|manifest|config|layer|reference","object","ok",["detail"]}; only

@@ -284,6 +284,33 @@ int berth_diff(struct berth_runtime *runtime, const struct berth_handle *handle,
     return r < 0 ? r : tool_lines(c, w.list, ret_json, err);
 }
 
+int berth_commit_call(struct berth_runtime *runtime, const struct berth_handle *handle,
+                      const struct berth_commit_options *options, struct berth_call **ret_call,
+                      struct berth_error *err)
+{
+    struct berth_commit_options o;
+    struct container *c;
+    struct words w;
+    char id[BERTH_ID_TEXT];
+    autoworkload workload = NULL;
+    int r = options_take(options, &o, sizeof(o), err);
+    if (r == 0 && (!o.reference || !handle || !ret_call))
+        r = fail(err, BERTH_INVALID, NULL, "commit: a handle and a reference are needed");
+    if (r == 0)
+        r = begin(runtime, "commit", &c, &w, err);
+    if (r < 0 || (r = container_need("commit", err)) < 0 || (r = container_get(c, handle, &workload, err)) < 0)
+        return r;
+    add_option(&w, "--config", o.config_json);
+    add_option(&w, "--message", o.message);
+    add_option(&w, "--author", o.author);
+    if (o.progress)
+        add(&w, "--progress");
+    berth_id_print(handle->id, id);
+    add(&w, id);
+    add(&w, o.reference);
+    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), -1, ret_call, err);
+}
+
 int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *handle,
                       struct berth_call **ret_call, struct berth_error *err)
 {

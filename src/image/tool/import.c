@@ -15,7 +15,7 @@
 
 #define HOW "berth image import"
 
-static int read_config_option(struct work *w, struct berth_error *err)
+int read_config_option(struct work *w, struct berth_error *err)
 {
     size_t size = 0;
     if (!w->config)

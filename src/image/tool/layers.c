@@ -39,10 +39,10 @@ static int to_sink(void *user, const void *data, size_t size, struct berth_error
     return sink_write(user, data, size, err);
 }
 
-static int pack_folder(const struct layer *l, int out_fd, int blob_fd, struct stream_result *ret, struct berth_error *err)
+static int pack_folder(const struct work *w, const struct layer *l, int out_fd, int blob_fd, struct stream_result *ret, struct berth_error *err)
 {
     struct stream_sink *sink = NULL;
-    struct pack_options options = {0};
+    struct pack_options options = {.changes = w->plan != NULL, .leave_out = w->plan ? is_mounted : NULL, .left_out = w->plan};
     struct pack_result packed;
     int r = sink_open(out_fd, blob_fd, l->deflate ? GZIP : PLAIN, &sink, err);
     if (r == 0)
@@ -83,7 +83,7 @@ static int feed(const struct work *w, const struct layer *l, int out_fd, struct 
     if (l->keep && blob_fd < 0)
         return fail_os(&o->err, errno, name, "make the blob of a layer");
     if (l->in_fd < 0)
-        return pack_folder(l, out_fd, blob_fd, &o->stream, &o->err);
+        return pack_folder(w, l, out_fd, blob_fd, &o->stream, &o->err);
     return stream_inflate(l->in_fd, out_fd, blob_fd, l->deflate, &options, &o->stream, &o->err);
 }
 

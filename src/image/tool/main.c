@@ -44,6 +44,7 @@ static int enter_images(struct work *w, struct berth_error *err);
 static const struct applet applets[] = {
     {"import", 1, 1, true, false, "source", false, import_prepare, enter_images, import_run, NULL},
     {"load", 1, 1, true, false, "source", false, load_prepare, enter_images, load_run, NULL},
+    {"commit", 2, 2, true, false, "source", false, commit_prepare, enter_images, commit_run, NULL},
     {"pull", 1, 1, true, false, NULL, false, pull_prepare, enter_images, pull_run, pull_finish},
     {"save", 2, 256, false, false, "target", true, save_prepare, enter_images, save_run, save_finish},
     {"verify", 0, 0, true, true, NULL, false, NULL, enter_images, verify_run, NULL},
@@ -63,6 +64,8 @@ static const struct { const char *name; int kind; size_t offset; } options[] = {
     {"--platform", TEXT, offsetof(struct work, platform_text)},
     {"--folder", TEXT, offsetof(struct work, folder)},
     {"--format", TEXT, offsetof(struct work, format)},
+    {"--message", TEXT, offsetof(struct work, message)},
+    {"--author", TEXT, offsetof(struct work, author)},
     {"--policy", TEXT, offsetof(struct work, policy)},
     {"--progress", FLAG, offsetof(struct work, progress)},
     {"--unnamed", FLAG, offsetof(struct work, unnamed)},

@@ -323,14 +323,57 @@ static bool left_out(const struct stat *st)
     return S_ISSOCK(st->st_mode);
 }
 
+/* "a/b" with `name` for b, or, with `inside`, "a/b/name", as an empty file. */
+static int write_mark(struct pack *p, int folder_fd, const char *from, const char *name, bool inside)
+{
+    struct stat st = {.st_mode = S_IFREG, .st_nlink = 1};
+    size_t length = strlen(p->path);
+    char *slash = inside ? p->path + length : strrchr(p->path, '/');
+    size_t at = inside ? length : slash ? (size_t)(slash + 1 - p->path) : 0;
+    autofree char *before = strdup(p->path);
+    if (!before)
+        return fail_memory(p->err);
+    if (at + strlen(name) + 2 > sizeof p->path)
+        return fail(p->err, BERTH_TOO_BIG, name, "the path of %.200s is too long", name);
+    snprintf(p->path + at, sizeof p->path - at, "%s%s", inside && length ? "/" : "", name);
+    int r = write_entry(p, folder_fd, from, -1, &st);
+    memcpy(p->path, before, length + 1);
+    return r;
+}
+
+/* What overlayfs says with devices and attributes, said as layers say it. 1: that was all of this entry. */
+static int write_hidden(struct pack *p, int folder_fd, const char *name, const struct stat *st)
+{
+    autofree char *white = format_text(".wh.%s", name);
+    if (!white)
+        return fail_memory(p->err);
+    if (!S_ISCHR(st->st_mode) || st->st_rdev != makedev(0, 0))
+        return 0;
+    int r = write_mark(p, folder_fd, name, white, false);
+    return r < 0 ? r : 1;
+}
+
+static int write_opaque(struct pack *p, int folder_fd, const char *name, int fd)
+{
+    char value[2];
+    if (fgetxattr(fd, "trusted.overlay.redirect", NULL, 0) >= 0 || fgetxattr(fd, "trusted.overlay.metacopy", NULL, 0) >= 0)
+        return fail(p->err, BERTH_UNSUPPORTED, p->path, "%.300s was renamed inside, which a layer can't say (copy it there)", p->path);
+    if (fgetxattr(fd, "trusted.overlay.opaque", value, sizeof value) < 1 || value[0] != 'y')
+        return 0;
+    return write_mark(p, folder_fd, name, ".wh..wh..opq", true);
+}
+
 static int pack_entry(struct pack *p, int folder_fd, const char *name, size_t depth)
 {
     struct stat st, opened;
     autoclose int fd = -1;
     if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) /* a living tree: it went meanwhile */
         return errno == ENOENT && depth > 0 ? 0 : failed_os(p, "look up");
-    if (left_out(&st))
+    if (left_out(&st) || (p->options->leave_out && p->options->leave_out(p->options->left_out, p->path)))
         return 0;
+    int hidden = p->options->changes ? write_hidden(p, folder_fd, name, &st) : 0;
+    if (hidden != 0)
+        return MIN(hidden, 0);
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
         struct open_how how = {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME,
                                .resolve = RESOLVE_NO_MAGICLINKS | (p->options->one_mount ? RESOLVE_NO_XDEV : 0)};
@@ -350,6 +393,8 @@ static int pack_entry(struct pack *p, int folder_fd, const char *name, size_t de
     }
     bool folder = S_ISDIR(st.st_mode);
     int r = write_entry(p, folder_fd, name, folder ? -1 : fd, &st);
+    if (r == 0 && p->options->changes && fd >= 0)
+        r = write_opaque(p, folder_fd, name, fd);
     return r < 0 || !folder ? r : pack_content(p, fd, depth);
 }
 

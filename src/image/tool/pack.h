@@ -12,6 +12,10 @@
 
 struct pack_options {
     bool overlay;  /* also what only overlayfs understands, as it is: for comparing layers */
+    bool changes;  /* the folder is overlayfs's upper one: what it hides becomes whiteouts of a layer */
+    /** Not this one, nor what is below it. `user` is left_out; the path has no leading "/". NULL: everything. */
+    bool (*leave_out)(const void *user, const char *path);
+    const void *left_out;
     bool one_mount; /* leave out what is mounted below */
     const char *name; /* of the packed thing in the archive; NULL: its content becomes the archive's root */
 };

@@ -21,6 +21,7 @@ struct work {
     /* options */
     const char *reference, *config, *platform_text, *format, *folder;
     const char *settings;   /* berth.toml, for its [registries]; NULL: /etc/berth/berth.toml */
+    const char *message, *author; /* commit */
     const char *policy;     /* pull: always, missing, newer */
     bool progress, unnamed, unused, blobs, has_platform;
     struct platform platform;
@@ -46,6 +47,7 @@ struct work {
     char *partial;          /* save: the file beside the target that is being written */
     const char *source;     /* as given, without a form's prefix */
     char *config_text;      /* contents of --config */
+    struct record *base;    /* commit: the image that the workload was made of */
     char *source_name;      /* for images whose archive says only a tag */
     const char *wanted;     /* which image of the archive: a tag or name, NULL all */
     struct unpack_options unpack;
@@ -147,6 +149,14 @@ int verify_run(struct work *w, struct berth_error *err);
 /** image_collect(), and what it threw away is deleted. */
 int collect_now(struct work *w, bool unnamed, bool unused, char **ret_report, struct berth_error *err);
 int collect_prepare(struct work *w, struct berth_error *err);
+/** The workload of arguments[0], which must not run, nor be started until the end of this. */
+int workload_hold(struct work *w, struct berth_error *err);
+/** For pack_options.leave_out: something is mounted there by this plan. */
+bool is_mounted(const void *plan, const char *path);
+int commit_prepare(struct work *w, struct berth_error *err);
+int commit_run(struct work *w, struct berth_error *err);
+/** The --config option's text, or that of its file, into w->config_text. */
+int read_config_option(struct work *w, struct berth_error *err);
 int workload_prepare(struct work *w, struct berth_error *err);
 int workload_enter(struct work *w, struct berth_error *err);
 int export_run(struct work *w, struct berth_error *err);

@@ -76,6 +76,20 @@ static int lock_change(struct work *w, struct berth_error *err)
     return r;
 }
 
+int workload_hold(struct work *w, struct berth_error *err)
+{
+    struct status status = {0};
+    bool alive = false;
+    int r = diff_prepare(w, err);
+    if (r == 0)
+        r = lock_change(w, err);
+    if (r == 0)
+        r = workload_status_read(w->workload, &status, &alive, err);
+    if (r == 0 && alive)
+        r = fail(err, BERTH_WRONG_STATE, w->arguments[0], "it is running; stop it first: what it has written is only then whole");
+    return r;
+}
+
 int workload_prepare(struct work *w, struct berth_error *err)
 {
     struct status status = {0};
@@ -272,15 +286,21 @@ static int compare_entries(const struct dirent **a, const struct dirent **b)
 }
 
 /* A place that was made only so that something could be mounted there is no change of the workload's. */
-static bool is_mount_point(const struct diff *d, const char *name)
+bool is_mounted(const void *plan, const char *path)
 {
-    for (size_t i = 0; i < d->plan->n_mounts; i++) {
-        const char *target = d->plan->mounts[i].target;
-        if (target && strncmp(target, d->path, d->length) == 0 && target[d->length] == '/' &&
-            strcmp(target + d->length + 1, name) == 0)
+    const struct plan *p = plan;
+    for (size_t i = 0; i < p->n_mounts; i++) {
+        const char *target = p->mounts[i].target;
+        if (target && target[0] == '/' && strcmp(target + 1, path) == 0)
             return true;
     }
     return false;
+}
+
+static bool is_mount_point(const struct diff *d, const char *name)
+{
+    autofree char *path = format_text("%s%s%s", d->length ? d->path + 1 : "", d->length ? "/" : "", name);
+    return path && is_mounted(d->plan, path);
 }
 
 static int list(int fd, struct dirent ***ret)
