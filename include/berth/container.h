@@ -103,6 +103,60 @@ BERTH_PUBLIC int berth_volume_remove(struct berth_runtime *runtime, const char *
 BERTH_PUBLIC int berth_volume_prune(struct berth_runtime *runtime, bool all, char **ret_json,
                                     struct berth_error *err);
 
+/**
+ * Named networks: a bridge on this machine, and a subnet. "bridge" is the default one, made at first
+ * use. Zero or NULL: chosen.
+ */
+struct berth_network_options {
+    size_t size;
+    const char *subnet;    /**< "10.5.0.0/24"; chosen from the pool */
+    const char *gateway;   /**< in it; its first address */
+    const char *ip_range;  /**< addresses are given from this part of the subnet */
+    const char *subnet6;   /**< "fd00:5::/64" */
+    bool ipv6;             /**< a local IPv6 subnet is chosen when subnet6 is not given */
+    bool internal;         /**< no way in or out but between its workloads */
+    uint32_t mtu;          /**< the default route's */
+    const char *const *labels; /**< "NAME=VALUE", NULL at the end; may be NULL */
+};
+/** EXISTS: the name is taken, or the subnet overlaps another or a route of this machine. NO_SPACE: the
+ *  pool is used up. INVALID: garbage, or a subnet without room. */
+BERTH_PUBLIC int berth_network_create(struct berth_runtime *runtime, const char *name,
+                                      const struct berth_network_options *options,
+                                      struct berth_error *err);
+/** JSON array of what inspect tells of each; free(3). */
+BERTH_PUBLIC int berth_network_list(struct berth_runtime *runtime, char **ret_json,
+                                    struct berth_error *err);
+/** name, created, subnet, gateway, ip_range, subnet6, gateway6, internal, mtu, labels, bridge, workloads
+ *  ({id, name, addresses}); free(3). */
+BERTH_PUBLIC int berth_network_inspect(struct berth_runtime *runtime, const char *name,
+                                       char **ret_json, struct berth_error *err);
+/** WRONG_STATE while a workload, running or not, is on it. */
+BERTH_PUBLIC int berth_network_remove(struct berth_runtime *runtime, const char *name,
+                                      struct berth_error *err);
+/** Remove those that no workload is on; {"removed": [names]}; free(3). */
+BERTH_PUBLIC int berth_network_prune(struct berth_runtime *runtime, char **ret_json,
+                                     struct berth_error *err);
+
+struct berth_connect_options {
+    size_t size;
+    const char *ip, *ip6, *mac;   /**< fixed; NULL: given */
+    const char *const *aliases;   /**< NULL at the end; may be NULL */
+};
+/** Put a workload, running or not, on one more network. EXISTS: it is on it. */
+BERTH_PUBLIC int berth_network_connect(struct berth_runtime *runtime, const char *name,
+                                       const struct berth_handle *handle,
+                                       const struct berth_connect_options *options,
+                                       struct berth_error *err);
+/** Take it off a network. NOT_FOUND: it is not on it; WRONG_STATE: it is its only one. */
+BERTH_PUBLIC int berth_network_disconnect(struct berth_runtime *runtime, const char *name,
+                                          const struct berth_handle *handle,
+                                          struct berth_error *err);
+/** Publish ports, and take others back, running or not: "8080:80", "127.0.0.1:53:53/udp"; those to take
+ *  back also by the port inside alone ("80", "53/udp"). Lists end with NULL and may be NULL. */
+BERTH_PUBLIC int berth_publish(struct berth_runtime *runtime, const struct berth_handle *handle,
+                               const char *const *add, const char *const *remove,
+                               struct berth_error *err);
+
 /** Kernel, cgroups, store, versions, limits as JSON; free(3). */
 BERTH_PUBLIC int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_error *err);
 /** Space used as JSON: KIND_count, KIND_bytes, KIND_reclaimable_bytes (what nothing needs) of images,

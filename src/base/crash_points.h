@@ -26,11 +26,21 @@
     X("status.written", "new status record in place")                                              \
     X("volume.filled", "volume made aside, not yet in place")                                      \
     X("volume.removed", "volume in the trash")                                                     \
+    X("network.made", "a network's record written")                                               \
+    X("network.removed", "a network's record gone, folders of its leases still there")             \
     X("log.data", "bytes in the log, no index record yet")                                         \
     X("log.rotated", "next log file made, oldest not yet dropped")                                 \
     X("start.marked", "record says that a supervisor is being born, there is none yet")           \
     X("start.born", "supervisor's first act, plan not read")                                       \
     X("start.planned", "plan read, nothing made")                                                  \
+    X("net.recorded", "network written down, ports held, no link yet")                             \
+    X("net.link", "a link made, not configured")                                                   \
+    X("net.configured", "links have their addresses, no rules yet")                                \
+    X("net.held", "ports held, nothing written down")                                              \
+    X("net.filter", "packet filter made, shares not put back")                                     \
+    X("net.rules", "links and rules there")                                                        \
+    X("net.change", "a change of networks or ports written down, nothing made")                    \
+    X("net.taken", "rules taken out, ports and namespace still held")                              \
     X("start.prepared", "cgroups and namespaces made, socket not yet there")                       \
     X("start.listening", "socket there, program not yet cloned")                                   \
     X("start.output", "pipes made, program not yet cloned")                                        \

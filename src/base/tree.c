@@ -19,6 +19,7 @@
 #define REMOVE_DEPTH 32 /* open folders at one time */
 #define SIZE_DEPTH 256
 #define SMALL_ENTRIES 64
+#define FILLED_ROUNDS 20
 #define SMALL_BYTES (4u << 20)
 
 static int open_below(int dir_fd, const char *name)
@@ -155,7 +156,7 @@ static int remove_tree(int dir_fd, const char *name, struct removal r)
     if (top_fd < 0)
         return top_fd;
     r.top_fd = top_fd;
-    for (;;) {
+    for (int idle = 0;;) {
         unsigned moved = r.moved;
         int error = remove_below(&r, dir_fd, name, 0);
         if (r.first_error < 0)
@@ -164,7 +165,7 @@ static int remove_tree(int dir_fd, const char *name, struct removal r)
             return 0;
         if (r.moved == moved && error != -ENOTEMPTY && error != -EEXIST)
             return error;
-        if (r.moved == moved)
+        if (r.moved == moved && ++idle > FILLED_ROUNDS)
             return -EBUSY; /* somebody fills it while we empty it */
     }
 }

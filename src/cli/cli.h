@@ -214,6 +214,8 @@ const char *human_size(uint64_t bytes, char ret[SHORT_TEXT]);
 const char *human_span(int64_t usec, char ret[SHORT_TEXT]);
 /** "3 minutes ago", "in 8 seconds", "never" for 0. */
 const char *human_when(int64_t usec, char ret[SHORT_TEXT]);
+/** A time of a document in microseconds; 0 when it has none. */
+int64_t json_time(json_t *json, const char *path);
 /** RFC 3339 with nanoseconds. */
 const char *time_text(int64_t usec, char ret[SHORT_TEXT]);
 /** Print with control characters made visible: what comes from a workload must not steer a terminal. */
@@ -271,6 +273,17 @@ void end_by_pipe(void) __attribute__((noreturn));
 json_t *take_json(struct cli *cli, const char *object, int code, char *text, struct berth_error *err, int *ret_exit);
 /** What a call brings on its stream 1, all of it to `fd`; frees the call. The exit code, after saying what failed. */
 int pump_out(struct cli *cli, const char *object, struct berth_call *call, int fd);
+/** The --format of a list or an inspect, checked; its titles printed. 0, or the exit code. */
+int check_format(struct cli *cli, const struct args *args, const char **ret_format);
+/** One document of an inspect. */
+void print_one(struct cli *cli, const char *format, json_t *json);
+/** Ask unless -f, call, print what is gone. */
+int prune(struct cli *cli, const struct args *args, const char *what,
+          int (*call)(struct berth_runtime *, bool, char **, struct berth_error *));
+/** --publish-add and --publish-rm of an update. */
+bool publish_given(const struct args *args);
+int publish_from_args(struct berth_runtime *runtime, const struct berth_handle *handle, const struct args *args,
+                      struct berth_error *err);
 /** -f, or a yes on the terminal. */
 bool agreed(struct cli *cli, const struct args *args, const char *what);
 void print_pruned(struct cli *cli, json_t *report);
@@ -348,6 +361,9 @@ HANDLER(verb_history); HANDLER(verb_image_inspect); HANDLER(verb_image_import);
 HANDLER(verb_image_load); HANDLER(verb_pull); HANDLER(verb_commit); HANDLER(verb_image_save); HANDLER(verb_image_verify);
 HANDLER(verb_image_prune); HANDLER(verb_volume_create); HANDLER(verb_volume_ls);
 HANDLER(verb_volume_inspect); HANDLER(verb_volume_rm); HANDLER(verb_volume_prune);
+HANDLER(verb_network_create); HANDLER(verb_network_ls); HANDLER(verb_network_inspect);
+HANDLER(verb_network_rm); HANDLER(verb_network_prune); HANDLER(verb_network_connect);
+HANDLER(verb_network_disconnect);
 HANDLER(verb_info); HANDLER(verb_version); HANDLER(verb_df); HANDLER(verb_prune);
 HANDLER(verb_doctor); HANDLER(verb_boot); HANDLER(verb_completion); HANDLER(verb_help);
 HANDLER(verb_manual); HANDLER(verb_later);

@@ -41,6 +41,21 @@ static const struct flag yes_flags[] = {
     {"all", 'a', NULL, 0, NULL, "also what has a name, if nothing uses it"},
     {"force", 'f', NULL, 0, NULL, "don't ask"},
     {0}};
+static const struct flag network_flags[] = {
+    {"subnet", 0, "SUBNET", 0, NULL, "10.5.0.0/24; one more for IPv6"},
+    {"gateway", 0, "ADDRESS", 0, NULL, "its own address; the subnet's first"},
+    {"ip-range", 0, "SUBNET", 0, NULL, "give addresses from this part"},
+    {"ipv6", 0, NULL, 0, NULL, "IPv6 too; a local subnet is chosen"},
+    {"internal", 0, NULL, 0, NULL, "no way in or out"},
+    {"mtu", 0, "BYTES", 0, NULL, "of its links; the default route's"},
+    {"driver", 'd', "DRIVER", 0, NULL, "bridge"},
+    {0}};
+static const struct flag connect_flags[] = {
+    {"ip", 0, "ADDRESS", 0, NULL, "a fixed address on it"},
+    {"ip6", 0, "ADDRESS", 0, NULL, "a fixed IPv6 address on it"},
+    {"mac-address", 0, "MAC", 0, NULL, "a fixed MAC address on it"},
+    {"alias", 0, "NAME", 0, NULL, "one more name on it"},
+    {0}};
 static const struct flag label_flag[] = {
     {"label", 'l', "NAME=VALUE", 0, NULL, "a label"},
     {0}};
@@ -195,7 +210,7 @@ const struct command commands[] = {
     {"unpause", NULL, GROUP_MADE, "NAME...", 1, -1, 0, NULL, "let frozen workloads go on", "",
      {"berth unpause web", "go on", "berth unpause web db", "both"}, verb_unpause},
     {"update", NULL, GROUP_MADE, "NAME...", 1, -1, 0, TABLES(update_flags),
-     "change limits, restart policy, log limits, labels",
+     "change limits, restart policy, log limits, labels, ports",
      "Takes effect at once on a running workload.",
      {"berth update -m 1g web", "more memory", "berth update --restart always web", "another policy"},
      verb_update},
@@ -314,26 +329,32 @@ const struct command commands[] = {
      "remove volumes without a name that nothing uses", "With -a named ones too.",
      {"berth volume prune -f", "unnamed ones", "berth volume prune -af", "all that nothing uses"},
      verb_volume_prune},
-#define LATER_NETWORK                                                                                  \
-    "This build has the networks host and none, which need no making: --network host shares the host's " \
-    "network, --network none has only loopback."
-#define NETWORK_EXAMPLES                                                                               \
-    {"berth run --network host nginx", "on the host's network", "berth run --network none tiny true",  \
-     "no network"}
-    {"network create", NULL, GROUP_THINGS, "NAME", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER, NULL,
-     "make a network", LATER_NETWORK, NETWORK_EXAMPLES, verb_later},
-    {"network ls", "network list", GROUP_THINGS, "", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER, NULL,
-     "list networks", LATER_NETWORK, NETWORK_EXAMPLES, verb_later},
-    {"network inspect", NULL, GROUP_THINGS, "NAME", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER, NULL,
-     "one network as JSON", LATER_NETWORK, NETWORK_EXAMPLES, verb_later},
-    {"network rm", "network remove", GROUP_THINGS, "NAME", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER, NULL,
-     "remove a network", LATER_NETWORK, NETWORK_EXAMPLES, verb_later},
-    {"network prune", NULL, GROUP_THINGS, "", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER, NULL,
-     "remove networks that nothing uses", LATER_NETWORK, NETWORK_EXAMPLES, verb_later},
-    {"network connect", NULL, GROUP_THINGS, "NETWORK NAME", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER, NULL,
-     "put a workload on one more network", LATER_NETWORK, NETWORK_EXAMPLES, verb_later},
-    {"network disconnect", NULL, GROUP_THINGS, "NETWORK NAME", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER,
-     NULL, "take a workload off a network", LATER_NETWORK, NETWORK_EXAMPLES, verb_later},
+    {"network create", NULL, GROUP_THINGS, "NAME", 1, 1, 0, TABLES(network_flags, label_flag), "make a named network",
+     "A bridge on this machine with a subnet of its own. Workloads on it reach each other by name; those on "
+     "different networks don't reach each other. Without --subnet a free one is chosen that no route of this "
+     "machine covers.",
+     {"berth network create back", "a free subnet", "berth network create --subnet 10.5.0.0/24 --internal db",
+      "no way in or out"},
+     verb_network_create},
+    {"network ls", "network list", GROUP_THINGS, "", 0, 0, 0, TABLES(format_flag, quiet_flag, no_trunc_flag),
+     "list networks", "", {"berth network ls", "all", "berth network ls -q", "names alone"}, verb_network_ls},
+    {"network inspect", NULL, GROUP_THINGS, "NAME...", 1, -1, 0, TABLES(inspect_format_flag),
+     "one network as JSON", "With the workloads that hold an address on it.",
+     {"berth network inspect back", "everything", "berth network inspect --format '{{.subnet}}' back", "its subnet"},
+     verb_network_inspect},
+    {"network rm", "network remove", GROUP_THINGS, "NAME...", 1, -1, 0, TABLES(force_flag), "remove networks",
+     "One that a workload is on stays, running or not.",
+     {"berth network rm back", "one", "berth network rm -f back", "no error if there is none"}, verb_network_rm},
+    {"network prune", NULL, GROUP_THINGS, "", 0, 0, 0, TABLES(yes_flags), "remove networks that nothing uses", "",
+     {"berth network prune", "asks first", "berth network prune -f", "doesn't"}, verb_network_prune},
+    {"network connect", NULL, GROUP_THINGS, "NETWORK NAME", 2, 2, 0, TABLES(connect_flags),
+     "put a workload on one more network", "At once when it runs.",
+     {"berth network connect back web", "one more", "berth network connect --ip 10.5.0.9 back web", "a fixed address"},
+     verb_network_connect},
+    {"network disconnect", NULL, GROUP_THINGS, "NETWORK NAME", 2, 2, 0, TABLES(force_flag),
+     "take a workload off a network", "Its address there is free at once.",
+     {"berth network disconnect back web", "off back", "berth network disconnect bridge web", "off the default one"},
+     verb_network_disconnect},
     /* ---- the machine ---- */
     {"engines", NULL, GROUP_MACHINE, "", 0, 0, 0, NULL, "names of all engines",
      "One name a line.", {"berth engines", "what this berth can run", "berth --json engines", "for scripts"},

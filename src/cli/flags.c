@@ -69,7 +69,7 @@ const struct flag spec_flags[] = {
     {"gpus", 0, "WHICH", FLAG_SPECIAL, "resources.devices", "all, a number, or device=0,1 (CDI)"},
     {"cgroup-parent", 0, "PATH", FLAG_TEXT, "cgroup_parent", "cgroup to live in"},
     /* network */
-    {"network", 0, "NETWORK", FLAG_SPECIAL, "network", "host or none; may be given again"},
+    {"network", 0, "NETWORK", FLAG_SPECIAL, "network", "a network, host, none, container:NAME; may be given again"},
     {"net", 0, "NETWORK", FLAG_SPECIAL, "network", "the same"},
     {"network-alias", 0, "NAME", FLAG_LIST, "aliases", "one more name on its network"},
     {"net-alias", 0, "NAME", FLAG_LIST, "aliases", "the same"},
@@ -130,5 +130,7 @@ const struct flag update_flags[] = {
     {"restart", 0, "POLICY", FLAG_SPECIAL, "restart", "no, on-failure[:MAX], always, unless-stopped"},
     {"log-opt", 0, "NAME=VALUE", FLAG_SPECIAL, "log", "max-size=64m, max-file=4"},
     {"label", 'l', "NAME=VALUE", FLAG_PAIR, "labels", "a label"},
+    {"publish-add", 0, "[IP:][HOST:]PORT", FLAG_VERB, NULL, "publish one more port, also while it runs"},
+    {"publish-rm", 0, "PORT", FLAG_VERB, NULL, "take a published port back"},
     {"set", 0, "PATH=VALUE", FLAG_VERB, NULL, "set any field that can change"},
     {0}};

@@ -21,7 +21,7 @@ json_t *take_json(struct cli *cli, const char *object, int code, char *text, str
     return json;
 }
 
-static int check_format(struct cli *cli, const struct args *args, const char **ret_format)
+int check_format(struct cli *cli, const struct args *args, const char **ret_format)
 {
     *ret_format = arg_text(args, "format");
     int r = *ret_format ? template_check(cli, *ret_format) : 0;
@@ -30,7 +30,7 @@ static int check_format(struct cli *cli, const struct args *args, const char **r
     return r;
 }
 
-static void print_one(struct cli *cli, const char *format, json_t *json)
+void print_one(struct cli *cli, const char *format, json_t *json)
 {
     (void)cli;
     if (format)
@@ -41,7 +41,7 @@ static void print_one(struct cli *cli, const char *format, json_t *json)
 
 /* ---- images -------------------------------------------------------------------------------------- */
 
-static int64_t json_time(json_t *json, const char *path)
+int64_t json_time(json_t *json, const char *path)
 {
     int64_t usec = 0;
     const char *text = json_text(json, path);
@@ -462,10 +462,11 @@ void print_pruned(struct cli *cli, json_t *report)
     for (size_t k = 0; k < ARRAY_SIZE(lists); k++)
         json_array_foreach(json_find(report, lists[k]), i, each)
             puts(json_is_string(each) ? json_string_value(each) : json_text(each, "reference"));
-    printf("%s freed\n", human_size((uint64_t)json_number(report, "freed_bytes"), size));
+    if (json_find(report, "freed_bytes"))
+        printf("%s freed\n", human_size((uint64_t)json_number(report, "freed_bytes"), size));
 }
 
-static int prune(struct cli *cli, const struct args *args, const char *what,
+int prune(struct cli *cli, const struct args *args, const char *what,
                  int (*call)(struct berth_runtime *, bool, char **, struct berth_error *))
 {
     struct berth_runtime *runtime = cli_container(cli);

@@ -617,6 +617,8 @@ static int update_one(struct cli *cli, const struct args *args, struct berth_run
     autojson json_t *patch = patch_from_args(cli, args, &r);
     if (!patch)
         return r;
+    if (publish_given(args) && ((r = publish_from_args(runtime, handle, args, &err)) < 0 || json_object_size(patch) == 0))
+        return done(cli, r, name, handle, &err);
     autofree char *text = json_dumps(patch, JSON_COMPACT);
     return done(cli, berth_update(runtime, handle, text ? text : "", &err), name, handle, &err);
 }

@@ -294,17 +294,53 @@ static int put_host(struct build *b, const struct flag *flag, const char *value)
     return 0;
 }
 
-/* One network is `network`; more are `networks`, the first included. */
+/* docker's long form: name=back,ip=10.5.0.9,alias=db. */
+static int network_words(struct build *b, const struct flag *flag, const char *value, json_t **ret)
+{
+    static const struct { const char *word, *member; } members[] = {
+        {"name", "name"}, {"ip", "ip"}, {"ip6", "ip6"}, {"mac-address", "mac"}, {"mac", "mac"}};
+    autofree char *copy = text_copy(value);
+    autojson json_t *network = json_object();
+    char *rest = copy, *word;
+    while ((word = strsep(&rest, ","))) {
+        char *equals = strchr(word, '=');
+        const char *member = NULL;
+        if (equals)
+            *equals++ = '\0';
+        for (size_t i = 0; equals && i < ARRAY_SIZE(members); i++)
+            if (strcmp(word, members[i].word) == 0)
+                member = members[i].member;
+        if (equals && strcmp(word, "alias") == 0)
+            append(network, "aliases", json_string(equals));
+        else if (member)
+            json_object_set_new(network, member, json_string(equals));
+        else
+            return bad(b, flag, word, "one of name=, ip=, ip6=, mac-address=, alias=");
+    }
+    if (!json_object_get(network, "name"))
+        return bad(b, flag, value, "a network (name= is missing)");
+    *ret = json_incref(network);
+    return 0;
+}
+
+/* One network is `network`; more, or one with settings of its own, are `networks`, the first included. */
 static int put_network(struct build *b, const struct flag *flag, const char *value)
 {
-    json_t *first = json_object_get(b->spec, "network");
-    if (!json_object_get(b->spec, "networks") && !first)
+    json_t *first = json_object_get(b->spec, "network"), *network = NULL;
+    bool several = json_object_get(b->spec, "networks") || first || strchr(value, '=');
+    if (!several)
         return put_text(b, &(struct flag){.name = flag->name, .path = "network"}, value);
+    int r = strchr(value, '=') ? network_words(b, flag, value, &network) : 0;
+    if (r)
+        return r;
     if (first) {
         append(b->spec, "networks", json_incref(first));
         json_object_del(b->spec, "network");
     }
-    return put_list(b, &(struct flag){.name = flag->name, .path = "networks"}, value);
+    if (!network)
+        return put_list(b, &(struct flag){.name = flag->name, .path = "networks"}, value);
+    append(b->spec, "networks", network);
+    return 0;
 }
 
 static int put_cpu_quota(struct build *b, const struct flag *flag, const char *value)
@@ -887,6 +923,31 @@ static int put_defaults(struct build *b)
     return 0;
 }
 
+/* publish_address of berth.toml is where a port is published that names no address. */
+static int put_publish_address(struct build *b)
+{
+    struct berth_error err;
+    int code = 0;
+    const char *address = json_string_value(cli_setting(b->cli, "publish_address", &code, &err));
+    json_t *ports = json_object_get(b->spec, "ports"), *each;
+    size_t i;
+    if (code < 0)
+        return cli_fail(b->cli, err.object, &err);
+    json_array_foreach(ports, i, each)
+    {
+        const char *text = json_string_value(each), *colon = text ? strchr(text, ':') : NULL;
+        if (!address || (text && (*text == '[' || (colon && strchr(colon + 1, ':')))))
+            continue;
+        bool six = strchr(address, ':') && *address != '[';
+        if (text)
+            json_array_set_new(ports, i, json_sprintf("%s%s%s:%s%s", six ? "[" : "", address, six ? "]" : "",
+                                                      colon ? "" : ":", text));
+        else if (!json_object_get(each, "host_address"))
+            json_object_set_new(each, "host_address", json_string(address));
+    }
+    return 0;
+}
+
 json_t *spec_from_args(struct cli *cli, const struct args *args, int *ret_exit)
 {
     autojson json_t *spec = json_object();
@@ -909,6 +970,8 @@ json_t *spec_from_args(struct cli *cli, const struct args *args, int *ret_exit)
     b.spec = spec;
     if (r == 0)
         r = put_sets(&b);
+    if (r == 0)
+        r = put_publish_address(&b);
     if (r == 0 && !json_object_get(spec, "image"))
         r = cli_usage(cli, "no image; usage: berth %s [flags] %s", cli->command->name, cli->command->arguments);
     if (r == 0 && !json_object_get(spec, "name")) {
@@ -926,7 +989,7 @@ json_t *patch_from_args(struct cli *cli, const struct args *args, int *ret_exit)
     int r = put_flags(&b);
     if (r == 0)
         r = put_sets(&b);
-    if (r == 0 && json_object_size(patch) == 0)
+    if (r == 0 && json_object_size(patch) == 0 && !publish_given(args))
         r = cli_usage(cli, "nothing to change; `berth update --help` lists what can be");
     *ret_exit = r;
     return r ? NULL : json_incref(patch);

@@ -4,6 +4,7 @@
  */
 #include "engine/report.h"
 #include "base/base.h"
+#include "base/error.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -74,4 +75,26 @@ void report_status(struct text *t, const struct berth_status *s)
     report_string(t, s->reason);
     text_add(t, ",\"image\":");
     report_string(t, s->image);
+}
+
+int report_labels(const char *const *labels, char **ret, struct berth_error *err)
+{
+    struct text t = {0};
+    text_add(&t, "{");
+    for (size_t i = 0; labels && labels[i]; i++) {
+        const char *equals = strchr(labels[i], '=');
+        autofree char *name = strndup(labels[i], equals ? (size_t)(equals - labels[i])
+                                                        : strlen(labels[i]));
+        if (!name || !utf8_valid(labels[i], strlen(labels[i]))) {
+            text_free(&t);
+            return name ? fail(err, BERTH_INVALID, NULL, "a label is not UTF-8") : fail_memory(err);
+        }
+        text_add(&t, i ? "," : "");
+        report_string(&t, name);
+        text_add(&t, ":");
+        report_string(&t, equals ? equals + 1 : "");
+    }
+    text_add(&t, "}");
+    *ret = text_take(&t);
+    return *ret ? 0 : fail_memory(err);
 }

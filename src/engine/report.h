@@ -21,6 +21,9 @@ void report_time(struct text *t, const char *name, int64_t usec);
  */
 void report_status(struct text *t, const struct berth_status *s);
 
+/** "NAME=VALUE" lines as one JSON object; free(3). INVALID for what is not UTF-8. */
+int report_labels(const char *const *labels, char **ret_json, struct berth_error *err);
+
 const char *oom_name(int oom); /**< "none", "main", "child" */
 
 #endif

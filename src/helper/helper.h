@@ -11,9 +11,9 @@
  *       opened without a lock (workload_life_fd), or -1. N of --streams: BERTH_STDOUT | BERTH_STDERR.
  *   events ROOT_FD [--follow] [--since USEC] [--until USEC] [--name NAME_OR_ID]
  *       events_pump to descriptor 1.
- *   delete ROOT
+ *   delete ROOT [RUN HASH]
  *       Empties ROOT/trash, never crossing a mount or following a link. What a dead remover has
- *       not released is left to store_sweep.
+ *       not released is left to store_sweep. With RUN also bridges that no workload is on go.
  *   lock FD
  *       Waits for an exclusive lock on the inherited open file description, then exits 0: the lock
  *       is then the one who holds that description. The waiting ends when the helper is killed.
@@ -37,6 +37,12 @@ int applet_delete(int argc, char **argv, struct berth_error *err);
 int applet_lock(int argc, char **argv, struct berth_error *err);
 int applet_remove(int argc, char **argv, struct berth_error *err);
 int applet_seccomp(int argc, char **argv, struct berth_error *err);
+
+struct store;
+/** Bridges and rules of networks that nobody is on: gone. */
+int networks_sweep(struct store *store, struct berth_error *err);
+/** The same for a root whose folder was deleted right behind the last removal. */
+int networks_sweep_lost(const char *hash, struct berth_error *err);
 
 /** Exclusive lock, waiting for it. 0 or -errno. */
 int lock_wait(int fd);

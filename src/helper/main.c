@@ -16,7 +16,7 @@ static const struct {
 } applets[] = {
     {"logs", "WORKLOAD_FD LIFE_FD [OPTIONS]", applet_logs, 2, 32},
     {"events", "ROOT_FD [OPTIONS]", applet_events, 1, 32},
-    {"delete", "ROOT", applet_delete, 1, 1},
+    {"delete", "ROOT [RUN HASH]", applet_delete, 1, 3},
     {"lock", "FD", applet_lock, 1, 1},
     {"remove", "ROOT RUN ID [--volumes]", applet_remove, 3, 4},
     {"seccomp", "FILE CAPS_HEX <PROFILE", applet_seccomp, 2, 2},

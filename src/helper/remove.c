@@ -8,7 +8,9 @@
 #include "helper/helper.h"
 #include "base/base.h"
 #include "base/crash.h"
+#include "base/file.h"
 #include "linux/cgroup.h"
+#include "linux/net_record.h"
 #include "store/store.h"
 #include <string.h>
 
@@ -90,6 +92,7 @@ static int remove_workload(struct store *store, struct workload *w, bool volumes
     if (r == 0)
         r = take_locks(w, &life_fd, err);
     if (r == BERTH_NOT_FOUND) {
+        (void)tree_remove(store_run_fd(store), workload_id(w)); /* our looking at its locks made it again */
         (void)group_remove(&group, NULL);
         return r;
     }
@@ -100,6 +103,10 @@ static int remove_workload(struct store *store, struct workload *w, bool volumes
     if (r < 0)
         return r;
     crash_point("helper.remove.cgroup");
+    int run_fd = workload_run_fd(w, err);
+    r = run_fd < 0 ? run_fd : net_record_undo(run_fd, store_tag(store), err);
+    if (r < 0)
+        return r;
     r = volumes ? workload_remove_volumes(w, err) : 0;
     if (r == 0)
         r = workload_discard(w, err);
@@ -126,5 +133,8 @@ int applet_remove(int argc, char **argv, struct berth_error *err)
         r = remove_workload(store, w, volumes, err);
     if (r < 0 && r != BERTH_NOT_FOUND)
         return r;
-    return store_empty_trash(store_root_fd(store), err);
+    r = store_empty_trash(store_root_fd(store), err);
+    if (r < 0 && access(argv[1], F_OK) < 0)
+        return networks_sweep_lost(store_tag(store), err);
+    return r < 0 ? r : networks_sweep(store, err);
 }

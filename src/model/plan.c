@@ -91,8 +91,16 @@ static const struct field socket_fields[] = {
 #undef F
 #define F(kind, member) {ROW(struct plan_port, kind, member)}
 static const struct field port_fields[] = {
-    F(FIELD_UINT, container), F(FIELD_UINT, host), F(FIELD_CHARS, protocol),
+    F(FIELD_UINT, container), F(FIELD_UINT, host), F(FIELD_UINT, count), F(FIELD_CHARS, protocol),
     F(FIELD_STRING, host_address),
+    {0},
+};
+#undef F
+#define F(kind, member) {ROW(struct plan_link, kind, member)}
+static const struct field link_fields[] = {
+    F(FIELD_STRING, network), F(FIELD_STRING, bridge), F(FIELD_STRING, address),
+    F(FIELD_STRING, address6), F(FIELD_STRING, gateway), F(FIELD_STRING, gateway6),
+    F(FIELD_STRING, mac), F(FIELD_STRINGS, aliases), F(FIELD_UINT, mtu), F(FIELD_BOOL, internal),
     {0},
 };
 #undef F
@@ -170,7 +178,8 @@ static const struct field plan_fields[] = {
     ARRAY(sysctls, pair_fields),
     OBJECT(log, log_fields), OBJECT(restart, restart_fields),
     OBJECT(health, probe_fields), OBJECT(readiness, probe_fields), OBJECT(liveness, probe_fields),
-    ARRAY(sockets, socket_fields), ARRAY(ports, port_fields),
+    ARRAY(sockets, socket_fields), F(FIELD_STRING, tag), ARRAY(links, link_fields),
+    ARRAY(ports, port_fields), F(FIELD_STRINGS, dns),
     F(FIELD_BOOL, ready_told), F(FIELD_STRINGS, at_end),
     {0},
 };

@@ -52,7 +52,19 @@ struct plan_probe {
 };
 enum plan_restart { PLAN_RESTART_NEVER, PLAN_RESTART_ON_FAILURE, PLAN_RESTART_ALWAYS, PLAN_RESTART_UNLESS_STOPPED };
 struct plan_socket { char *name; char *address; uint16_t port; char *path; int type; int backlog; bool on_demand; uint32_t mode; };
-struct plan_port { uint16_t container, host; char protocol[6]; char *host_address; };
+/* `count` ports of the host from `host` on lead to as many from `container` on; 0 means 1 */
+struct plan_port { uint16_t container, host, count; char protocol[6]; char *host_address; };
+struct plan_link {                 /* one network that it is on */
+    char *network, *bridge;        /* its name; its link on the host */
+    char *address, *address6;      /* "10.210.0.5/20"; NULL: none */
+    char *gateway, *gateway6;      /* of the bridge, with prefix */
+    char *mac;
+    char **aliases;
+    uint32_t mtu;                  /* 0: the default route's */
+    bool internal;                 /* no way out */
+};
+#define PLAN_LINKS_MAX 64
+#define PLAN_PORTS_MAX 4096        /* each is held by a socket */
 
 struct plan_limits {
     int64_t memory, swap, reservation; /* bytes; -1: none. swap: memory and swap together, as docker */
@@ -99,7 +111,10 @@ struct plan {
     struct { int policy; int max; int64_t delay_usec, cap_usec, reset_usec; } restart; /* max -1: no end */
     struct plan_probe health, readiness, liveness;
     struct plan_socket *sockets; size_t n_sockets;
-    struct plan_port *ports; size_t n_ports;     /* host network: as the spec says; else Network's */
+    char *tag;                     /* hash of the root: in names of links and tables */
+    struct plan_link *links; size_t n_links;     /* in order; the first is the main one */
+    struct plan_port *ports; size_t n_ports;
+    char **dns;                    /* upstreams that the spec wants; NULL: the host's */
     bool ready_told;               /* ready when the program says so on descriptor 3 ("ready\n" or an error) */
     char **at_end;                 /* argv run by the supervisor after the end record: --rm */
 };

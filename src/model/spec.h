@@ -24,6 +24,10 @@ struct spec_port {                 /* "8080:80/tcp", or an object */
     char protocol[6];              /* tcp, udp */
     char *host_address;            /* NULL: the default (127.0.0.1) */
 };
+struct spec_network {              /* "back", or an object */
+    char *name, *ip, *ip6, *mac;
+    char **aliases;                /* besides the spec's own */
+};
 enum spec_mount_kind { SPEC_MOUNT_BIND, SPEC_MOUNT_VOLUME, SPEC_MOUNT_TMPFS, SPEC_MOUNT_IMAGE };
 struct spec_mount {
     int kind;
@@ -76,7 +80,9 @@ struct spec {
         bool oom_kill_disable;
     } resources;
     /* network */
-    char *network; char **networks; char **aliases; char *ip, *ip6, *mac;
+    char *network;                 /* NULL without networks: the default network */
+    struct spec_network *networks; size_t n_networks;
+    char **aliases; char *ip, *ip6, *mac;  /* ip, ip6, mac: on the first network */
     struct spec_port *ports; size_t n_ports; char **expose; bool publish_all;
     char **dns, **dns_search, **dns_options; struct spec_host *hosts; size_t n_hosts;
     char *hostname, *domainname; bool internal;

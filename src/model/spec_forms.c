@@ -37,6 +37,12 @@ static bool digits_value(const char *s, size_t n, uint64_t max, uint64_t *ret)
 
 /* ---- ports ------------------------------------------------------------------------------------- */
 
+/* No port of the host in particular: nothing, "0" or "any" before the colon. */
+static bool any_port(const char *s, size_t n)
+{
+    return n == 0 || (n == 1 && *s == '0') || (n == 3 && memcmp(s, "any", 3) == 0);
+}
+
 /* "80" or "80-90" of n bytes */
 static int port_range(const struct where *at, const char *s, size_t n, uint16_t *first,
                       uint16_t *last, struct berth_error *err)
@@ -74,7 +80,7 @@ static int port_address(const struct where *at, const char **s, const char *end,
     return r;
 }
 
-/* [ADDRESS:][HOST[-END]:]CONTAINER[-END][/PROTOCOL] */
+/* [ADDRESS:][HOST[-END]:]CONTAINER[-END][/PROTOCOL]; HOST may be empty, 0 or any */
 int port_from_text(const struct where *at, const char *value, void *item, struct berth_error *err)
 {
     struct spec_port *p = item;
@@ -87,7 +93,7 @@ int port_from_text(const struct where *at, const char *value, void *item, struct
     if (r < 0)
         return r;
     const char *colon = memchr(s, ':', (size_t)(end - s));
-    if (colon && colon > s)
+    if (colon && !any_port(s, (size_t)(colon - s)))
         r = port_range(at, s, (size_t)(colon - s), &p->host, &p->host_end, err);
     if (r == 0 && colon)
         s = colon + 1;
@@ -112,6 +118,24 @@ int port_finish(const struct where *at, void *item, struct berth_error *err)
                           p->container_end - p->container + 1);
     if (p->protocol[0] == '\0')
         snprintf(p->protocol, sizeof(p->protocol), "tcp");
+    return 0;
+}
+
+/* ---- networks ---------------------------------------------------------------------------------- */
+
+int network_from_text(const struct where *at, const char *value, void *item, struct berth_error *err)
+{
+    struct spec_network *n = item;
+    return set_text(at, value, strlen(value), check_name, &n->name, err);
+}
+
+int network_finish(const struct where *at, void *item, struct berth_error *err)
+{
+    const struct spec_network *n = item;
+    if (!n->name)
+        return where_fail(at, err, "name is missing");
+    if (strcmp(n->name, "host") == 0 || strcmp(n->name, "none") == 0)
+        return where_fail(at, err, "\"%s\" goes with no other network", n->name);
     return 0;
 }
 

@@ -59,11 +59,21 @@ static const struct field port_fields[] = {
     {ROW("container", FIELD_UINT, container), .min = 1, .max = 65535, DOC("port inside")},
     {ROW("container_end", FIELD_UINT, container_end), .min = 1, .max = 65535,
      DOC("last of a range of ports inside")},
-    {ROW("host", FIELD_UINT, host), .min = 1, .max = 65535, DOC("port on the host; any free one when left out")},
+    {ROW("host", FIELD_UINT, host), .max = 65535, DOC("port on the host; any free one when left out")},
     {ROW("host_end", FIELD_UINT, host_end), .min = 1, .max = 65535, DOC("last of a range on the host")},
     {ROW("protocol", FIELD_CHARS, protocol), .words = protocols, DOC("tcp when left out")},
     {ROW("host_address", FIELD_STRING, host_address), .check = check_ip,
      DOC("address on the host; 127.0.0.1 when left out")},
+    END,
+};
+#undef S
+#define S struct spec_network
+static const struct field network_fields[] = {
+    {ROW("name", FIELD_STRING, name), .check = check_name, DOC("of the network")},
+    {ROW("ip", FIELD_STRING, ip), .check = check_ip4, DOC("a fixed address on it")},
+    {ROW("ip6", FIELD_STRING, ip6), .check = check_ip6, DOC("a fixed IPv6 address on it")},
+    {ROW("mac", FIELD_STRING, mac), .check = check_mac, DOC("a fixed MAC address on it")},
+    {ROW("aliases", FIELD_STRINGS, aliases), .check = check_hostname, DOC("more names on this network alone")},
     END,
 };
 #undef S
@@ -281,12 +291,14 @@ const struct field spec_fields[] = {
 
     {GROUP("resources", resources, resource_fields), DOC("limits and shares")},
 
-    {ROW("network", FIELD_STRING, network), .check = check_network, DOC("none, host, container:NAME or a network's name")},
-    {ROW("networks", FIELD_STRINGS, networks), .check = check_name, DOC("several networks, the first is the main one")},
+    {ROW("network", FIELD_STRING, network), .check = check_network,
+     DOC("none, host, container:NAME or a network's name; bridge, the default network, when left out")},
+    {ITEMS("networks", networks, network_fields), COUNT(n_networks), .short_form = network_from_text,
+     .finish = network_finish, DOC("several networks, the first is the main one; also \"NAME\"")},
     {ROW("aliases", FIELD_STRINGS, aliases), .check = check_hostname, DOC("more names on its networks")},
-    {ROW("ip", FIELD_STRING, ip), .check = check_ip4, DOC("a fixed address")},
-    {ROW("ip6", FIELD_STRING, ip6), .check = check_ip6, DOC("a fixed IPv6 address")},
-    {ROW("mac", FIELD_STRING, mac), .check = check_mac, DOC("a fixed MAC address")},
+    {ROW("ip", FIELD_STRING, ip), .check = check_ip4, DOC("a fixed address on the first network")},
+    {ROW("ip6", FIELD_STRING, ip6), .check = check_ip6, DOC("a fixed IPv6 address on the first network")},
+    {ROW("mac", FIELD_STRING, mac), .check = check_mac, DOC("a fixed MAC address on the first network")},
     {ITEMS("ports", ports, port_fields), COUNT(n_ports), .short_form = port_from_text, .finish = port_finish,
      DOC("published ports; also \"127.0.0.1:8080:80/tcp\"")},
     {ROW("expose", FIELD_STRINGS, expose), .check = check_expose, DOC("ports that it listens on: 80, 53/udp")},
@@ -362,12 +374,23 @@ static int check_targets(const struct where *top, const struct spec *spec, struc
     return 0;
 }
 
-int spec_finish(const struct where *top, struct spec *spec, struct berth_error *err)
+/* Settings of bridges make no sense on anything else; twice the same network would be two links. */
+static int check_networks(const struct where *top, const struct spec *spec, struct berth_error *err)
 {
     if (spec->network && spec->networks)
         return where_fail(top, err, "network and networks exclude each other");
+    for (size_t i = 0; i < spec->n_networks; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(spec->networks[i].name, spec->networks[j].name) == 0)
+                return where_fail(top, err, "networks: \"%.128s\" twice", spec->networks[i].name);
+    return 0;
+}
+
+int spec_finish(const struct where *top, struct spec *spec, struct berth_error *err)
+{
     struct where service = {.parent = top, .name = "service", .document = top->document};
     if (spec->service_json && spec->service_json[0] != '{')
         return where_fail(&service, err, "expected an object");
-    return check_targets(top, spec, err);
+    int r = check_networks(top, spec, err);
+    return r < 0 ? r : check_targets(top, spec, err);
 }

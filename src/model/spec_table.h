@@ -49,6 +49,8 @@ const char *check_access(const char *value);
 /* Short forms and what holds for one item (spec_forms.c). */
 int port_from_text(const struct where *at, const char *value, void *item, struct berth_error *err);
 int port_finish(const struct where *at, void *item, struct berth_error *err);
+int network_from_text(const struct where *at, const char *value, void *item, struct berth_error *err);
+int network_finish(const struct where *at, void *item, struct berth_error *err);
 int mount_from_text(const struct where *at, const char *value, void *item, struct berth_error *err);
 int mount_finish(const struct where *at, void *item, struct berth_error *err);
 int restart_from_text(const struct where *at, const char *value, void *item, struct berth_error *err);

@@ -136,6 +136,18 @@ static int drop_if_stale(struct store *store, const char *kind, int dir_fd, cons
     return r < 0 && r != -ENOENT ? r : 0;
 }
 
+int claim_holder(struct store *store, const char *kind, int dir_fd, const char *key,
+                 char ret_holder[BERTH_ID_TEXT])
+{
+    int r = claim_read(dir_fd, key, ret_holder);
+    if (r == 0)
+        r = claim_stale(store, kind, key, ret_holder);
+    if (r == 0 || (r < 0 && r != -EBADMSG))
+        return r;
+    r = drop_if_stale(store, kind, dir_fd, key);
+    return r < 0 ? r : -ENOENT;
+}
+
 int claim_take(struct store *store, const char *kind, int dir_fd, const char *key, const char *id,
                char ret_holder[BERTH_ID_TEXT])
 {

@@ -16,7 +16,7 @@
 struct store {
     char *root, *run;
     int root_fd, run_fd;
-    int workloads_fd, names_fd, leases_fd, aside_fd, trash_fd, volumes_fd;
+    int workloads_fd, names_fd, leases_fd, aside_fd, trash_fd, volumes_fd, networks_fd;
     char tag[9];
     char boot_id[40];
 };
@@ -52,6 +52,9 @@ int claim_take(struct store *store, const char *kind, int dir_fd, const char *ke
 /** Drop it if `id` holds it. 0 also when it does not. */
 int claim_release(struct store *store, const char *kind, int dir_fd, const char *key,
                   const char *id);
+/** Who holds it and lives. -ENOENT for nobody; what a dead one holds is dropped. */
+int claim_holder(struct store *store, const char *kind, int dir_fd, const char *key,
+                 char ret_holder[BERTH_ID_TEXT]);
 /** Whether its holder has gone (or, a name: goes by another). 1, 0 or -errno. */
 int claim_stale(struct store *store, const char *kind, const char *key, const char *id);
 /** The file that claim_lock locks bytes of; made when missing. Descriptor or -errno. */
@@ -67,6 +70,10 @@ int label_read(int dir_fd, const char *at, int64_t *ret_created_usec,
 
 /** Name and leases of a folder that left aside/ or workloads/ for good; its run folder too. */
 int folder_release(struct store *store, const char *id, int folder_fd);
+/** Those who hold a lease of the kind and live; what the dead hold is dropped. Keys, or the holders' ids (each once). */
+int lease_holders(struct store *store, const char *kind, bool ids, char ***ret);
+/** Keys of the kind noted with a workload; NULL for none. */
+int leases_noted(struct store *store, const char *id, const char *kind, char ***ret_keys);
 /** Every lease noted in a holder's folder. */
 int leases_release_noted(struct store *store, const char *id, int folder_fd);
 /** Anonymous volumes noted in a holder's folder, as names. */

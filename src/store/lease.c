@@ -104,6 +104,14 @@ static int note_write(int holder_fd, const char *note)
     return -ENOENT;
 }
 
+static bool strings_have(char *const *list, const char *word)
+{
+    for (size_t i = 0; list && list[i]; i++)
+        if (strcmp(list[i], word) == 0)
+            return true;
+    return false;
+}
+
 int lease_take(struct store *store, const char *kind, const char *key, const char *id,
                char ret_holder[BERTH_ID_TEXT], struct berth_error *err)
 {
@@ -122,6 +130,11 @@ int lease_take(struct store *store, const char *kind, const char *key, const cha
     crash_point("lease.noted");
     char holder[BERTH_ID_TEXT] = "";
     r = claim_take(store, kind, dir_fd, key, id, holder);
+    if (r == -ENOENT) { /* the folder went away with the last lease in it */
+        close_fd(&dir_fd);
+        dir_fd = kind_open(store, kind, true);
+        r = dir_fd < 0 ? dir_fd : claim_take(store, kind, dir_fd, key, id, holder);
+    }
     if (r == 0) {
         crash_point("create.leased");
         return 0;
@@ -180,6 +193,28 @@ int leases_release_noted(struct store *store, const char *id, int folder_fd)
     return result;
 }
 
+int leases_noted(struct store *store, const char *id, const char *kind, char ***ret_keys)
+{
+    autoclose int holder_fd = holder_open(store, id);
+    autoclose int notes_fd = holder_fd < 0 ? -ENOENT : open_folder_at(holder_fd, "leases");
+    autostrings char **keys = NULL;
+    if (notes_fd < 0)
+        return notes_fd == -ENOENT ? 0 : notes_fd;
+    autoentries DIR *dir = entries_open(notes_fd);
+    if (!dir)
+        return -errno;
+    const struct dirent *entry;
+    while ((entry = entries_next(dir))) {
+        char note[NAME_MAX + 1];
+        const char *noted, *key;
+        snprintf(note, sizeof(note), "%s", entry->d_name);
+        if (note_parse(note, &noted, &key) && strcmp(noted, kind) == 0 && strings_add(&keys, key) < 0)
+            return -ENOMEM;
+    }
+    *ret_keys = TAKE(keys);
+    return 0;
+}
+
 int leases_noted_volumes(int folder_fd, char ***ret_names)
 {
     autoclose int notes_fd = open_folder_at(folder_fd, "leases");
@@ -199,6 +234,28 @@ int leases_noted_volumes(int folder_fd, char ***ret_names)
         if (r < 0)
             return r;
     }
+    return 0;
+}
+
+int lease_holders(struct store *store, const char *kind, bool ids, char ***ret)
+{
+    autoclose int dir_fd = kind_open(store, kind, false);
+    autostrings char **found = NULL;
+    if (dir_fd < 0)
+        return dir_fd == -ENOENT ? 0 : dir_fd;
+    autoentries DIR *dir = entries_open(dir_fd);
+    if (!dir)
+        return -errno;
+    const struct dirent *entry;
+    while ((entry = entries_next(dir))) {
+        char holder[BERTH_ID_TEXT];
+        int r = claim_holder(store, kind, dir_fd, entry->d_name, holder);
+        if (r == 0 && (!ids || !strings_have(found, holder)))
+            r = strings_add(&found, ids ? holder : entry->d_name);
+        if (r < 0 && r != -ENOENT)
+            return r;
+    }
+    *ret = TAKE(found);
     return 0;
 }
 

@@ -6,6 +6,7 @@
  * Everything that a dead process can leave lies in aside/ or trash/, so a sweep looks only there.
  */
 #include "store/internal.h"
+#include "store/network.h"
 #include "base/base.h"
 #include "base/crash.h"
 #include "base/file.h"
@@ -72,9 +73,11 @@ static const struct {
     {"aside", offsetof(struct store, aside_fd)},
     {"trash", offsetof(struct store, trash_fd)},
     {"volumes", offsetof(struct store, volumes_fd)},
+    {"networks", offsetof(struct store, networks_fd)},
 };
 static const char *const store_other_folders[] = {"images", "events", "cache",
-                                                   "leases/volume-use"};
+                                                   "leases/volume-use", "leases/address", "leases/mac",
+                                                   "leases/port", "leases/port/tcp", "leases/port/udp"};
 
 static int *folder_member(struct store *store, size_t i)
 {
@@ -192,6 +195,9 @@ static int open_run(struct store *store, const char *run, struct berth_error *er
     store->run_fd = open_folder_at(AT_FDCWD, store->run);
     if (store->run_fd < 0)
         return fail_os(err, store->run_fd, run, "open the folder %s", run);
+    autoclose int lock_fd = networks_lock_open(store->run_fd);
+    if (lock_fd < 0)
+        return fail_os(err, lock_fd, run, "%s/networks.lock", run);
     autofree char *boot = NULL;
     size_t size;
     r = file_read(store->run_fd, "boot", 64, &boot, &size);
@@ -257,6 +263,11 @@ const char *store_run(const struct store *store)
 int store_root_fd(const struct store *store)
 {
     return store->root_fd;
+}
+
+int store_run_fd(const struct store *store)
+{
+    return store->run_fd;
 }
 
 const char *store_tag(const struct store *store)

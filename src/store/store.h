@@ -6,7 +6,8 @@
  * RUN/ID holds the locks `life` and `change` and the supervisor's socket; it is this boot's.
  * ROOT/names/NAME is a link to the id: taken by making it, so it can't be given twice.
  *
- *   ROOT/format  ROOT/workloads/ID/  ROOT/names/  ROOT/leases/KIND/KEY  ROOT/volumes/NAME/  ROOT/images/
+ *   ROOT/format  ROOT/workloads/ID/  ROOT/names/  ROOT/leases/KIND/KEY  ROOT/volumes/NAME/  ROOT/networks/NAME
+ *   ROOT/images/
  *   ROOT/aside/ID (being made; its maker holds a lock on it)  ROOT/trash/  ROOT/events/  ROOT/cache/
  *   RUN/boot  RUN/ID/{life,change,socket}
  *
@@ -31,6 +32,7 @@ void store_close(struct store *store);
 const char *store_root(const struct store *store);
 const char *store_run(const struct store *store);
 int store_root_fd(const struct store *store);  /* the store's own */
+int store_run_fd(const struct store *store);   /* the same */
 /** 8 hex digits of a hash of ROOT's real path: in cgroup, bridge and table names. */
 const char *store_tag(const struct store *store);
 /** This boot (/proc/sys/kernel/random/boot_id). */

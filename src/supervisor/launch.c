@@ -204,6 +204,8 @@ void launch_free(struct launch *l)
 {
     if (!l)
         return;
+    close_fd(&l->net_fd);
+    net_end(TAKE(l->net));
     close_later(l->held_root_fd);
     if (l->group)
         (void)cgroup_remove_load(l->layout, cgroup_path(l->group), 200);
@@ -457,7 +459,8 @@ void launch_settle(struct launch *l)
 
 int launch_update(struct launch *l, const struct plan *plan, struct berth_error *err)
 {
-    return cgroup_limit(l->group, &plan->limits, err);
+    int r = l->net ? net_change(l->net, plan, err) : 0;
+    return r < 0 ? r : cgroup_limit(l->group, &plan->limits, err);
 }
 
 int launch_freeze(struct launch *l, bool frozen, struct berth_error *err)

@@ -73,7 +73,8 @@ int launch_exec(struct launch *l, const struct plan *plan, const struct launch_c
                 const struct launch_exec *e, struct launch_child *ret_child, int *ret_tty_master_fd,
                 int *ret_ready_fd, struct berth_error *err);
 
-int launch_update(struct launch *l, const struct plan *plan, struct berth_error *err); /* limits */
+/** Limits, networks and ports as `plan` says; a failure of the network leaves that as it was. */
+int launch_update(struct launch *l, const struct plan *plan, struct berth_error *err);
 int launch_freeze(struct launch *l, bool frozen, struct berth_error *err);
 /** Kill all of ID/load (cgroup.kill, or freeze + kill loop on v1); thaws. Returns when empty or
  * after 2 s -> IO. */

@@ -6,6 +6,7 @@
 #define SUPERVISOR_LAUNCH_INTERNAL_H
 
 #include "supervisor/launch.h"
+#include "supervisor/net.h"
 #include "supervisor/stage.h"
 
 /** A process that was cloned: a forerunner (0 without one) has exited, or is about to, and is the
@@ -20,6 +21,7 @@ struct launch {
     struct cgroup_layout *layout;
     struct cgroup *group;
     int proc_fd, init_fd, net_fd;
+    struct net *net; /* of a plan with links */
     int join_fds[PLAN_NS_COUNT];
     int sockets[STAGE_SOCKETS_MAX];
     size_t n_sockets;
@@ -40,8 +42,8 @@ int pid_fd_open(pid_t pid);
 int birth_stage(struct stage *st, struct birth *ret);
 
 /* ---- launch_net.c */
-/** Open the plan's sockets in the workload's network namespace; a private one is made and kept
- * (*ret_net_fd). */
+/** The plan's links and ports are made, its sockets opened in the workload's network namespace; a
+ * private one is made and kept (l->net_fd). */
 int net_open(struct launch *l, const struct plan *plan, struct berth_error *err);
 
 #endif

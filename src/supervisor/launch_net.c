@@ -117,7 +117,7 @@ static _Noreturn void open_inside(const struct plan *plan, int join_fd, int sock
     size_t n = 0;
     if (join_fd >= 0)
         r = setns(join_fd, CLONE_NEWNET) < 0
-                ? fail_os(&err, errno, "net", "join the other workload's network")
+                ? fail_os(&err, errno, "net", "join the workload's network")
                 : 0;
     else if ((r = namespace_loopback_up()) < 0)
         r = fail_os(&err, r, "lo", "bring up the loopback interface");
@@ -140,7 +140,7 @@ static int open_apart(struct launch *l, const struct plan *plan, bool make, stru
     struct clone_args args = {.flags = make ? CLONE_NEWNET : 0};
     long pid = syscall(SYS_clone3, &args, sizeof(args));
     if (pid == 0)
-        open_inside(plan, l->join_fds[PLAN_NS_NET], ends[1]);
+        open_inside(plan, l->net_fd >= 0 ? l->net_fd : l->join_fds[PLAN_NS_NET], ends[1]);
     close(ends[1]);
     ssize_t got = pid < 0 ? -errno : recv_with_fds(ends[0], &told, sizeof(told), fds, &n);
     close(ends[0]);
@@ -154,13 +154,14 @@ static int open_apart(struct launch *l, const struct plan *plan, bool make, stru
             *err = told;
         return told.code;
     }
+    close_fd(&l->net_fd);
     l->net_fd = fds[0];
     for (size_t i = 1; i < n; i++)
         l->sockets[l->n_sockets++] = fds[i];
     return 0;
 }
 
-int net_open(struct launch *l, const struct plan *plan, struct berth_error *err)
+static int open_sockets(struct launch *l, const struct plan *plan, struct berth_error *err)
 {
     int mode = plan->namespaces[PLAN_NS_NET].mode;
     if (plan->n_sockets == 0)
@@ -172,5 +173,16 @@ int net_open(struct launch *l, const struct plan *plan, struct berth_error *err)
     if (plan->namespaces[PLAN_NS_USER].mode != PLAN_NS_HOST)
         return fail(err, BERTH_UNSUPPORTED, "sockets",
                     "sockets: not together with namespaces.userns on a private network");
-    return open_apart(l, plan, mode == PLAN_NS_PRIVATE, err);
+    return open_apart(l, plan, mode == PLAN_NS_PRIVATE && l->net_fd < 0, err);
+}
+
+int net_open(struct launch *l, const struct plan *plan, struct berth_error *err)
+{
+    int r = plan->n_links > 0 ? net_begin(plan, l->run_fd, &l->net, err) : 0;
+    if (r == 0 && l->net) {
+        l->net_fd = fcntl(net_namespace_fd(l->net), F_DUPFD_CLOEXEC, 3);
+        if (l->net_fd < 0)
+            return fail_os(err, errno, "net", "keep the network namespace");
+    }
+    return r < 0 ? r : open_sockets(l, plan, err);
 }

@@ -174,9 +174,20 @@ void record_start_failed(struct supervisor *s, const struct berth_error *err)
 /* ---- events -----------------------------------------------------------------------------------
  */
 
+/* With its addresses: whoever follows the events, a proxy, needs to ask nothing. */
 void record_event(struct supervisor *s, const char *type, const char *attributes)
 {
-    event_append(s->root_fd, type, s->id, s->name, attributes);
+    autotext struct text t = {0};
+    text_add(&t, attributes ? attributes : "");
+    for (size_t i = 0; s->plan && i < s->plan->n_links; i++) {
+        const struct plan_link *l = &s->plan->links[i];
+        const char *address = l->address ? l->address : "";
+        text_printf(&t, "%s%s\"%s\":\"%.*s\"", t.length && i == 0 ? "," : "", i ? "," : "\"addresses\":{",
+                    l->network, (int)strcspn(address, "/"), address);
+    }
+    if (s->plan && s->plan->n_links)
+        text_add(&t, "}");
+    event_append(s->root_fd, type, s->id, s->name, t.length && !t.failed ? t.data : attributes);
 }
 
 /* The whole end record travels in the event: it is what remains after the workload was removed. */

@@ -277,6 +277,11 @@ static void plan_take_over(struct plan *plan, struct plan *from)
     SWAP(plan->stop_signal, from->stop_signal);
     SWAP(plan->stop_timeout_usec, from->stop_timeout_usec);
     SWAP(plan->at_end, from->at_end);
+    SWAP(plan->links, from->links);
+    SWAP(plan->n_links, from->n_links);
+    SWAP(plan->ports, from->ports);
+    SWAP(plan->n_ports, from->n_ports);
+    SWAP(plan->dns, from->dns);
 }
 
 static void on_update(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,

@@ -264,7 +264,7 @@ static void a_wasm_field_is_refused_by_name(struct contract *c)
     names("wasm");
 }
 
-static void a_missing_network_is_named_with_what_there_is(struct contract *c)
+static void without_a_network_it_is_on_the_default_one(struct contract *c)
 {
     char *spec = spec_text(c, "x", SHELL("true"), NULL);
     json_t *json = json_loads(spec, 0, NULL);
@@ -272,16 +272,12 @@ static void a_missing_network_is_named_with_what_there_is(struct contract *c)
     char *without = json_dumps(json, JSON_COMPACT);
     struct berth_handle h;
     int r = berth_create(c->runtime, without, &h, ERR);
-    if (r == BERTH_UNSUPPORTED && c->steps)
-        end_unsupported("%s", ERR->message);
-    if (r < 0) { /* until networks come it is an error that says what there is */
-        equal(r, BERTH_UNSUPPORTED);
-        names("none");
-        names("host");
-    }
     free(without);
     json_decref(json);
     free(spec);
+    if (r == BERTH_UNSUPPORTED && c->steps)
+        end_unsupported("%s", ERR->message);
+    ok(r);
 }
 
 static void a_missing_image_is_not_found_and_leaves_nothing(struct contract *c)
@@ -480,7 +476,7 @@ static const struct contract_case create_cases[] = {
     CASE(a_foreign_runtime_is_refused),
     CASE(a_service_field_is_refused_by_name),
     CASE(a_wasm_field_is_refused_by_name),
-    CASE_NEEDS(a_missing_network_is_named_with_what_there_is, NEEDS_PROGRAM),
+    CASE_NEEDS(without_a_network_it_is_on_the_default_one, NEEDS_PROGRAM),
     CASE(a_missing_image_is_not_found_and_leaves_nothing),
     CASE(a_bad_image_name_is_refused),
     CASE_NEEDS(a_digest_that_nobody_has_is_not_found, NEEDS_PROGRAM),

@@ -21,7 +21,9 @@ struct snapshot {
 };
 
 /** What berth keeps on purpose below its root: caches, what happened, and images. */
-static const char *const kept[] = {"images", "cache", "events", NULL};
+static const char *const kept[] = {"images", "cache", "events", "turned-on", NULL};
+/** And the default network, which comes with the first workload on it. */
+static const char kept_network[] = "/networks/bridge";
 
 static void add(struct snapshot *s, char *line)
 {
@@ -46,6 +48,12 @@ static bool is_dot(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
+static bool ends_in(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
 /** Everything below `path`; at the top what berth keeps is left out. */
 static void add_tree(struct snapshot *s, const char *kind, const char *path, int depth,
                      bool dirs_only)
@@ -59,6 +67,10 @@ static void add_tree(struct snapshot *s, const char *kind, const char *path, int
         if (dirs_only && e->d_type != DT_DIR)
             continue;
         char *inner = print_text("%s/%s", path, e->d_name);
+        if (ends_in(inner, kept_network)) {
+            free(inner);
+            continue;
+        }
         if (depth > 0 || !dirs_only || strcmp(e->d_name, "sup") != 0) /* of all, as the parent is */
             add(s, print_text("%s %s", kind, inner));
         if (e->d_type == DT_DIR && depth < 12)

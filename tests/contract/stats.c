@@ -129,15 +129,22 @@ static void limits_and_counts_are_shown(struct contract *c)
 
 static void network_counts_100_megabytes_sent(struct contract *c)
 {
+    char to[BERTH_ADDRESS_TEXT];
+    const struct berth_port port = {9000, "tcp"};
+    struct berth_handle sink = run_ready(c, "sink", SHELL("echo ready; sleep 100 | nc -l -p 9000 >/dev/null"),
+                                         "network", "'bridge'", NULL);
     struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do sleep 100; done"),
                                       "network", "'bridge'", NULL);
+    equal(ok(berth_resolve_container_address(c->runtime, &sink, &port, NULL, to, ERR)), 1);
+    to[strcspn(to, ":")] = '\0';
+    char *send = print_text("head -c 100000000 /dev/zero | nc %s 9000", to);
     struct berth_stats a = stats_of(c, &h);
-    free(inside(c, &h,
-                "gateway=$(ip route | awk '/default/{print $3}'); head -c 100000000 /dev/zero | "
-                "timeout 5 nc -u $gateway 9 || true"));
-    struct berth_stats b = stats_of(c, &h);
+    free(inside(c, &h, send));
+    struct berth_stats b = stats_of(c, &h), got = stats_of(c, &sink);
     check(b.has_net && b.net_tx_bytes - a.net_tx_bytes >= 100000000, "%llu bytes",
           (unsigned long long)(b.net_tx_bytes - a.net_tx_bytes));
+    check(got.net_rx_bytes >= 100000000, "%llu bytes came", (unsigned long long)got.net_rx_bytes);
+    free(send);
 }
 
 static const struct contract_case stats_cases[] = {

@@ -21,7 +21,6 @@ static const struct row rows[] = {
     {"fake", NEEDS_PROGRAM, NULL, "it runs scripts, not programs"},
     {"fake", NEEDS_KERNEL, NULL, "it asks nothing of the kernel"},
     {"fake", NEEDS_PROCESS, NULL, "it lives in the memory of one process"},
-    {"container", 0, "network_*", "networks beyond none and host come with the Network issue"},
 };
 
 #define FILE_ROWS_MAX 256

@@ -48,7 +48,12 @@ FLAGS = [
     ("--restart unless-stopped", {"restart": {"policy": "unless-stopped"}}),
     ("-l a=b --label c --annotation x=y", {"labels": {"a": "b", "c": ""}, "annotations": {"x": "y"}}),
     ("--network host", {"network": "host"}),
-    ("--network=a --network b", {"networks": ["a", "b"]}),
+    ("--network=a --network b", {"networks": [{"name": "a"}, {"name": "b"}]}),
+    ("--network name=a,ip=10.0.0.5,alias=x,alias=y", {"networks": [{"name": "a", "ip": "10.0.0.5", "aliases": ["x", "y"]}]}),
+    ("-p :80 -p 0:81 -p 127.0.0.1::82", {
+        "ports": [{"container": 80, "container_end": 80, "protocol": "tcp"}, {"container": 81, "container_end": 81, "protocol": "tcp"},
+                  {"container": 82, "container_end": 82, "protocol": "tcp", "host_address": "127.0.0.1"}]}),
+    ("-p 8000-8002:80-82/udp", {"ports": [{"container": 80, "container_end": 82, "host": 8000, "host_end": 8002, "protocol": "udp"}]}),
     ("--network a --network-alias web --ip 10.0.0.5", {"network": "a", "aliases": ["web"], "ip": "10.0.0.5"}),
     ("-p 80 -p 8080:80 -p 127.0.0.1:53:53/udp -P --expose 90", {
         "ports": [{"container": 80, "container_end": 80, "protocol": "tcp"},

@@ -169,7 +169,7 @@ static void ports_in_every_form(void **state)
     check("{\"ports\":[\"80\",\"99999:80\"]}", "ports[1]: \"99999\" is not a port (1 to 65535)");
     check("{\"ports\":[{\"container\":0}]}", "ports[0].container: 0 is not within 1 and 65535");
     check("{\"ports\":[{\"container\":80,\"host\":99999}]}",
-          "ports[0].host: 99999 is not within 1 and 65535");
+          "ports[0].host: 99999 is not within 0 and 65535");
     check("{\"ports\":[{\"host\":80}]}", "ports[0]: container is missing");
     check("{\"ports\":[\"80/sctp\"]}", "ports[0]: \"80/sctp\": the protocol is not tcp or udp");
     check("{\"ports\":[\"1-3:1-2\"]}", "ports[0]: 3 host ports for 2 container ports");

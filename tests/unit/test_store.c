@@ -98,7 +98,7 @@ static void expect_empty(struct fixture *f)
     assert_int_equal(count(f->root, "names"), 0);
     assert_int_equal(count(f->root, "aside"), 0);
     assert_int_equal(count(f->root, "trash"), 0);
-    assert_int_equal(count(f->run, "."), 1); /* boot */
+    assert_int_equal(count(f->run, "."), 2); /* boot, networks.lock */
 }
 
 static void reap(pid_t pid)
@@ -152,7 +152,7 @@ static void another_boot_drops_run_folders_of_the_removed(void **state)
     snprintf(path, sizeof(path), "%s/boot", f->run);
     assert_int_equal(file_write(AT_FDCWD, path, "another", 7, 0600, 0), 0);
     assert_int_equal(store_open(f->root, f->run, false, &s, NULL), 0);
-    assert_int_equal(count(f->run, "."), 2); /* boot, and the one that is kept */
+    assert_int_equal(count(f->run, "."), 3); /* boot, networks.lock, and the one that is kept */
     store_close(s);
 }
 

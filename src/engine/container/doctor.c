@@ -2,6 +2,7 @@
 /*
  * doctor: one table of checks. Each says whether all is well; with --repair, some mend what is not.
  */
+#include "container/doctor_network.h"
 #include "local/inside.h"
 #include "base/file.h"
 #include "linux/privilege.h"
@@ -321,6 +322,32 @@ static bool check_leases(struct exam *x)
     return say(x, after == 0, "berth doctor --repair", "%zu names and leases whose holder has gone", after);
 }
 
+/* ---- the network */
+
+static bool report_well(const struct network_report *r)
+{
+    return !r->orphans && !r->loose && !r->filter[0] && !r->subnet[0];
+}
+
+static bool check_network(struct exam *x)
+{
+    struct network_report before, after;
+    if (!x->store)
+        return say(x, FINE, NULL, "none");
+    if (network_examine(x->store, false, &before) < 0)
+        return say(x, ILL, "run berth as root", "the machine's links can't be read");
+    after = before;
+    if (x->repair && !report_well(&before) &&
+        (network_examine(x->store, true, &after) < 0 || network_examine(x->store, false, &after) < 0))
+        return say(x, ILL, NULL, "the machine's links can't be changed");
+    x->repaired = !report_well(&before) && report_well(&after);
+    if (report_well(&after))
+        return say(x, FINE, NULL, "%zu workloads on bridges", after.running);
+    return say(x, ILL, after.subnet[0] ? "move the network (network create --subnet) or the route" : "berth doctor --repair",
+               "%zu links of nobody, %zu links without their bridge%s%s%s%s", after.orphans, after.loose,
+               after.filter[0] ? ", " : "", after.filter, after.subnet[0] ? ", " : "", after.subnet);
+}
+
 /* ---- the whole */
 
 static const struct { const char *name; bool (*run)(struct exam *x); } checks[] = {
@@ -336,6 +363,7 @@ static const struct { const char *name; bool (*run)(struct exam *x); } checks[] 
     {"records", check_records},
     {"groups", check_groups},
     {"leases", check_leases},
+    {"network", check_network},
     {"leftovers", check_leftovers},
 };
 

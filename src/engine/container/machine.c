@@ -4,11 +4,13 @@
  */
 #include "local/inside.h"
 #include "base/file.h"
+#include "linux/net_link.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
@@ -52,6 +54,22 @@ static json_t *count_states(struct container *c, struct store *store)
     return counts;
 }
 
+/** What the host forwards, and what a start of ours turned on for it. */
+static json_t *forwarding(const struct store *store)
+{
+    autofree char *text = NULL;
+    size_t size;
+    json_t *turned_on = json_array();
+    if (store && file_read(store_run_fd(store), "turned-on", 4096, &text, &size) == 0) {
+        char *rest = text, *line;
+        while ((line = strsep(&rest, "\n")))
+            if (*line)
+                json_array_append_new(turned_on, json_string(line));
+    }
+    return json_pack("{s:b,s:b,s:o}", "ip_forward", net_forwarding(AF_INET) == 1, "ipv6_forward",
+                     net_forwarding(AF_INET6) == 1, "turned_on", turned_on);
+}
+
 int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
     struct container *c;
@@ -78,6 +96,7 @@ int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_erro
         "cgroup_controllers", controllers(layout), "workloads", count_states(c, store));
     if (info && store)
         json_object_set_new(info, "store_format", json_integer(STORE_FORMAT));
+    json_object_set_new(info, "network", forwarding(store));
     if (info && store)
         json_object_set_new(info, "cgroup_parent", json_sprintf("/berth-%s", store_tag(store)));
     return dump(info, ret_json, err);

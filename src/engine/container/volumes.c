@@ -15,28 +15,6 @@ static int volumes_store(struct berth_runtime *runtime, struct container **ret_c
     return r < 0 ? r : container_store(*ret_c, true, ret, err);
 }
 
-static int labels_json(const char *const *labels, char **ret, struct berth_error *err)
-{
-    struct text t = {0};
-    text_add(&t, "{");
-    for (size_t i = 0; labels && labels[i]; i++) {
-        const char *equals = strchr(labels[i], '=');
-        autofree char *name = strndup(labels[i], equals ? (size_t)(equals - labels[i])
-                                                        : strlen(labels[i]));
-        if (!name || !utf8_valid(labels[i], strlen(labels[i]))) {
-            text_free(&t);
-            return name ? fail(err, BERTH_INVALID, NULL, "a label is not UTF-8") : fail_memory(err);
-        }
-        text_add(&t, i ? "," : "");
-        report_string(&t, name);
-        text_add(&t, ":");
-        report_string(&t, equals ? equals + 1 : "");
-    }
-    text_add(&t, "}");
-    *ret = text_take(&t);
-    return *ret ? 0 : fail_memory(err);
-}
-
 int berth_volume_create(struct berth_runtime *runtime, const char *name, const char *const *labels,
                         struct berth_error *err)
 {
@@ -45,7 +23,7 @@ int berth_volume_create(struct berth_runtime *runtime, const char *name, const c
     autofree char *json = NULL;
     int r = volumes_store(runtime, &c, &store, err);
     if (r == 0 && (r = name_check("volume", name ? name : "", err)) == 0)
-        r = labels_json(labels, &json, err);
+        r = report_labels(labels, &json, err);
     return r < 0 ? r : volume_create(store, name, false, json, NULL, err);
 }
 

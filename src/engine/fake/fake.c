@@ -380,13 +380,13 @@ static const char *first_network(const struct spec *spec)
 {
     if (spec->network)
         return spec->network;
-    return spec->networks && spec->networks[0] ? spec->networks[0] : "default";
+    return spec->n_networks ? spec->networks[0].name : "default";
 }
 
 static bool knows_network(const struct spec *spec, const char *network)
 {
-    for (size_t i = 0; spec->networks && spec->networks[i]; i++)
-        if (!strcmp(spec->networks[i], network))
+    for (size_t i = 0; i < spec->n_networks; i++)
+        if (!strcmp(spec->networks[i].name, network))
             return true;
     return !strcmp(first_network(spec), network);
 }

@@ -128,38 +128,74 @@ static int remember_limit(struct workload *w, const struct plan *plan, struct be
     return workload_status_write(w, &status, false, err);
 }
 
+static int read_plan(struct workload *w, struct plan **ret, struct berth_error *err)
+{
+    autofree char *json = NULL;
+    size_t size;
+    int r = workload_read(w, PLAN_FILE, PLAN_MAX_BYTES, &json, &size, err);
+    return r < 0 ? r : plan_parse(json, size, ret, err);
+}
+
+static int write_all(struct workload *w, const struct spec *spec, const struct image *image, const struct plan *plan,
+                     struct berth_error *err)
+{
+    int r = write_text(w, PLAN_FILE, plan_print(plan), err);
+    if (r == 0)
+        r = write_text(w, SPEC_FILE, spec_print(spec), err);
+    if (r == 0)
+        r = write_text(w, FACTS_FILE, facts_print(spec, image, plan), err);
+    return r < 0 ? r : network_file_write(workload_fd(w), spec, plan, err);
+}
+
+/** From a changed spec to a changed workload. What was leased on the way goes back when it fails. */
+static int spec_changed(struct container *c, struct workload *w, const struct spec *spec, const char *name,
+                        struct berth_error *err)
+{
+    autoclean(cleanup_plan) struct plan *plan = NULL, *before = NULL;
+    int r = read_plan(w, &before, err);
+    if (r < 0)
+        return r;
+    struct compile k = {.c = c, .kind = kind_of(w), .store = c->store, .spec = spec, .id = workload_id(w),
+                        .name = name, .dir = workload_path(w), .before = before};
+    r = plan_refuse(k.kind, spec, err);
+    if (r == 0)
+        r = compile_plan(&k, &plan, err);
+    bool alive = workload_alive(w, NULL) > 0;
+    if (r == 0 && alive)
+        r = tell_supervisor(w, plan, err);
+    const struct plan *made = plan ? plan : k.plan;
+    if (r < 0 && made)
+        (void)plan_network_release(&k, made, before);
+    if (r == 0)
+        r = write_all(w, spec, k.image, plan, err);
+    if (r == 0)
+        (void)plan_network_release(&k, before, plan);
+    if (r == 0 && !alive)
+        r = remember_limit(w, plan, err);
+    compile_clear(&k);
+    return r;
+}
+
+static int read_spec(struct workload *w, struct spec **ret, struct berth_error *err)
+{
+    autofree char *json = NULL;
+    size_t size;
+    int r = workload_read(w, SPEC_FILE, SPEC_MAX_BYTES, &json, &size, err);
+    return r < 0 ? r : spec_parse(json, size, ret, err);
+}
+
 static int update_locked(struct container *c, struct workload *w, const char *patch_json,
                          struct berth_error *err)
 {
-    autofree char *json = NULL;
     autoclean(cleanup_spec) struct spec *spec = NULL;
-    autoclean(cleanup_plan) struct plan *plan = NULL;
     char name[BERTH_NAME_MAX + 8];
-    size_t size;
-    int r = workload_read(w, SPEC_FILE, SPEC_MAX_BYTES, &json, &size, err);
-    if (r == 0)
-        r = spec_parse(json, size, &spec, err);
+    int r = read_spec(w, &spec, err);
     if (r == 0)
         r = spec_patch(spec, patch_json, err);
     if (r == 0)
         r = workload_name(w, name, err);
-    if (r < 0)
-        return r;
-    struct compile k = {.c = c, .kind = c->kind, .store = c->store, .spec = spec, .id = workload_id(w), .name = name,
-                        .dir = workload_path(w)};
-    r = compile_plan(&k, &plan, err);
-    bool alive = workload_alive(w, NULL) > 0;
-    if (r == 0 && alive)
-        r = tell_supervisor(w, plan, err);
     if (r == 0)
-        r = write_text(w, PLAN_FILE, plan_print(plan), err);
-    if (r == 0)
-        r = write_text(w, SPEC_FILE, spec_print(spec), err);
-    if (r == 0)
-        r = write_text(w, FACTS_FILE, facts_print(spec, k.image, plan->argv), err);
-    if (r == 0 && !alive)
-        r = remember_limit(w, plan, err);
-    compile_clear(&k);
+        r = spec_changed(c, w, spec, name, err);
     if (r == 0)
         event_append(store_root_fd(c->store), "update", workload_id(w), name, NULL);
     return r;
@@ -176,4 +212,36 @@ int container_update(void *self, const struct berth_handle *h, const char *patch
     r = update_locked(c, w, patch_json, err);
     workload_unlock_change(w);
     return r < 0 ? fail_context(err, "update %s", h->name) : 0;
+}
+
+int container_change(struct container *c, const struct berth_handle *h, const char *verb, const char *event,
+                     int (*edit)(struct container *c, json_t *spec, void *data, struct berth_error *err), void *data,
+                     struct berth_error *err)
+{
+    autoworkload w = NULL;
+    autofree char *json = NULL;
+    autoclean(cleanup_spec) struct spec *spec = NULL;
+    char name[BERTH_NAME_MAX + 8];
+    size_t size;
+    int r = get_locked(c, verb, h, &w, err);
+    if (r < 0)
+        return r;
+    r = workload_read(w, SPEC_FILE, SPEC_MAX_BYTES, &json, &size, err);
+    json_t *document = r < 0 ? NULL : json_loadb(json, size, 0, NULL);
+    if (r == 0 && !document)
+        r = fail(err, BERTH_CORRUPT, h->name, "its spec is damaged");
+    if (r == 0)
+        r = edit(c, document, data, err);
+    autofree char *edited = r == 0 ? json_dumps(document, JSON_COMPACT) : NULL;
+    json_decref(document);
+    if (r == 0)
+        r = edited ? spec_parse(edited, strlen(edited), &spec, err) : fail_memory(err);
+    if (r == 0)
+        r = workload_name(w, name, err);
+    if (r == 0)
+        r = spec_changed(c, w, spec, name, err);
+    if (r == 0)
+        event_append(store_root_fd(c->store), event, workload_id(w), name, NULL);
+    workload_unlock_change(w);
+    return r;
 }

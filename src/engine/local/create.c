@@ -82,11 +82,13 @@ static int fill(struct create *j, struct berth_error *err)
     if (r == 0)
         r = write_file(fd, PLAN_FILE, plan_print(j->plan), err);
     if (r == 0)
-        r = write_file(fd, FACTS_FILE, facts_print(j->spec, j->compile.image, j->plan->argv), err);
+        r = write_file(fd, FACTS_FILE, facts_print(j->spec, j->compile.image, j->plan), err);
     if (r == 0 && symlinkat(j->compile.image->reference, fd, IMAGE_LINK) < 0)
         r = fail_os(err, errno, NULL, "write %s", IMAGE_LINK);
     if (r == 0 && symlinkat(j->c->kind->name, fd, KIND_LINK) < 0)
         r = fail_os(err, errno, NULL, "write %s", KIND_LINK);
+    if (r == 0)
+        r = network_file_write(fd, j->spec, j->plan, err);
     return r < 0 ? r : write_status(fd, j->plan, j->store, err);
 }
 

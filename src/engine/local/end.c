@@ -185,6 +185,10 @@ static int remove_locked(struct job *j, struct berth_error *err)
     else if (alive && j->life_fd < 0)
         return JOB_ON;
     settle_cgroup(j->c, status.cgroup, 2000);
+    if ((r = settle_network(j->c, j->w, err)) < 0)
+        return r;
+    bool last = false;
+    autostrings char **networks = network_names(j->w);
     if (j->volumes && (r = workload_remove_volumes(j->w, err)) < 0)
         return r;
     workload_name(j->w, name, NULL);
@@ -193,7 +197,9 @@ static int remove_locked(struct job *j, struct berth_error *err)
     if (r < 0)
         return r;
     event_append(store_root_fd(j->c->store), "remove", workload_id(j->w), name, NULL);
-    if (workload_delete_small(j->w) < 0 || j->volumes)
+    for (size_t i = 0; networks && networks[i]; i++)
+        last |= network_idle(j->c->store, networks[i]);
+    if (workload_delete_small(j->w) < 0 || j->volumes || last)
         trash_helper(j->c);
     return JOB_DONE;
 }

@@ -98,7 +98,8 @@ int change_lock_wait(struct container *c, struct workload *w, struct berth_error
 
 void trash_helper(const struct container *c)
 {
-    const char *const argv[] = {"berth-helper", "delete", store_root(c->store), NULL};
+    const char *const argv[] = {"berth-helper", "delete", store_root(c->store), store_run(c->store),
+                                store_tag(c->store), NULL};
     const int fds[] = {-1, -1, -1};
     helper_spawn(c, "berth-helper", argv, fds, ARRAY_SIZE(fds), NULL, NULL);
 }

@@ -24,7 +24,9 @@
 #include "model/plan.h"
 #include "model/spec.h"
 #include "model/status.h"
+#include "store/network.h"
 #include "store/store.h"
+#include <jansson.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -117,6 +119,7 @@ struct compile {
     struct plan *plan;
     const char *id, *name;
     const char *dir;               /* final path of the workload's folder */
+    const struct plan *before;     /* the plan that it had; NULL: none */
     bool dry;                      /* nothing may be made */
 };
 /** Everything but files: what create writes and --dry-run prints. The plan is the caller's. */
@@ -147,7 +150,39 @@ int plan_volume_names(const struct store *store, const struct plan *plan, char *
 /** The profile's text and where its compiled filter is. *ret_text NULL: unconfined. */
 int seccomp_profile(const struct spec *spec, uint64_t caps, char **ret_text, char ret_key[40], struct berth_error *err);
 /** Members for status: image, command, ports, labels, network, restart. free(3) */
-char *facts_print(const struct spec *spec, const struct image *image, char *const *argv);
+char *facts_print(const struct spec *spec, const struct image *image, const struct plan *plan);
+
+/* ---- networks */
+enum network_mode { NETWORK_BRIDGED, NETWORK_NONE, NETWORK_HOST, NETWORK_JOINED };
+enum network_mode spec_network_mode(const struct spec *spec);
+#define PUBLISH_ADDRESS "127.0.0.1"
+/** What goes with no such network. */
+int plan_network_refuse(const struct spec *spec, struct berth_error *err);
+/** Links with their addresses, ports of the host: leased, unless k->dry. */
+int plan_bridges(struct compile *k, struct berth_error *err);
+/** What `before` held and `now` does not is given back. 0 or -errno. */
+int plan_network_release(struct compile *k, const struct plan *before, const struct plan *now);
+/** The default network, made when missing; `dry`: only named then. */
+int network_default(struct store *store, bool dry, struct network *ret, struct berth_error *err);
+/**
+ * Before an address is taken on it: one that nobody is on yet gets its bridge, so that the subnet is seen
+ * to be taken, by other roots too; a chosen subnet that the host has come to cover is chosen anew.
+ * *ret_lock (may stay -1) is to be held until the address is taken. EXISTS: the subnet is the host's.
+ */
+int network_place(struct store *store, struct network *n, int *ret_lock, struct berth_error *err);
+/** A network whose subnet is what the wish says or, without one, is free on this host. */
+int network_make(struct store *store, struct network_wish *wish, struct network *ret, struct berth_error *err);
+/** Where it is reached, for the resolve verbs: beside the plan. */
+int network_file_write(int folder_fd, const struct spec *spec, const struct plan *plan, struct berth_error *err);
+/** Change its spec as `edit` says, under `change`: recompiled, told to its supervisor, written down. */
+int container_change(struct container *c, const struct berth_handle *h, const char *verb, const char *event,
+                     int (*edit)(struct container *c, json_t *spec, void *data, struct berth_error *err), void *data,
+                     struct berth_error *err);
+/** The networks that it is on, running or not; NULL for none. */
+char **network_names(struct workload *w);
+/** Members for status: addresses while it runs. */
+void report_addresses(struct text *t, struct workload *w, bool runs);
+
 
 /* ---- programs and waiting */
 /** Spawn a program of berth's, fds[i] becoming descriptor i. */
@@ -191,6 +226,8 @@ int settle_status(struct container *c, struct workload *w, struct status *ret, b
 int settle_locked(struct container *c, struct workload *w, struct status *status, struct berth_error *err);
 /** cgroups of an ended workload: killed, removed. 0 or -errno. */
 int settle_cgroup(struct container *c, const char *path, int wait_msec);
+/** What a supervisor that was killed left of the network: links, rules. */
+int settle_network(struct container *c, struct workload *w, struct berth_error *err);
 
 /* ---- verbs */
 int container_create(void *self, const char *spec_json, struct berth_call **ret_call, struct berth_error *err);

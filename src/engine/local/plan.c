@@ -44,41 +44,16 @@ int plan_add_device(struct plan *plan, const struct plan_device *device)
 
 /* ---- what is not ours */
 
-static bool network_usable(const char *network)
-{
-    return !strcmp(network, "none") || !strcmp(network, "host") ||
-           starts_with(network, "container:");
-}
-
 int plan_refuse(const struct local_kind *kind, const struct spec *spec, struct berth_error *err)
 {
-    const struct { bool set; const char *field; } later[] = {
-        {spec->networks != NULL, "network.networks"},
-        {spec->aliases != NULL, "network.aliases"},
-        {spec->ip != NULL, "network.ip"},
-        {spec->ip6 != NULL, "network.ip6"},
-        {spec->mac != NULL, "network.mac"},
-        {spec->n_ports > 0, "network.ports"},
-        {spec->publish_all, "network.publish_all"},
-        {spec->internal, "network.internal"},
-        {spec->service_json != NULL, "service"},
-    };
     if (spec->runtime && strcmp(spec->runtime, kind->name))
         return fail(err, BERTH_INVALID, "runtime", "runtime: \"%.40s\" is not this engine, \"%s\"",
                     spec->runtime, kind->name);
-    for (size_t i = 0; i < ARRAY_SIZE(later); i++)
-        if (later[i].set)
-            return fail(err, BERTH_UNSUPPORTED, later[i].field,
-                        "%s: the engine \"%s\" does not do that", later[i].field, kind->name);
-    if (!spec->network)
-        return fail(err, BERTH_UNSUPPORTED, "network",
-                    "network: there is no default network; choose one: --network none or "
-                    "--network host (in a spec \"network\": \"none\" or \"host\")");
-    if (!network_usable(spec->network))
-        return fail(err, BERTH_UNSUPPORTED, "network",
-                    "network: \"%.80s\": there are no named networks; choose --network none or "
-                    "--network host", spec->network);
-    return kind->refuse(spec, err);
+    if (spec->service_json)
+        return fail(err, BERTH_UNSUPPORTED, "service", "service: the engine \"%s\" does not do that",
+                    kind->name);
+    int r = plan_network_refuse(spec, err);
+    return r < 0 ? r : kind->refuse(spec, err);
 }
 
 /* ---- program */
@@ -163,7 +138,8 @@ static int plan_hostname(struct compile *k)
 {
     char name[65] = "";
     const char *uts = k->spec->namespaces.uts;
-    bool hosts_own = (uts && !strcmp(uts, "host")) || !strcmp(k->spec->network, "host");
+    bool hosts_own = (uts && !strcmp(uts, "host")) ||
+                     spec_network_mode(k->spec) == NETWORK_HOST;
     if (k->spec->hostname)
         snprintf(name, sizeof(name), "%s", k->spec->hostname);
     else if (!hosts_own || gethostname(name, sizeof(name) - 1) < 0)
@@ -267,7 +243,7 @@ static int plan_namespaces(struct compile *k, struct berth_error *err)
     const struct { int which; const char *field, *value; int otherwise; } rows[] = {
         {PLAN_NS_MNT, "namespaces.mnt", NULL, PLAN_NS_PRIVATE},
         {PLAN_NS_PID, "namespaces.pid", s->namespaces.pid, PLAN_NS_PRIVATE},
-        {PLAN_NS_NET, "network", s->network, PLAN_NS_PRIVATE},
+        {PLAN_NS_NET, "network", spec_network_mode(s) == NETWORK_BRIDGED ? NULL : s->network, PLAN_NS_PRIVATE},
         {PLAN_NS_IPC, "namespaces.ipc", s->namespaces.ipc, PLAN_NS_PRIVATE},
         {PLAN_NS_UTS, "namespaces.uts", s->namespaces.uts, PLAN_NS_PRIVATE},
         {PLAN_NS_CGROUP, "namespaces.cgroup", s->namespaces.cgroup, PLAN_NS_PRIVATE},
@@ -338,7 +314,8 @@ int plan_network(struct compile *k, struct berth_error *err)
     if (k->spec->namespaces.uts && !strcmp(k->spec->namespaces.uts, "host") && k->spec->hostname)
         return fail(err, BERTH_INVALID, "hostname",
                     "hostname: with uts \"host\" it would be the machine's");
-    return plan_sysctls(k, err);
+    r = plan_bridges(k, err);
+    return r < 0 ? r : plan_sysctls(k, err);
 }
 
 /* ---- the whole */
@@ -383,8 +360,20 @@ void compile_clear(struct compile *k)
     free(k->others);
 }
 
-char *facts_print(const struct spec *spec, const struct image *image, char *const *argv)
+static void print_ports(struct text *t, const struct plan *plan)
 {
+    bool first = true;
+    for (size_t i = 0; i < plan->n_ports; i++) {
+        const struct plan_port *p = &plan->ports[i];
+        for (unsigned n = 0; n < MAX(p->count, 1u); n++, first = false)
+            text_printf(t, "%s{\"container\":%u,\"protocol\":\"%s\",\"host_address\":\"%s\",\"host\":%u}",
+                        first ? "" : ",", p->container + n, p->protocol, p->host_address, p->host + n);
+    }
+}
+
+char *facts_print(const struct spec *spec, const struct image *image, const struct plan *plan)
+{
+    char *const *argv = plan->argv;
     struct text t = {0};
     text_add(&t, "\"image_id\":");
     report_string(&t, image->id);
@@ -394,10 +383,18 @@ char *facts_print(const struct spec *spec, const struct image *image, char *cons
         report_string(&t, argv[i]);
     }
     text_add(&t, "],\"network\":");
-    report_string(&t, spec->network);
+    report_string(&t, plan->n_links ? plan->links[0].network : spec->network);
+    text_add(&t, ",\"networks\":[");
+    for (size_t i = 0; i < plan->n_links; i++) {
+        text_add(&t, i ? "," : "");
+        report_string(&t, plan->links[i].network);
+    }
+    text_add(&t, "]");
     text_add(&t, ",\"restart\":");
     report_string(&t, spec->restart.policy ? spec->restart.policy : "never");
-    text_add(&t, ",\"ports\":[],\"labels\":{");
+    text_add(&t, ",\"ports\":[");
+    print_ports(&t, plan);
+    text_add(&t, "],\"labels\":{");
     for (size_t i = 0; i < image->config.n_labels; i++) {
         bool replaced = false;
         for (size_t n = 0; n < spec->labels.n; n++)

@@ -483,24 +483,61 @@ static bool one_word(const char *s)
     return n > 0;
 }
 
+/** One of the files of the workload whose network this one joins. */
+static int joined_file(const struct compile *k, const char *name, struct text *t)
+{
+    autofree char *path = format_text("%s/workloads/%s/%s", store_root(k->store), k->plan->namespaces[PLAN_NS_NET].id, name);
+    autofree char *data = NULL;
+    size_t size = 0;
+    int r = path ? file_read(AT_FDCWD, path, 1 << 20, &data, &size) : -ENOMEM;
+    if (r == 0)
+        text_add_bytes(t, data, size);
+    return r;
+}
+
+static void own_name(const struct compile *k, struct text *t)
+{
+    const struct plan *p = k->plan;
+    const char *const six[] = {p->n_links ? p->links[0].address6 : NULL, p->n_links ? p->links[0].address : NULL};
+    bool bridged = false;
+    for (size_t i = 0; i < ARRAY_SIZE(six); i++) {
+        if (!six[i])
+            continue;
+        bridged = true;
+        text_printf(t, "%.*s\t%s%s%s\n", (int)strcspn(six[i], "/"), six[i], p->hostname,
+                    strcmp(p->hostname, k->name) ? " " : "", strcmp(p->hostname, k->name) ? k->name : "");
+    }
+    if (!bridged)
+        text_printf(t, "127.0.0.1\t%s\n", p->hostname);
+}
+
+static void host_gateway(const struct compile *k, char ret[64])
+{
+    const char *gateway = k->plan->n_links && k->plan->links[0].gateway ? k->plan->links[0].gateway : "127.0.0.1";
+    snprintf(ret, 64, "%.*s", (int)strcspn(gateway, "/"), gateway);
+}
+
 static int write_hosts(const struct compile *k, int folder_fd, struct berth_error *err)
 {
     autotext struct text t = {0};
     autofree char *host = NULL;
+    char gateway[64];
     size_t size = 0;
-    bool shares = !strcmp(k->spec->network, "host");
-    if (shares && file_read(AT_FDCWD, "/etc/hosts", 1 << 20, &host, &size) == 0)
+    enum network_mode mode = spec_network_mode(k->spec);
+    if (mode == NETWORK_HOST && file_read(AT_FDCWD, "/etc/hosts", 1 << 20, &host, &size) == 0)
         text_add_bytes(&t, host, size);
-    else
-        text_printf(&t, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-                    "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n"
-                    "ff02::2\tip6-allrouters\n127.0.0.1\t%s\n", k->plan->hostname);
+    else if (mode != NETWORK_JOINED || joined_file(k, "hosts", &t) < 0)
+        text_add(&t, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+                     "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n"
+                     "ff02::2\tip6-allrouters\n");
+    if (mode != NETWORK_HOST || !host)
+        own_name(k, &t);
+    host_gateway(k, gateway);
     for (size_t i = 0; i < k->spec->n_hosts; i++) {
         const struct spec_host *h = &k->spec->hosts[i];
         if (!one_word(h->name) || !one_word(h->address))
             return fail(err, BERTH_INVALID, "hosts", "hosts[%zu]: a name and an address, no blanks", i);
-        text_printf(&t, "%s\t%s\n", strcmp(h->address, "host-gateway") ? h->address : "127.0.0.1",
-                    h->name);
+        text_printf(&t, "%s\t%s\n", strcmp(h->address, "host-gateway") ? h->address : gateway, h->name);
     }
     return put(folder_fd, "hosts", &t, err);
 }
@@ -538,24 +575,43 @@ static void copy_resolver(const struct compile *k, struct text *t)
         return;
     char *rest = host, *line;
     while ((line = strsep(&rest, "\n"))) {
-        bool replaced = (starts_with(line, "nameserver") && k->spec->dns) ||
+        bool bridged = k->plan->n_links > 0;
+        bool replaced = (starts_with(line, "nameserver") && (k->spec->dns || bridged)) ||
                         ((starts_with(line, "search") || starts_with(line, "domain")) &&
                          k->spec->dns_search) ||
-                        (starts_with(line, "options") && k->spec->dns_options);
+                        (starts_with(line, "options") && (k->spec->dns_options || bridged));
         if (!replaced && *line && *line != '#' && *line != ';')
             text_printf(t, "%s\n", line);
+    }
+}
+
+/** On bridges names are asked of the gateway: berth-dns is there (model/names.h). */
+static void gateways(const struct compile *k, struct text *t)
+{
+    for (size_t i = 0; i < k->plan->n_links && i < 2; i++) {
+        const char *const each[] = {k->plan->links[i].gateway, k->plan->links[i].gateway6};
+        for (size_t n = 0; n < ARRAY_SIZE(each); n++)
+            if (each[n])
+                text_printf(t, "nameserver %.*s\n", (int)strcspn(each[n], "/"), each[n]);
     }
 }
 
 static int write_resolver(const struct compile *k, int folder_fd, struct berth_error *err)
 {
     autotext struct text t = {0};
+    bool bridged = k->plan->n_links > 0;
+    if (spec_network_mode(k->spec) == NETWORK_JOINED && joined_file(k, "resolv.conf", &t) == 0)
+        return put(folder_fd, "resolv.conf", &t, err);
+    if (bridged)
+        gateways(k, &t);
     copy_resolver(k, &t);
-    int r = add_words(&t, "nameserver ", k->spec->dns, "dns", false, err);
+    int r = bridged ? 0 : add_words(&t, "nameserver ", k->spec->dns, "dns", false, err);
     if (r == 0)
         r = add_words(&t, "search ", k->spec->dns_search, "dns_search", true, err);
     if (r == 0)
-        r = add_words(&t, "options ", k->spec->dns_options, "dns_options", true, err);
+        r = add_words(&t, bridged ? "options ndots:0 " : "options ", k->spec->dns_options, "dns_options", true, err);
+    if (r == 0 && bridged && !k->spec->dns_options)
+        text_add(&t, "options ndots:0\n");
     return r < 0 ? r : put(folder_fd, "resolv.conf", &t, err);
 }
 

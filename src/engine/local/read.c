@@ -37,6 +37,7 @@ static char *status_json(struct workload *w, const struct berth_status *b, const
     report_status(&t, b);
     text_printf(&t, ",\"idle\":%s", b->idle ? "true" : "false");
     add_probes(&t, s);
+    report_addresses(&t, w, b->pid != 0 && b->state != BERTH_RESTARTING);
     if (s->start_error)
         text_printf(&t, ",\"start_error\":\"%s\"", berth_code_name(s->start_error));
     autoclose int fd = RETRY(openat(workload_fd(w), FACTS_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -274,60 +275,6 @@ int container_stats(void *self, const struct berth_handle *h, struct berth_stats
     ret->has_net = own_network(status.pid) && network_figures(status.pid, ret);
     ret->time_usec = now_usec();
     return 0;
-}
-
-/* ---- ports and addresses: without Network's bridges there are the host's, or none */
-
-static int network_of(struct container *c, const struct berth_handle *h, char ret[80], bool *ret_runs,
-                      struct berth_error *err)
-{
-    struct status status;
-    bool alive;
-    autoworkload w = NULL;
-    autofree char *facts = NULL, *object = NULL;
-    size_t size;
-    int r = container_get(c, h, &w, err);
-    if (r == 0)
-        r = settle_status(c, w, &status, &alive, err);
-    if (r == 0)
-        r = workload_read(w, FACTS_FILE, FACTS_MAX, &facts, &size, err);
-    if (r < 0)
-        return r;
-    *ret_runs = alive && state_lives(status.state) && status.state != BERTH_RESTARTING;
-    object = format_text("{%s}", facts);
-    json_t *json = object ? json_loads(object, 0, NULL) : NULL;
-    const char *network = json_string_value(json_object_get(json, "network"));
-    snprintf(ret, 80, "%.79s", network ? network : "none");
-    json_decref(json);
-    return 0;
-}
-
-int container_host_port(void *self, const struct berth_handle *h, const struct berth_port *port,
-                        struct berth_host_port *ret, struct berth_error *err)
-{
-    char network[80];
-    bool runs;
-    int r = network_of(self, h, network, &runs, err);
-    if (r < 0 || !runs || strcmp(network, "host"))
-        return r;
-    *ret = (struct berth_host_port){.port = port->number, .address = "127.0.0.1"};
-    return 1;
-}
-
-int container_address(void *self, const struct berth_handle *h, const struct berth_port *port,
-                      const char *network, char ret[BERTH_ADDRESS_TEXT], struct berth_error *err)
-{
-    char own[80];
-    bool runs;
-    int r = network_of(self, h, own, &runs, err);
-    if (r < 0)
-        return r;
-    if (network && strcmp(network, "host") && strcmp(network, "none") && strcmp(network, own))
-        return fail(err, BERTH_NOT_FOUND, network, "no network \"%.64s\"", network);
-    if (!runs || strcmp(own, "host") || (network && strcmp(network, own)))
-        return 0;
-    snprintf(ret, BERTH_ADDRESS_TEXT, "127.0.0.1:%u", port->number);
-    return 1;
 }
 
 /* ---- lists */

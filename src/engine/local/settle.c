@@ -6,6 +6,7 @@
  * kills what is left of it and writes the end down.
  */
 #include "local/inside.h"
+#include "linux/net_record.h"
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -43,6 +44,12 @@ int settle_cgroup(struct container *c, const char *path, int wait_msec)
     return cgroup_remove(layout, path, wait_msec);
 }
 
+int settle_network(struct container *c, struct workload *w, struct berth_error *err)
+{
+    int run_fd = workload_run_fd(w, err);
+    return run_fd < 0 ? run_fd : net_record_undo(run_fd, store_tag(c->store), err);
+}
+
 static void tell_the_end(struct container *c, struct status *s)
 {
     bool same_boot = !strcmp(s->boot_id, store_boot_id(c->store));
@@ -65,8 +72,10 @@ int settle_locked(struct container *c, struct workload *w, struct status *status
     bool same_boot = !strcmp(status->boot_id, store_boot_id(c->store));
     if (!state_lives(status->state))
         return 0;
-    if (same_boot)
+    if (same_boot) {
         settle_cgroup(c, status->cgroup, 2000);
+        settle_network(c, w, NULL);
+    }
     tell_the_end(c, status);
     int r = workload_status_write(w, status, true, err);
     if (r < 0)

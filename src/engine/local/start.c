@@ -46,7 +46,7 @@ static int plan_again(struct container *c, struct workload *w, const struct spec
 {
     char name[BERTH_NAME_MAX + 8];
     struct compile k = {.c = c, .kind = kind_of(w), .store = c->store, .spec = spec, .id = workload_id(w), .name = name,
-                        .dir = workload_path(w)};
+                        .dir = workload_path(w), .before = *ret};
     struct plan *plan = NULL;
     int r = workload_name(w, name, err);
     if (r == 0)
@@ -59,7 +59,9 @@ static int plan_again(struct container *c, struct workload *w, const struct spec
     if (r == 0)
         r = write_text(w, PLAN_FILE, plan_print(plan), err);
     if (r == 0)
-        r = write_text(w, FACTS_FILE, facts_print(spec, k.image, plan->argv), err);
+        r = write_text(w, FACTS_FILE, facts_print(spec, k.image, plan), err);
+    if (r == 0)
+        r = network_file_write(workload_fd(w), spec, plan, err);
     compile_clear(&k);
     if (r < 0) {
         plan_free(plan);

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * doctor's look at the network: what berth made against what is there.
+ *
+ * Everything that runs has written down what it has (linux/net_record.h); what exists beyond that is left
+ * over, what is missing of it was taken away by somebody else.
+ */
+#include "container/doctor_network.h"
+#include "base/address.h"
+#include "linux/net_filter.h"
+#include "linux/net_link.h"
+#include "linux/net_record.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+struct look {
+    struct store *store;
+    struct netlink route, filter;
+    struct net_found *links;
+    size_t n_links;
+    struct net_share **shares; /* of those that run */
+    size_t n_shares;
+    struct network_report *report;
+};
+
+static void look_free(struct look *l)
+{
+    for (size_t i = 0; i < l->n_shares; i++)
+        net_record_free(l->shares[i]);
+    free(l->shares);
+    free(l->links);
+    netlink_close(&l->route);
+    netlink_close(&l->filter);
+}
+
+/** The shares of everybody whose `life` is held; a dead one's is for the next status to clear away. */
+static int read_shares(struct look *l)
+{
+    autostrings char **ids = NULL;
+    int r = store_list(l->store, &ids, NULL);
+    if (r < 0 || !ids)
+        return r;
+    l->shares = calloc(strings_count(ids) + 1, sizeof(struct net_share *));
+    for (size_t i = 0; l->shares && ids[i]; i++) {
+        autoworkload w = NULL;
+        if (workload_open(l->store, ids[i], &w, NULL) < 0 || workload_alive(w, NULL) <= 0)
+            continue;
+        int run_fd = workload_run_fd(w, NULL);
+        if (run_fd >= 0 && net_record_read(run_fd, &l->shares[l->n_shares]) == 0)
+            l->n_shares++;
+    }
+    return l->shares ? 0 : -ENOMEM;
+}
+
+static const struct net_found *find_link(const struct look *l, const char *name)
+{
+    for (size_t i = 0; i < l->n_links; i++)
+        if (!strcmp(l->links[i].name, name))
+            return &l->links[i];
+    return NULL;
+}
+
+static bool recorded(const struct look *l, const char *name)
+{
+    for (size_t i = 0; i < l->n_shares; i++)
+        for (size_t g = 0; g < l->shares[i]->n_guests; g++)
+            if (!strcmp(l->shares[i]->guests[g].link, name))
+                return true;
+    return false;
+}
+
+/** Of all links of this root: those that nobody has. */
+static void count_orphans(struct look *l, bool remove)
+{
+    l->report->orphans = 0;
+    for (size_t i = 0; i < l->n_links; i++)
+        if (l->links[i].kind == 'v' && !recorded(l, l->links[i].name) &&
+            (!remove || net_link_remove(&l->route, l->links[i].name, NULL) < 0))
+            l->report->orphans++;
+}
+
+static int network_of_bridge(struct look *l, const char *bridge, struct network *ret)
+{
+    autostrings char **names = NULL;
+    char own[NET_LINK_MAX];
+    if (network_list(l->store, &names, NULL) < 0)
+        return -EIO;
+    for (size_t i = 0; names && names[i]; i++)
+        if (network_read(l->store, names[i], ret, NULL) == 0) {
+            net_bridge_name(store_tag(l->store), ret->internal, ret->index, own);
+            if (!strcmp(own, bridge))
+                return 0;
+        }
+    return -ENOENT;
+}
+
+static int make_bridge(struct look *l, const char *name)
+{
+    struct network n;
+    struct net_bridge b = {0};
+    if (network_of_bridge(l, name, &n) < 0)
+        return -ENOENT;
+    b.gateway[0] = n.gateway;
+    b.gateway[1] = n.gateway6;
+    b.mtu = n.mtu ? (int)n.mtu : net_default_mtu(&l->route);
+    memcpy(b.name, name, NET_LINK_MAX);
+    return net_bridge_ensure(&l->route, &b, NULL, NULL);
+}
+
+/** Links that run without their bridge. */
+static void count_loose(struct look *l, bool mend)
+{
+    l->report->loose = 0;
+    for (size_t i = 0; i < l->n_shares; i++)
+        for (size_t g = 0; g < l->shares[i]->n_guests; g++) {
+            const char *bridge = net_record_bridge(l->shares[i], g);
+            const struct net_found *link = find_link(l, l->shares[i]->guests[g].link), *on = find_link(l, bridge);
+            if (link && on && link->master == on->index)
+                continue;
+            int index = mend && link ? make_bridge(l, bridge) : -1;
+            if (index < 0 || net_link_attach(&l->route, link->name, index, NULL) < 0)
+                l->report->loose++;
+        }
+}
+
+static void check_filter(struct look *l, bool mend)
+{
+    enum net_filter_state state = NET_FILTER_WHOLE;
+    bool made = false;
+    l->report->filter[0] = 0;
+    if (l->n_shares == 0 || net_filter_check(&l->filter, store_tag(l->store), &state, l->report->filter, NULL) < 0 ||
+        state == NET_FILTER_WHOLE)
+        return;
+    if (!l->report->filter[0])
+        snprintf(l->report->filter, sizeof(l->report->filter), "%s",
+                 state == NET_FILTER_ABSENT ? "berth's tables are not there (flushed?)" : "berth's tables are damaged");
+    autoclose int lock = mend ? networks_lock(store_run_fd(l->store), true) : -1;
+    if (lock >= 0 && net_filter_ensure(&l->filter, store_tag(l->store), &made, NULL) == 0 &&
+        net_records_restore(&l->filter, store_run_fd(l->store), store_tag(l->store), NULL) == 0)
+        l->report->filter[0] = 0;
+}
+
+/** A network in use whose subnet the host has another way to by now. */
+static void check_subnets(struct look *l)
+{
+    autofree struct net_range *ranges = NULL;
+    size_t n = 0;
+    autostrings char **names = NULL;
+    l->report->subnet[0] = 0;
+    if (net_ranges_read(&l->route, &ranges, &n, NULL) < 0 || network_list(l->store, &names, NULL) < 0)
+        return;
+    for (size_t i = 0; names && names[i]; i++) {
+        struct network net;
+        char bridge[NET_LINK_MAX], own[ADDRESS_TEXT_MAX], other[ADDRESS_TEXT_MAX];
+        if (network_read(l->store, names[i], &net, NULL) < 0 || network_idle(l->store, names[i]))
+            continue;
+        net_bridge_name(store_tag(l->store), net.internal, net.index, bridge);
+        const struct net_range *theirs = net_range_find(ranges, n, &net.subnet, bridge);
+        if (theirs)
+            snprintf(l->report->subnet, sizeof(l->report->subnet), "%.60s of network %.40s and %.60s (%s) overlap",
+                     address_print_subnet(&net.subnet, own), names[i], address_print_subnet(&theirs->subnet, other),
+                     theirs->link[0] ? theirs->link : "a route");
+    }
+}
+
+static int relist(struct look *l)
+{
+    free(TAKE(l->links));
+    l->n_links = 0;
+    return net_links_list(&l->route, store_tag(l->store), &l->links, &l->n_links, NULL);
+}
+
+int network_examine(struct store *store, bool mend, struct network_report *ret)
+{
+    __attribute__((cleanup(look_free))) struct look l = {
+        .store = store, .route = NETLINK_NONE, .filter = NETLINK_NONE, .report = ret};
+    *ret = (struct network_report){0};
+    int r = netlink_open(&l.route, NETLINK_ROUTE);
+    if (r == 0)
+        r = netlink_open(&l.filter, NETLINK_NETFILTER);
+    if (r == 0)
+        r = read_shares(&l);
+    if (r == 0)
+        r = relist(&l);
+    if (r < 0)
+        return r;
+    count_orphans(&l, mend);
+    count_loose(&l, mend);
+    check_filter(&l, mend);
+    check_subnets(&l);
+    ret->running = l.n_shares;
+    return 0;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bridges and rules of networks that no workload is on any more.
+ *
+ * Here, because the kernel takes its time over a bridge; under the lock of those who take the first
+ * lease on a network, and the one that starts share. A lease comes before a start, so a network
+ * without one is idle.
+ */
+#include "helper/helper.h"
+#include "base/base.h"
+#include "base/text.h"
+#include "linux/net_filter.h"
+#include "linux/net_link.h"
+#include "linux/net_record.h"
+#include "store/network.h"
+#include <stdio.h>
+#include <string.h>
+
+/** Names of the bridges of networks that somebody is on. */
+struct wanted {
+    char (*bridges)[NET_LINK_MAX];
+    size_t n;
+};
+
+static void cleanup_wanted(struct wanted *w)
+{
+    free(w->bridges);
+}
+
+static int read_wanted(struct store *store, struct wanted *ret, struct berth_error *err)
+{
+    autostrings char **names = NULL;
+    int r = network_list(store, &names, err);
+    if (r < 0 || !names)
+        return r;
+    ret->bridges = calloc(strings_count(names), sizeof(*ret->bridges));
+    if (!ret->bridges)
+        return fail_memory(err);
+    for (size_t i = 0; names[i]; i++) {
+        struct network n;
+        if (network_idle(store, names[i]))
+            continue;
+        r = network_read(store, names[i], &n, err);
+        if (r < 0)
+            return r; /* damaged, and used: better nothing is taken away */
+        net_bridge_name(store_tag(store), n.internal, n.index, ret->bridges[ret->n++]);
+    }
+    return 0;
+}
+
+static bool is_wanted(const struct wanted *w, const char *bridge)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->bridges[i], bridge) == 0)
+            return true;
+    return false;
+}
+
+static int remove_bridge(struct netlink *nl, const char *hash, const char *name, struct berth_error *err)
+{
+    autonetlink struct netlink filter = NETLINK_NONE;
+    char bridges[1][NET_LINK_MAX];
+    struct net_share share = {.bridges = bridges, .n_bridges = 1};
+    memcpy(bridges[0], name, NET_LINK_MAX);
+    if (netlink_open(&filter, NETLINK_NETFILTER) == 0)
+        (void)net_filter_remove(&filter, hash, &share, NULL);
+    return net_link_remove(nl, name, err);
+}
+
+static int sweep(struct store *store, struct netlink *nl, struct berth_error *err)
+{
+    autoclean(cleanup_wanted) struct wanted wanted = {0};
+    autofree struct net_found *links = NULL;
+    size_t n = 0, kept = 0;
+    int r = read_wanted(store, &wanted, err);
+    if (r == 0)
+        r = net_links_list(nl, store_tag(store), &links, &n, err);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        if (links[i].kind == 'v')
+            continue;
+        if (is_wanted(&wanted, links[i].name))
+            kept++;
+        else
+            r = remove_bridge(nl, store_tag(store), links[i].name, err);
+    }
+    if (r == 0 && kept == 0) {
+        autonetlink struct netlink filter = NETLINK_NONE;
+        if (netlink_open(&filter, NETLINK_NETFILTER) == 0)
+            r = net_filter_drop(&filter, store_tag(store), err);
+    }
+    return r;
+}
+
+int networks_sweep_lost(const char *hash, struct berth_error *err)
+{
+    autonetlink struct netlink nl = NETLINK_NONE, filter = NETLINK_NONE;
+    autofree struct net_found *links = NULL;
+    size_t n = 0;
+    int r = netlink_open(&nl, NETLINK_ROUTE);
+    r = r < 0 ? fail_os(err, r, NULL, "open a netlink socket") : net_links_list(&nl, hash, &links, &n, err);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        if (links[i].kind == 'v')
+            return 0; /* somebody runs, whatever became of the folder */
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = net_link_remove(&nl, links[i].name, err);
+    if (r == 0 && netlink_open(&filter, NETLINK_NETFILTER) == 0)
+        r = net_filter_drop(&filter, hash, err);
+    return r;
+}
+
+int networks_sweep(struct store *store, struct berth_error *err)
+{
+    autonetlink struct netlink nl = NETLINK_NONE;
+    autoclose int hold = networks_hold(store), lock = hold < 0 ? hold : networks_lock(store_run_fd(store), true);
+    if (lock < 0)
+        return fail_os(err, lock, NULL, "lock the networks");
+    int r = netlink_open(&nl, NETLINK_ROUTE);
+    return r < 0 ? fail_os(err, r, NULL, "open a netlink socket") : sweep(store, &nl, err);
+}

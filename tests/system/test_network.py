@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks, ports, addresses: what `berth network`, `-p` and their like promise, and that nothing of it stays."""
+import json, os, random, signal, socket, subprocess, threading, time
+import pytest
+
+SERVE = ["sh", "-c", "echo ready; while :; do hostname | nc -l -p 8080; done"]
+
+
+def listing(hash_):
+    """All that a root can leave outside of its folders: links, tables, namespaces are told by these."""
+    links = [n for n in os.listdir("/sys/class/net") if hash_ in n]
+    tables = [t for t in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout.splitlines() if hash_ in t]
+    return sorted(links + tables)
+
+
+def hash_of(berth):
+    return berth.json("info")["cgroup_parent"].split("-")[-1]
+
+
+def until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "not within %s s" % seconds
+        time.sleep(0.02)
+
+
+def fetch(address, port, seconds=5):
+    """What the program says at the other end; tried while it comes up."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with socket.create_connection((address, port), 1) as s:
+                text = s.recv(100).decode().strip()
+                if text:
+                    return text
+        except OSError:
+            pass
+        assert time.monotonic() < end, f"nothing at {address}:{port}"
+        time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def serve(berth, *flags, name=None, command=SERVE):
+    name = name or berth.name()
+    berth.must("--quiet", "run", "-d", "--name", name, "--hostname", name, *flags, "tiny", *command)
+    return name
+
+
+@pytest.fixture
+def net(berth):
+    """Names of networks that go with their test."""
+    made = []
+
+    def make(*flags):
+        name = "n" + os.urandom(4).hex()
+        berth.must("network", "create", *flags, name)
+        made.append(name)
+        return name
+
+    yield make
+    for name in berth.names:
+        berth.call("rm", "-f", "-v", name)
+    for name in made:
+        berth.call("network", "rm", "-f", name)
+
+
+# ---- the default network, ports
+
+def test_a_published_port_leads_from_loopback_to_the_program(berth):
+    port = free_port()
+    name = serve(berth, "-p", f"{port}:8080")
+    assert fetch("127.0.0.1", port) == name
+    assert berth.must("port", name, "8080") == f"127.0.0.1:{port}"
+    assert berth.must("port", name) == f"8080/tcp -> 127.0.0.1:{port}"
+    assert f"127.0.0.1:{port}->8080/tcp" in berth.must("ps", "--no-trunc")
+    berth.must("rm", "-f", name)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", port))
+
+
+def test_its_address_leads_to_it_and_stays_over_a_restart(berth):
+    name = serve(berth)
+    where = berth.must("address", name, "8080")
+    assert where.startswith("10.") and fetch(where.split(":")[0], 8080) == name
+    berth.must("stop", "-t", "0", name)
+    assert berth.call("address", name, "8080").returncode == 4
+    berth.must("start", name)
+    assert berth.must("address", name, "8080") == where
+    hosts = berth.must("exec", name, "cat", "/etc/hosts")
+    assert f"{where.split(':')[0]}\t{name}" in hosts
+
+
+@pytest.mark.parametrize("form", ["8080", ":8080", "0:8080", "any:8080", "127.0.0.1::8080"])
+def test_any_free_port_is_given_once(berth, form):
+    a, b = serve(berth, "-p", form), serve(berth, "-p", form)
+    ports = [int(berth.must("port", n, "8080").split(":")[1]) for n in (a, b)]
+    assert ports[0] != ports[1] and fetch("127.0.0.1", ports[1]) == b and fetch("127.0.0.1", ports[0]) == a
+    berth.must("stop", "-t", "0", a)
+    berth.must("start", a)
+    assert berth.must("port", a, "8080") == f"127.0.0.1:{ports[0]}"
+
+
+def test_ranges_and_udp(berth):
+    name = serve(berth, "-p", "28000-28002:8079-8081", "-p", "28010:53/udp")
+    assert fetch("127.0.0.1", 28001) == name
+    assert berth.must("port", name, "8081") == "127.0.0.1:28002"
+    assert berth.must("port", name, "53/udp") == "127.0.0.1:28010"
+    assert berth.call("port", name, "53").returncode == 4
+
+
+def test_all_exposed_ports(berth):
+    name = serve(berth, "-P", "--expose", "8080", "--expose", "9000-9001/udp")
+    assert fetch("127.0.0.1", int(berth.must("port", name, "8080").split(":")[1])) == name
+    assert len(berth.must("port", name).splitlines()) == 3
+
+
+def test_a_taken_port_names_its_holder_and_leaves_nothing(berth):
+    port = free_port()
+    first = serve(berth, "-p", f"{port}:8080")
+    second = berth.name()
+    r = berth.call("run", "-d", "--name", second, "-p", f"{port}:80", "tiny", "sleep", "60")
+    assert r.returncode == 125 and str(port) in r.stderr and first in r.stderr
+    berth.must("rm", "-f", first)
+    berth.must("start", second)
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["-p", "0"], "not a port"), (["-p", "80:65536"], "not a port"), (["-p", "1-3:1-2"], "3 host ports for 2"),
+    (["-p", "1-65000:1-65000"], "65000"), (["--ip", "10.0.0"], "not an IPv4"), (["--ip", "192.168.77.7"], "not in 10."),
+    (["--mac-address", "01:00:00:00:00:01"], "multicast"), (["--network", "nosuch"], "nosuch"), (["--ip6", "fd00::5"], "no IPv6")])
+def test_what_can_not_be_is_said_and_leaves_nothing(berth, flags, said):
+    before = berth.must("ps", "-aq")
+    r = berth.call("create", *flags, "tiny", "true")
+    assert r.returncode in (1, 2) and said in r.stderr and len(r.stderr.splitlines()) == 1, r.stderr
+    assert berth.must("ps", "-aq") == before
+
+
+def test_ports_come_and_go_while_it_runs(berth):
+    one, two = free_port(), free_port()
+    name = serve(berth, "-p", f"{one}:8080")
+    berth.must("update", "--publish-add", f"{two}:8080", name)
+    assert fetch("127.0.0.1", two) == name and fetch("127.0.0.1", one) == name
+    berth.must("update", "--publish-rm", f"{one}:8080", name)
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", one), 1)
+    assert fetch("127.0.0.1", two) == name
+    assert berth.must("port", name) == f"8080/tcp -> 127.0.0.1:{two}"
+    r = berth.call("update", "--publish-rm", "9999", name)
+    assert r.returncode == 1 and "9999" in r.stderr
+    r = berth.call("update", "--publish-add", f"{two}:80", name)
+    assert r.returncode == 1 and str(two) in r.stderr and fetch("127.0.0.1", two) == name
+
+
+# ---- named networks
+
+def test_two_networks_do_not_reach_each_other(berth, net):
+    a, b = net(), net()
+    one, same, other = (serve(berth, "--network", n) for n in (a, a, b))
+    def reaches(who, whom):
+        to = berth.must("address", whom, "8080").split(":")[0]
+        return berth.call("exec", "--timeout", "3s", who, "nc", "-w", "1", to, "8080").stdout.strip() == whom
+    assert reaches(same, one)
+    assert not reaches(other, one) and not reaches(one, other)
+    berth.must("network", "connect", b, one)
+    assert reaches(one, other)
+    berth.must("network", "disconnect", b, one)
+    assert not reaches(one, other) and reaches(same, one)
+
+
+def test_several_networks_fixed_addresses_and_what_is_taken(berth, net):
+    a, b = net("--subnet", "10.209.7.0/24"), net("--subnet", "10.209.8.0/24", "--internal")
+    name = serve(berth, "--network", f"name={a},ip=10.209.7.9,mac-address=02:11:22:33:44:55", "--network", b)
+    assert berth.must("address", name, "8080") == "10.209.7.9:8080"
+    assert berth.must("address", name, "8080", "--network", b).startswith("10.209.8.")
+    assert "02:11:22:33:44:55" in berth.must("exec", name, "ip", "link", "show", "eth0")
+    assert berth.must("exec", name, "ip", "route").count("default") == 1
+    assert berth.call("address", name, "80", "--network", "nosuch").returncode == 1
+    for flags, said in ([["--network", a, "--ip", "10.209.7.9"], name], [["--network", a, "--ip", "10.209.7.1"], "gateway"],
+                        [["--network", a, "--mac-address", "02:11:22:33:44:55"], name], [["--network", a, "--ip", "10.209.7.255"], "broadcast"]):
+        r = berth.call("create", *flags, "tiny", "true")
+        assert r.returncode == 1 and said in r.stderr, r.stderr
+    r = berth.call("network", "rm", a)
+    assert r.returncode == 1 and name in r.stderr
+    doc = json.loads(berth.must("network", "inspect", a))
+    assert doc["workloads"][0]["name"] == name and doc["workloads"][0]["addresses"] == ["10.209.7.9"]
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--subnet", "10.209.9.0/31"], "no room"), (["--subnet", "garbage"], "garbage"), (["--subnet", "10.209.9.5/24"], "10.209.9.0/24"),
+    (["--subnet", "127.0.0.0/8"], "reserved"), (["--subnet", "10.209.9.0/24", "--gateway", "10.209.8.1"], "gateway"),
+    (["--subnet", "10.209.9.0/24", "--ip-range", "10.209.8.0/25"], "not within"), (["--mtu", "10"], "576"), (["--gateway", "10.209.9.1"], "subnet")])
+def test_a_network_that_can_not_be_is_said(berth, flags, said):
+    before = berth.must("network", "ls", "-q")
+    r = berth.call("network", "create", *flags, "bad" + os.urandom(3).hex())
+    assert r.returncode in (1, 2) and said in r.stderr, r.stderr
+    assert berth.must("network", "ls", "-q") == before
+
+
+def test_overlapping_subnets_and_the_hosts_own_are_refused(berth, net):
+    a = net("--subnet", "10.209.10.0/24")
+    r = berth.call("network", "create", "--subnet", "10.209.10.128/25", "x" + os.urandom(3).hex())
+    assert r.returncode == 1 and a in r.stderr
+    r = berth.call("network", "create", a)
+    assert r.returncode == 1 and "already" in r.stderr
+    with open("/proc/net/route") as f:
+        routes = [line.split() for line in f][1:]
+    on_link = [r for r in routes if r[1] != "00000000"]
+    if on_link:
+        host = ".".join(str(b) for b in reversed(bytes.fromhex(on_link[0][1])))
+        r = berth.call("network", "create", "--subnet", f"{host}/30", "x" + os.urandom(3).hex())
+        assert r.returncode == 1 and ("overlaps" in r.stderr or "reserved" in r.stderr), r.stderr
+
+
+def test_a_full_network_says_so(berth, net):
+    a = net("--subnet", "10.209.11.0/29")
+    for _ in range(5):
+        berth.must("create", "--name", berth.name(), "--network", a, "tiny", "true")
+    r = berth.call("create", "--network", a, "tiny", "true")
+    assert r.returncode == 1 and "full" in r.stderr and "10.209.11.0/29" in r.stderr
+
+
+def test_ipv6_on_request(berth, net):
+    a = net("--ipv6")
+    one, two = serve(berth, "--network", a), serve(berth, "--network", a)
+    six = [w["addresses"] for w in json.loads(berth.must("network", "inspect", a))["workloads"] if w["name"] == two][0]
+    address = [x for x in six if ":" in x][0]
+    until(lambda: berth.call("exec", one, "ping", "-c", "1", "-W", "1", address).returncode == 0)
+
+
+def test_the_network_of_another(berth):
+    port = free_port()
+    name = serve(berth, "-p", f"{port}:8080", command=["sleep", "100"])
+    other = berth.name()
+    berth.must("run", "-d", "--name", other, "--network", f"container:{name}", "tiny", *SERVE)
+    assert fetch("127.0.0.1", port)
+    assert berth.must("address", other, "8080") == berth.must("address", name, "8080")
+    assert berth.must("port", other, "8080") == f"127.0.0.1:{port}"
+    r = berth.call("create", "--network", f"container:{name}", "-p", "80:80", "tiny", "true")
+    assert r.returncode == 1 and "ports" in r.stderr
+
+
+# ---- what must not be, and what must not stay
+
+def test_nothing_is_left_after_the_last_one(berth):
+    for name in list(berth.names):
+        berth.call("rm", "-f", name)
+    own, port = hash_of(berth), free_port()
+    name = serve(berth, "-p", f"{port}:8080")
+    assert listing(own)
+    berth.must("rm", "-f", name)
+    until(lambda: not listing(own), 2)
+
+
+def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(berth):
+    port = free_port()
+    name = serve(berth, "-p", f"{port}:8080")
+    where = berth.must("address", name, "8080")
+    os.kill(berth.status(name)["supervisor_pid"], signal.SIGKILL)
+    until(lambda: berth.status(name)["state"] == "failed")
+    assert "doctor" not in berth.call("doctor").stderr
+    links = lambda: [n for n in listing(hash_of(berth)) if n.startswith("bv")]
+    until(lambda: not links())
+    berth.must("start", name)
+    assert berth.must("address", name, "8080") == where and fetch("127.0.0.1", port) == name
+
+
+def test_flushed_rules_and_a_removed_bridge_are_found_and_mended(berth):
+    port = free_port()
+    name = serve(berth, "-p", f"{port}:8080")
+    own = hash_of(berth)
+    assert fetch("127.0.0.1", port) == name
+    subprocess.run(["nft", "delete", "table", "inet", "berth_" + own], check=True)
+    r = berth.call("doctor")
+    assert r.returncode == 1 and "network" in r.stdout
+    berth.must("doctor", "--repair")
+    assert fetch("127.0.0.1", port) == name
+    bridge = [n for n in listing(own) if n.startswith("bb")][0]
+    subprocess.run(["ip", "link", "delete", bridge], check=True)
+    assert berth.call("doctor").returncode == 1
+    other = serve(berth)  # the next start mends it as well
+    assert fetch("127.0.0.1", port) == name and fetch(berth.must("address", other, "8080").split(":")[0], 8080) == other
+
+
+def test_a_guest_can_not_speak_as_another_nor_as_loopback(berth):
+    a, b = serve(berth), serve(berth, "--cap-add", "NET_ADMIN", command=["sleep", "100"])
+    to = berth.must("address", a, "8080").split(":")[0]
+    assert berth.call("exec", b, "ping", "-c", "1", "-W", "1", to).returncode == 0
+    taken = to.rsplit(".", 1)[0] + ".250"
+    berth.must("exec", b, "ip", "addr", "add", taken + "/20", "dev", "eth0")
+    assert berth.call("exec", b, "ping", "-c", "1", "-W", "1", "-I", taken, to).returncode != 0
+    assert berth.call("exec", b, "ping", "-c", "1", "-W", "1", to).returncode == 0
+
+
+def test_events_tell_addresses(berth):
+    name = serve(berth)
+    address = berth.must("address", name, "8080").split(":")[0]
+    berth.must("stop", "-t", "0", name)
+    events = [json.loads(line) for line in berth.must("--json", "events", "--since", "1m", "--no-follow", name).splitlines()]
+    told = {e["type"]: e.get("addresses") for e in events}
+    assert told["start"] == {"bridge": address} and told["die"] == {"bridge": address}
+
+
+def test_random_changes_from_eight_at_once_leave_nothing(berth, net):
+    """A minute at most: whatever they were doing, afterwards the machine is as it was."""
+    networks = [net(), net()]
+    own, deadline, seed = hash_of(berth), time.monotonic() + 40, random.randrange(1 << 30)
+    print("seed", seed)
+    odd = []
+
+    def one(n):
+        r = random.Random(seed + n)
+        mine = f"r{n}-{seed:x}"
+        steps = {
+            "create": lambda: ("create", "--name", mine, "--network", r.choice(["bridge", *networks]), *r.choice([(), ("-p", "80")]), "tiny", "sleep", "60"),
+            "start": lambda: ("start", mine), "kill": lambda: ("kill", mine), "stop": lambda: ("stop", "-t", "0", mine),
+            "connect": lambda: ("network", "connect", r.choice(networks), mine), "disconnect": lambda: ("network", "disconnect", r.choice(networks), mine),
+            "publish": lambda: ("update", "--publish-add", "81", mine), "rm": lambda: ("rm", "-f", mine)}
+        for _ in range(63):
+            if time.monotonic() > deadline:
+                break
+            result = berth.call(*steps[r.choice(list(steps))](), timeout=60)
+            if result.returncode > 1 and result.returncode != 125:
+                odd.append(result.stderr)
+        berth.call("rm", "-f", mine)
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not odd, odd
+    for name in list(berth.names):
+        berth.call("rm", "-f", name)
+    assert berth.call("doctor").returncode == 0
+    until(lambda: not listing(own), 5)
+    assert all(w["workloads"] == [] for w in berth.json("network", "ls"))
