@@ -891,10 +891,22 @@ static char *make_name(void)
     return text_new("%s_%s_%04x", first[r[0] % ARRAY_SIZE(first)], second[r[1] % ARRAY_SIZE(second)], r[2] & 0xffff);
 }
 
+/* oci:DIR:tag and its like: the path in them as absolute as any other. */
+static json_t *image_value(const char *image)
+{
+    static const char *const forms[] = {"oci:", "oci-archive:", "docker-archive:"};
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
+        if (starts_with(image, forms[i]) && image[strlen(forms[i])] && image[strlen(forms[i])] != '/') {
+            autojson json_t *path = absolute(image + strlen(forms[i]));
+            return json_sprintf("%s%s", forms[i], json_string_value(path));
+        }
+    return json_string(image);
+}
+
 static int put_words_of_program(struct build *b)
 {
     char *const *words = b->args->words;
-    if (words[0] && json_object_set_new(b->spec, "image", json_string(words[0])) < 0)
+    if (words[0] && json_object_set_new(b->spec, "image", image_value(words[0])) < 0)
         return cli_usage(b->cli, "the image's name is not UTF-8");
     for (int i = 1; words[0] && words[i]; i++) {
         json_t *word = json_string(words[i]);

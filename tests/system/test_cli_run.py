@@ -204,3 +204,18 @@ def test_status_tells_an_idle_one(berth):
     assert status["state"] == "running" and status["idle"] is True and status["pid"] == 0
     other = berth.run("sleep", "100")
     assert berth.status(other)["idle"] is False
+
+
+def test_run_and_create_take_archives_and_layouts(berth, tmp_path):
+    berth.must("--quiet", "save", "--format", "docker", "-o", str(tmp_path / "t.tar"), "tiny")
+    berth.must("--quiet", "save", "-o", str(tmp_path / "layout") + "/", "tiny")
+    assert berth.must("run", "--rm", *NONE, f"docker-archive:{tmp_path}/t.tar", "echo", "one") == "one"
+    name = berth.name()
+    p = subprocess.run(berth.argv("create", "--name", name, *NONE, "oci:layout:latest", "echo", "two"), cwd=tmp_path, env=berth.env,
+                       capture_output=True, text=True, timeout=60)
+    assert p.returncode == 0, p.stderr
+    subprocess.run(["rm", "-rf", str(tmp_path / "layout")], check=True)
+    assert berth.must("start", "-a", name) == "two"
+    r = berth.call("run", "--rm", *NONE, f"docker-archive:{tmp_path}/none.tar", "true")
+    assert r.returncode == 125 and "none.tar" in r.stderr and r.stderr.count("\n") == 1
+    assert name in berth.states() and len(berth.states()) == 1

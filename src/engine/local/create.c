@@ -187,7 +187,13 @@ static int create_images(struct create *j, struct berth_error *err)
         return r;
     if (before >= 0) /* the first call stays, readable for ever */
         epoll_ctl(j->poll_fd, EPOLL_CTL_DEL, before, NULL);
-    r = prepare(j, err);
+    char *loaded = NULL;
+    r = want_loaded(j->want, &loaded, err);
+    if (r > 0) { /* the archive may be gone tomorrow: from here on the image in the store counts */
+        free(j->spec->image);
+        j->spec->image = loaded;
+    }
+    r = r < 0 ? r : prepare(j, err);
     if (r == 0)
         r = watch(j, j->helper_fd, err);
     return r < 0 ? r : 1;

@@ -5,6 +5,8 @@
 #include "local/want.h"
 #include "image/tool.h"
 #include "local/tool.h"
+#include <fcntl.h>
+#include <jansson.h>
 
 struct want {
     struct container *c;
@@ -13,8 +15,71 @@ struct want {
     size_t next;
     struct berth_call *call; /* of what is pulled now */
     struct berth_call *first;/* kept to the end: its progress may be read */
+    struct text said;        /* of a load: a line of JSON for each name */
     bool cancelled;
 };
+
+/* What load knows beside paths alone, and none of them is a name in a registry. */
+static bool is_archive(const char *image)
+{
+    static const char *const forms[] = {"oci:", "oci-archive:", "docker-archive:"};
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
+        if (starts_with(image, forms[i]))
+            return true;
+    return false;
+}
+
+static int load_call(struct want *w, const char *source, const char *platform, struct berth_call **ret_call,
+                     struct berth_error *err)
+{
+    struct store *store;
+    int r = container_store(w->c, true, &store, err);
+    if (r < 0)
+        return r;
+    const char *argv[10] = {IMAGE_TOOL_PROGRAM, "load", store_root(store), store_run(store)};
+    size_t n = 4;
+    if (platform) {
+        argv[n++] = "--platform";
+        argv[n++] = platform;
+    }
+    argv[n++] = "--progress";
+    argv[n] = source;
+    r = tool_call(w->c, argv, TOOL_OUTPUT | TOOL_PROGRESS, -1, ret_call, err);
+    if (r == 0)
+        fcntl(berth_call_stream_fd(*ret_call, 1), F_SETFL, O_RDONLY | O_NONBLOCK);
+    return r;
+}
+
+/* The tool has ended, so all it said is in the pipe: names are few and short. */
+static void hear_load(struct want *w)
+{
+    char buffer[4096];
+    ssize_t n;
+    int fd = is_archive(w->references[w->next]) ? berth_call_stream_fd(w->call, 1) : -1;
+    while (fd >= 0 && (n = RETRY(read(fd, buffer, sizeof(buffer)))) > 0)
+        text_add_bytes(&w->said, buffer, (size_t)n);
+}
+
+int want_loaded(struct want *w, char **ret_image, struct berth_error *err)
+{
+    if (!w->said.length)
+        return 0;
+    json_t *line = json_loadb(w->said.data, w->said.length, JSON_DISABLE_EOF_CHECK, NULL);
+    const char *name = json_string_value(json_object_get(line, "reference"));
+    const char *id = json_string_value(json_object_get(line, "id"));
+    const char *newline = memchr(w->said.data, '\n', w->said.length);
+    bool several = newline && newline + 1 < w->said.data + w->said.length;
+    int r = 0;
+    if (several)
+        r = fail(err, BERTH_INVALID, w->spec->image,
+                 "image: %.160s holds several images; one is chosen by :NAME behind the path", w->spec->image);
+    else if (!name && !id)
+        r = fail(err, BERTH_CORRUPT, w->spec->image, "image: %.160s: no image was loaded", w->spec->image);
+    else if (!(*ret_image = strdup(name && *name ? name : id)))
+        r = fail_memory(err);
+    json_decref(line);
+    return r < 0 ? r : 1;
+}
 
 int pull_call(struct container *c, const char *reference, const char *platform, const char *policy, bool show,
               struct berth_call **ret_call, struct berth_error *err)
@@ -37,10 +102,10 @@ int pull_call(struct container *c, const char *reference, const char *platform, 
     return tool_call(c, argv, TOOL_OUTPUT | (show ? TOOL_PROGRESS : 0), -1, ret_call, err);
 }
 
-/* "./app.wasm", "oci:DIR:tag": no registry has those. */
+/* "./app.wasm", an id: no registry has those. */
 static bool is_file(const char *image)
 {
-    static const char *const forms[] = {"/", "./", "../", "oci:", "oci-archive:", "docker-archive:", "sha256:"};
+    static const char *const forms[] = {"/", "./", "../", "sha256:"};
     for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
         if (starts_with(image, forms[i]))
             return true;
@@ -50,7 +115,9 @@ static bool is_file(const char *image)
 static int add_wanted(struct want *w, struct store *store, const char *reference, const char *platform, struct berth_error *err)
 {
     const char *policy = w->spec->pull ? w->spec->pull : "missing";
-    if (!reference || is_file(reference) || strcmp(policy, "never") == 0)
+    if (reference && is_archive(reference) && reference == w->spec->image)
+        return strings_add(&w->references, reference) < 0 ? fail_memory(err) : 0;
+    if (!reference || is_file(reference) || is_archive(reference) || strcmp(policy, "never") == 0)
         return 0;
     if (strcmp(policy, "missing") == 0 && image_is_here(store, reference, platform))
         return 0;
@@ -60,7 +127,9 @@ static int add_wanted(struct want *w, struct store *store, const char *reference
 static int next_call(struct want *w, struct berth_error *err)
 {
     bool first = w->next == 0;
-    int r = pull_call(w->c, w->references[w->next], first ? w->spec->platform : NULL,
+    int r = is_archive(w->references[w->next])
+                ? load_call(w, w->references[w->next], w->spec->platform, &w->call, err)
+                : pull_call(w->c, w->references[w->next], first ? w->spec->platform : NULL,
                       w->spec->pull && strcmp(w->spec->pull, "missing") != 0 ? w->spec->pull : "missing", first, &w->call, err);
     if (r == 0 && first)
         w->first = w->call;
@@ -97,7 +166,8 @@ int want_step(struct want *w, struct berth_error *err)
         if (r == BERTH_AGAIN)
             return 0;
         if (r < 0)
-            return fail_context(err, "pull %.160s", w->references[w->next]), r;
+            return fail_context(err, "%s %.160s", is_archive(w->references[w->next]) ? "load" : "pull", w->references[w->next]), r;
+        hear_load(w);
         if (w->call != w->first)
             berth_call_free(w->call);
         w->call = NULL;
@@ -132,5 +202,6 @@ void want_free(struct want *w)
         berth_call_free(w->call);
     berth_call_free(w->first);
     strings_free(w->references);
+    text_free(&w->said);
     free(w);
 }

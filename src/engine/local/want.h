@@ -16,6 +16,8 @@ struct want;
 int want_begin(struct container *c, struct store *store, const struct spec *spec, struct want **ret, struct berth_error *err);
 /** 1: all is here, 0: not yet (want_fd becomes readable). */
 int want_step(struct want *w, struct berth_error *err);
+/** After that: 1 and the name of what was loaded where the spec names an archive (free(3)), else 0. */
+int want_loaded(struct want *w, char **ret_image, struct berth_error *err);
 /** Of the call that runs; another one after a step. */
 int want_fd(struct want *w);
 /** Progress of the image itself, lines as berth_image_pull_call() has them. The same until the end. */
