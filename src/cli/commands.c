@@ -182,9 +182,12 @@ const struct command commands[] = {
      "Ends with the workload, with its exit code, or at the detach keys.",
      {"berth attach shell", "come back to it", "berth attach --no-stdin --sig-proxy=false web", "only look"},
      verb_attach},
-    {"inspect", NULL, GROUP_MADE, "NAME...", 1, -1, COMMAND_COMMON, TABLES(inspect_format_flag),
+    {"inspect", NULL, GROUP_MADE, "NAME...", 1, -1, COMMAND_COMMON,
+     TABLES(inspect_format_flag, FLAGS({"type", 0, "TYPE", 0, NULL, "container, image or volume; else the first that has the name"})),
      "spec, plan, status and paths as JSON",
-     "One document: an object for one name, an array for several.",
+     "One document: an object for one name, an array for several. A name that no workload has is looked for "
+     "among images and volumes. In a template, docker's .State.Status, .State.Running, .State.Pid, "
+     ".State.ExitCode, .Id, .Name, .Image, .Config.Image, .Config.Labels, .RestartCount work as well.",
      {"berth inspect web", "everything", "berth inspect --format '{{.status.pid}}' web", "one field"},
      verb_inspect},
     {"top", NULL, GROUP_MADE, "NAME", 1, 1, 0, TABLES(no_trunc_flag), "processes inside", "",
@@ -390,6 +393,9 @@ const struct command commands[] = {
      "berth builds no images. buildah and BuildKit do; load what they made.",
      {"buildah build -t web . && buildah push web docker-archive:web.tar", "build", "berth image load web.tar", "load"},
      verb_later},
+    {"search", NULL, GROUP_MACHINE, "TERM", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER, NULL, "(not berth's)",
+     "berth searches no registry: their web pages do, and `skopeo list-tags` lists the tags of a name.",
+     {"skopeo list-tags docker://docker.io/library/nginx", "tags", "berth run --network none tiny true", "run one"}, verb_later},
     {"compose", NULL, GROUP_MACHINE, "", 0, -1, COMMAND_FLAGS_FIRST | COMMAND_LATER, NULL, "(not berth's)",
      "berth reads no compose files. Write a spec for each service and start them from a script or unit.",
      {"berth run -d --spec web.toml", "one service", "berth run -d --spec db.toml", "another"}, verb_later},
@@ -416,8 +422,36 @@ static bool names(const struct command *command, const char *word)
     return strcmp(command->name, word) == 0 || (command->alias && strcmp(command->alias, word) == 0);
 }
 
+/* docker's other spellings: `container ls`, `system df`. */
+static const struct {
+    const char *group, *word, *name; /* word NULL: any of the group's own */
+} spellings[] = {
+    {"container", "ls", "ps"},     {"container", "list", "ps"},   {"container", "ps", "ps"},
+    {"system", "df", "df"},        {"system", "info", "info"},    {"system", "events", "events"},
+    {"system", "prune", "prune"},  {"container", NULL, NULL},
+};
+
+/* The verb that these two words mean; NULL: none, or it is no matter of a workload. */
+static const struct command *find_spelling(const char *group, const char *word)
+{
+    const char *name = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(spellings) && !name; i++)
+        if (strcmp(spellings[i].group, group) == 0 && (!spellings[i].word || strcmp(spellings[i].word, word) == 0))
+            name = spellings[i].name ? spellings[i].name : word;
+    for (size_t i = 0; name && i < commands_count; i++)
+        if (names(&commands[i], name) &&
+            (name != word || commands[i].group == GROUP_TEN || commands[i].group == GROUP_MADE || strcmp(name, "commit") == 0))
+            return &commands[i];
+    return NULL;
+}
+
 const struct command *command_find(char *const *words, int count, int *ret_used)
 {
+    const struct command *other = count < 2 ? NULL : find_spelling(words[0], words[1]);
+    if (other) {
+        *ret_used = 2;
+        return other;
+    }
     for (int used = count < 2 ? count : 2; used > 0; used--) {
         autofree char *name = used == 2 ? text_new("%s %s", words[0], words[1]) : text_copy(words[0]);
         for (size_t i = 0; i < commands_count; i++)

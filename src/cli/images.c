@@ -95,6 +95,15 @@ static bool image_named(json_t *image, const char *wanted)
     return false;
 }
 
+static void print_short_id(const char *id, bool whole)
+{
+    const char *colon = strchr(id, ':');
+    if (whole || !colon)
+        puts(id);
+    else
+        printf("%.12s\n", colon + 1);
+}
+
 int verb_images(struct cli *cli, const struct args *args)
 {
     static const char *const titles[] = {"IMAGE", "ID", "CREATED", "SIZE", "PLATFORM"};
@@ -115,7 +124,7 @@ int verb_images(struct cli *cli, const struct args *args)
         if (!image_named(each, args->words[0]))
             continue;
         if (arg_true(args, "quiet"))
-            puts(json_text(each, "id"));
+            print_short_id(json_text(each, "id"), arg_true(args, "no-trunc"));
         else if (format && (r = print_image(cli, format, each)))
             break;
         else if (format)

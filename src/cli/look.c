@@ -887,22 +887,66 @@ int verb_ps(struct cli *cli, const struct args *args)
 
 /* ---- inspect, top, events ------------------------------------------------------------------------ */
 
+/* For a template, what docker's users ask for goes beside the fields. */
+static void add_docker_names(json_t *json)
+{
+    static const struct {
+        const char *name, *path;
+    } same[] = {{"State.Status", "status.state"}, {"State.Pid", "status.pid"}, {"State.ExitCode", "status.exit_code"},
+                {"State.StartedAt", "status.started"}, {"State.FinishedAt", "status.ended"}, {"Id", "status.id"},
+                {"Name", "status.name"}, {"Image", "status.image_id"}, {"Config.Image", "status.image"},
+                {"Config.Labels", "status.labels"}, {"RestartCount", "status.restarts"}};
+    const char *state = json_text(json, "status.state");
+    for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+        json_t *value = json_find(json, same[i].path);
+        if (value)
+            json_put(json, same[i].name, json_incref(value));
+    }
+    json_put(json, "State.Running", json_boolean(!strcmp(state, "running") || !strcmp(state, "paused") || !strcmp(state, "stopping")));
+    json_put(json, "State.Paused", json_boolean(strcmp(state, "paused") == 0));
+}
+
+/* A workload, else an image, else a volume of that name, as --type allows. */
+static int inspect_any(struct cli *cli, const char *type, const char *name, bool *ret_workload, char **ret_text,
+                       struct berth_error *err)
+{
+    struct berth_runtime *runtime;
+    struct berth_handle handle;
+    struct berth_error other;
+    int r = BERTH_NOT_FOUND;
+    *ret_workload = !type || strcmp(type, "container") == 0;
+    if (*ret_workload) {
+        r = cli_find(cli, name, &runtime, &handle, err);
+        r = r == 0 ? berth_inspect(runtime, &handle, ret_text, err) : r;
+    }
+    if (r != BERTH_NOT_FOUND || (type && *ret_workload) || !(runtime = cli_container(cli)))
+        return r;
+    *ret_workload = false;
+    struct berth_error *said = type ? err : &other;
+    if (!type || strcmp(type, "image") == 0)
+        r = berth_image_inspect(runtime, name, ret_text, said);
+    if (r < 0 && (!type || strcmp(type, "volume") == 0))
+        r = berth_volume_inspect(runtime, name, ret_text, said);
+    if (r < 0 && !type)
+        snprintf(err->message, sizeof(err->message), "no workload, image or volume \"%.160s\"", name);
+    return r < 0 && !type ? err->code : r;
+}
+
 int verb_inspect(struct cli *cli, const struct args *args)
 {
-    const char *format = arg_text(args, "format");
+    const char *format = arg_text(args, "format"), *type = arg_text(args, "type");
     autojson json_t *all = json_array();
     int result = format ? template_check(cli, format) : 0;
+    if (result == 0 && type && strcmp(type, "container") && strcmp(type, "image") && strcmp(type, "volume"))
+        result = cli_usage(cli, "--type: \"%s\" is not container, image or volume", type);
     if (result)
         return result;
     for (int i = 0; i < args->n_words; i++) {
-        struct berth_runtime *runtime;
-        struct berth_handle handle;
         struct berth_error err;
+        bool workload;
         autofree char *text = NULL;
         json_t *json = NULL;
-        int r = cli_find(cli, args->words[i], &runtime, &handle, &err);
-        if (r == 0)
-            r = berth_inspect(runtime, &handle, &text, &err);
+        int r = inspect_any(cli, type, args->words[i], &workload, &text, &err);
         if (r == 0)
             r = json_read(text, &json, &err);
         if (r < 0) {
@@ -910,6 +954,8 @@ int verb_inspect(struct cli *cli, const struct args *args)
             result = result ? result : code;
             continue;
         }
+        if (format && workload && strcmp(format, "json") && !strstr(format, "{{json .}}"))
+            add_docker_names(json);
         int refused = format ? template_fields(cli, format, json) : 0;
         if (format && !refused)
             template_print(format, json);

@@ -296,7 +296,7 @@ static void arm_deadline(const struct cli *cli)
 
 static bool is_group(const char *word)
 {
-    static const char *const groups[] = {"image", "volume", "network"};
+    static const char *const groups[] = {"image", "volume", "network", "container", "system"};
     for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
         if (strcmp(groups[i], word) == 0)
             return true;
@@ -306,6 +306,8 @@ static bool is_group(const char *word)
 static int unknown_verb(struct cli *cli, int argc, char **argv)
 {
     bool group = is_group(argv[0]);
+    if (argc == 1 && (strcmp(argv[0], "container") == 0 || strcmp(argv[0], "system") == 0))
+        return cli_usage(cli, "no verb; `berth %s VERB` is `berth VERB`", argv[0]);
     if (group && (argc == 1 || argv[1][0] == '-')) {
         help_group(argc == 1 ? stderr : stdout, argv[0]);
         return argc == 1 ? EXIT_USAGE : EXIT_DONE;

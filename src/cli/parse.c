@@ -136,9 +136,9 @@ static int take_short(struct cli *cli, const struct command *command, struct arg
 {
     for (const char *p = argv[*index] + 1; *p; p++) {
         const struct flag *flag = command ? find_short(command, *p) : NULL;
-        bool global = !flag && *p == 'h';
+        bool version = !command && *p == 'v', global = !flag && (*p == 'h' || version);
         if (global)
-            flag = find_global("help", 4);
+            flag = version ? find_global("version", 7) : find_global("help", 4);
         if (!flag)
             return cli_usage(cli, "unknown flag -%c; `berth%s%s --help` lists them", *p,
                              command ? " " : "", command ? command->name : "");

@@ -219,3 +219,27 @@ def test_run_and_create_take_archives_and_layouts(berth, tmp_path):
     r = berth.call("run", "--rm", *NONE, f"docker-archive:{tmp_path}/none.tar", "true")
     assert r.returncode == 125 and "none.tar" in r.stderr and r.stderr.count("\n") == 1
     assert name in berth.states() and len(berth.states()) == 1
+
+
+def test_dockers_other_spellings_are_the_same_verbs(berth):
+    name = berth.name()
+    berth.must("container", "run", "-d", "--name", name, *NONE, "tiny", "sleep", "100")
+    assert berth.must("container", "ls", "-q") == berth.must("ps", "-q") != ""
+    assert berth.must("container", "inspect", "-f", "{{.State.Status}} {{.State.Running}} {{.Name}} {{.Config.Image}}", name) == f"running true {name} tiny:latest"
+    assert berth.must("system", "df") and berth.must("system", "info") == berth.must("info")
+    assert berth.call("container").returncode == 2 and berth.call("system").returncode == 2
+    assert berth.call("container", "pull", "x").returncode == 2
+    assert berth.must("-v") == berth.must("--version")
+
+
+def test_inspect_finds_images_and_volumes_too(berth):
+    volume = berth.must("volume", "create")
+    assert berth.json("inspect", volume)["name"] == volume
+    berth.must("volume", "rm", volume)
+    ident = berth.must("images", "-q", "tiny")
+    assert len(ident) == 12 and berth.must("inspect", "-f", "{{.id}}", "tiny").startswith("sha256:" + ident)
+    assert berth.must("run", "--rm", *NONE, ident, "echo", "by id") == "by id"
+    r = berth.call("inspect", "nosuch")
+    assert r.returncode == 1 and 'no workload, image or volume "nosuch"' in r.stderr
+    assert berth.call("inspect", "--type", "container", "tiny").returncode == 1
+    assert berth.call("inspect", "--type", "thing", "tiny").returncode == 2

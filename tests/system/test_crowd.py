@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many at once, by many processes; and what doctor finds of what was planted."""
+import json, os, subprocess, tempfile
+import pytest
+from conftest import Berth
+from place import LONG
+
+pytestmark = pytest.mark.kernel
+
+WORKERS = 8
+EACH = 25 if LONG else 8
+
+# One of the processes: all of its own are started, seen in the list, stopped and removed.
+WORKER = """
+set -e
+names=; for i in $(seq %d); do names="$names c%d-$i"; done
+for n in $names; do "$BERTH" run -d --name $n --network none tiny sleep 1000 >/dev/null; done
+"$BERTH" ps --format '{{.name}}' > "$LIST"
+for n in $names; do grep -qx $n "$LIST"; done
+"$BERTH" stop -t 0 $names >/dev/null
+"$BERTH" rm $names >/dev/null
+"""
+
+
+@pytest.fixture
+def crowd():
+    """A root on tmpfs: the disk is not what is tried here."""
+    b = Berth(image=False)
+    os.rmdir(b.folder)
+    b.folder = tempfile.mkdtemp(prefix="berth-crowd.", dir="/dev/shm")
+    b.env.update(BERTH_ROOT=b.folder + "/root", BERTH_RUN=b.folder + "/run")
+    b.must("--quiet", "image", "import", "/var/cache/berth-tests/tiny", "tiny:latest")
+    yield b
+    b.close() # which looks that nothing is left
+
+
+def test_eight_processes_start_list_stop_and_remove_their_own(crowd, tmp_path):
+    processes = [subprocess.Popen(["sh", "-c", WORKER % (EACH, k)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  env={**crowd.env, "BERTH": crowd.argv()[0], "LIST": str(tmp_path / f"list{k}")}) for k in range(WORKERS)]
+    failed = [(p.returncode, out) for p in processes if (out := p.communicate(timeout=300)[0]) or p.returncode]
+    assert not failed, failed
+    assert crowd.states() == {}
+    assert "wrong" not in crowd.must("doctor")
+    assert crowd.left() == set()
+
+
+def checks(berth, *words):
+    r = berth.call("--json", "doctor", *words)
+    return r.returncode, {c["check"]: c for c in map(json.loads, r.stdout.splitlines())}
+
+
+def test_doctor_finds_and_mends_what_was_planted(crowd):
+    root = crowd.env["BERTH_ROOT"]
+    code, fine = checks(crowd)
+    assert code == 0 and all(c["ok"] for c in fine.values()), fine
+    assert fine["kernel"]["detail"].startswith("Linux ") and "MiB free" in fine["space"]["detail"]
+    crowd.must("run", "-d", "--name", "victim", "--network", "none", "tiny", "sleep", "1000")
+    pid = crowd.status("victim")["supervisor_pid"]
+    parent = crowd.json("info")["cgroup_parent"] # info looks at every record, and mends what it finds dead
+    os.kill(pid, 9)
+    os.makedirs(root + "/aside/" + "0" * 32, exist_ok=True)
+    os.makedirs(root + "/trash/something")
+    os.makedirs(root + "/leases/volume-use", exist_ok=True)
+    os.symlink("f" * 32, root + "/leases/volume-use/stale")
+    hierarchy = "/sys/fs/cgroup" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "/sys/fs/cgroup/pids"
+    group = hierarchy + parent + "/" + "e" * 32
+    os.makedirs(group)
+    code, found = checks(crowd)
+    bad = {name for name, c in found.items() if not c["ok"]}
+    assert code == 1 and {"records", "groups", "leases", "leftovers"} <= bad, found
+    assert all(found[name]["advice"] for name in bad)
+    code, mended = checks(crowd, "--repair")
+    assert code == 0 and all(mended[name]["repaired"] for name in bad), mended
+    assert not os.path.exists(group) and not os.path.lexists(root + "/leases/volume-use/stale")
+    code, after = checks(crowd)
+    assert code == 0 and all(c["ok"] for c in after.values()), after
+    assert crowd.states() == {"victim": "failed"}
+
+
+def test_doctor_says_what_is_wrong_with_the_store(crowd):
+    crowd.must("create", "--name", "hurt", "--network", "none", "tiny", "true")
+    ident = crowd.status("hurt")["id"]
+    with open(f"{crowd.env['BERTH_ROOT']}/workloads/{ident}/status", "w") as f:
+        f.write("no record")
+    code, found = checks(crowd, "--repair")
+    assert code == 1 and "1 damaged" in found["records"]["detail"] and "rm -f" in found["records"]["advice"]
+    crowd.must("rm", "-f", "hurt")
+    assert checks(crowd)[0] == 0
