@@ -55,6 +55,10 @@
     X("pull.layer", "a layer in place, no record")                                                 \
     X("pull.documents", "everything in place but the record")                                      \
     X("pull.synced", "everything synced, nothing says so")                                         \
+    X("names.locked", "the lock of names is held, its socket not yet made")                        \
+    X("names.listening", "the socket of names is there, berth-dns is not")                         \
+    X("names.spawned", "berth-dns runs, nothing was said to it")                                   \
+    X("names.born", "berth-dns has its sockets, no worker yet")                                    \
     X("exec.asked", "supervisor has the request")                                                  \
     X("exec.cloned", "exec cloned, not yet executed")                                              \
     X("exec.started", "exec runs, caller has no answer")                                           \

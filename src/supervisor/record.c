@@ -211,7 +211,7 @@ static char *fd_path(int fd)
 }
 
 /* The folder that our own program was started from, so that a build tree of links works too. */
-static char *helper_path(void)
+char *program_beside(const char *name)
 {
     const char *own = (const char *)getauxval(AT_EXECFN);
     char exe[PATH_MAX];
@@ -222,7 +222,7 @@ static char *helper_path(void)
         exe[n] = 0;
         own = exe;
     }
-    return format_text("%.*s/berth-helper", (int)(strrchr(own, '/') - own), own);
+    return format_text("%.*s/%s", (int)(strrchr(own, '/') - own), own, name);
 }
 
 /* Born outside of our group: it is there to remove it, or somebody else is at this moment. */
@@ -243,7 +243,7 @@ static void run_away(const char *const *argv)
 
 static void run_remove(struct supervisor *s)
 {
-    autofree char *root = fd_path(s->root_fd), *run = fd_path(s->run_fd), *helper = helper_path();
+    autofree char *root = fd_path(s->root_fd), *run = fd_path(s->run_fd), *helper = program_beside("berth-helper");
     char *slash = run ? strrchr(run, '/') : NULL;
     if (!root || !slash || !helper)
         return;

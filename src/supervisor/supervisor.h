@@ -6,7 +6,7 @@
  *   server.c  requests over the socket                     restart.c  whether and when to run again
  *   output.c  pipes and terminal to log and readers        record.c   the status file, reasons in
  * words exec.c    more programs inside                         probe.c    health, readiness,
- * liveness
+ * liveness names.c   its names, said to berth-dns
  *
  * One process, one thread, one of these per running workload; it must stay small (see bench/).
  */
@@ -196,6 +196,7 @@ struct supervisor {
     size_t n_execs;
     uint64_t next_exec_id;
     struct probe probes[PROBE_COUNT];
+    struct names_link *names; /* NULL: none that anybody could ask for */
 };
 
 /* life.c */
@@ -296,5 +297,7 @@ void record_die_event(struct supervisor *s);
 void size_words(uint64_t bytes, char ret[24]);
 /** Run what comes after the end, away from us. */
 void run_after_end(struct supervisor *s);
+/** Path of another program of berth's, free(3). NULL when it can't be told. */
+char *program_beside(const char *name);
 
 #endif
