@@ -10,14 +10,16 @@
 
 #define ID "0123456789abcdef0123456789abcdef"
 
+#define S(text) ((char[]){text}) /* one that may be written to, as in what names_parse makes */
+
 static struct names_network two[] = {
-    {.network = "bridge", .bridge = "be1234-0", .gateways = (char *[]){"10.210.0.1", NULL},
-     .addresses = (char *[]){"10.210.0.5/20", "fd00::5/64", NULL}, .aliases = (char *[]){"db", "d\"b", NULL}},
-    {.network = "back", .bridge = "be1234-1", .internal = true, .gateways = (char *[]){"10.211.0.1", NULL},
-     .addresses = (char *[]){"10.211.0.9/24", NULL}},
+    {.network = S("bridge"), .bridge = S("be1234-0"), .gateways = (char *[]){S("10.210.0.1"), NULL},
+     .addresses = (char *[]){S("10.210.0.5/20"), S("fd00::5/64"), NULL}, .aliases = (char *[]){S("db"), S("d\"b"), NULL}},
+    {.network = S("back"), .bridge = S("be1234-1"), .internal = true, .gateways = (char *[]){S("10.211.0.1"), NULL},
+     .addresses = (char *[]){S("10.211.0.9/24"), NULL}},
 };
 static const struct names sample = {
-    .id = ID, .name = "web", .upstreams = (char *[]){"192.0.2.1", "2001:db8::1", NULL}, .networks = two, .n_networks = 2};
+    .id = S(ID), .name = S("web"), .upstreams = (char *[]){S("192.0.2.1"), S("2001:db8::1"), NULL}, .networks = two, .n_networks = 2};
 
 static int round_trip(void *data)
 {
@@ -96,8 +98,8 @@ static void too_many_aliases(void **state)
         autofree char *alias = format_text("alias-%d", i);
         assert_int_equal(strings_add(&aliases, alias), 0);
     }
-    struct names_network network = {.network = "a", .aliases = aliases};
-    struct names names = {.id = ID, .name = "web", .networks = &network, .n_networks = 1};
+    struct names_network network = {.network = S("a"), .aliases = aliases};
+    struct names names = {.id = S(ID), .name = S("web"), .networks = &network, .n_networks = 1};
     autofree char *json = NULL;
     assert_int_equal(names_print(&names, &json, NULL), BERTH_TOO_BIG);
     assert_null(json);
