@@ -19,12 +19,17 @@
  *   verify   everything is hashed again
  *   collect  [--unnamed] [--unused]    image_collect(), then the trash of images is deleted
  *   export   ID                        the merged root of a workload as a tar on descriptor 1
+ *   push     [--settings FILE] REFERENCE
+ *            to the registry that the reference names
+ *   login    REGISTRY       descriptor 0: {"username","password"}; checked against the registry, then kept where
+ *            docker and podman find it ($REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json, ~/.docker/config.json)
+ *   logout   REGISTRY
  *   diff     ID
  *   copy-out ID PATH                   a tar of PATH inside on descriptor 1
  *   copy-in  ID PATH                   a tar on descriptor 0 unpacked into PATH inside
  *
  * Options of all: --folder DIR (relative paths begin there), --progress (else nothing is said on descriptor 2), --max-bytes N, --max-entries N
- * (ceilings of one layer, unpacked). ID is a workload's 32 hex digits.
+ * (ceilings of one layer, unpacked), --settings FILE (berth.toml; $BERTH_CONFIG, /etc/berth/berth.toml). ID is a workload's 32 hex digits.
  *
  * Descriptors: 0 input (where an applet reads one), 1 results, 2 progress, 3 how it ended. Results and
  * progress are JSON objects, one a line, except where a tar is said above:
@@ -34,6 +39,8 @@
  *             verify        {"kind":"blob|manifest|config|layer|reference","object","ok",["detail"]}; only
  *                           what is wrong and, last, {"blobs","layers","references","wrong"}
  *             collect       image_collect()'s document
+ *             push          {"reference","digest"}
+ *             login, logout {"registry","file",["user"]}; logout of where nobody was: "file" is ""
  *             diff          {"path","kind":"added|changed|deleted"}
  *   progress  {"step":"read|unpack|write|store","object","bytes",["total_bytes"]}
  *             pull also: ask (object: the reference), wait and here (a layer that has to come, that is here),

@@ -5,6 +5,7 @@
 #include "local/inside.h"
 #include "base/file.h"
 #include "base/spawn.h"
+#include "image/tool.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -24,6 +25,27 @@ int container_program(const struct container *c, const char *name, char **ret_pa
     return 0;
 }
 
+/* What berth-image is told of the caller: where its logins and proxies are, which berth.toml holds. */
+static const char *const passed[] = {"PATH=", "HOME=", "DOCKER_CONFIG=", "REGISTRY_AUTH_FILE=", "XDG_RUNTIME_DIR=",
+    "XDG_CONFIG_HOME=", "SSL_CERT_FILE=", "http_proxy=", "HTTP_PROXY=", "https_proxy=", "HTTPS_PROXY=", "all_proxy=",
+    "ALL_PROXY=", "no_proxy=", "NO_PROXY=", "BERTH_CRASH_POINT=", "BERTH_FAIL_"};
+
+static char **image_env(const struct container *c)
+{
+    char **env = NULL;
+    autofree char *config = c->config ? format_text("BERTH_CONFIG=%s", c->config) : NULL;
+    int r = strings_add(&env, "LANG=C.UTF-8");
+    if (r == 0 && c->config)
+        r = config ? strings_add(&env, config) : -ENOMEM;
+    for (char **e = environ; r == 0 && e && *e; e++)
+        for (size_t i = 0; r == 0 && i < ARRAY_SIZE(passed); i++)
+            if (starts_with(*e, passed[i]))
+                r = strings_add(&env, *e);
+    if (r < 0)
+        strings_free(TAKE(env));
+    return env;
+}
+
 int helper_spawn(const struct container *c, const char *program, const char *const *argv,
                  const int *fds, size_t n_fds, int *ret_pid_fd, struct berth_error *err)
 {
@@ -33,7 +55,11 @@ int helper_spawn(const struct container *c, const char *program, const char *con
     int r = container_program(c, program, &path, err);
     if (r < 0)
         return r;
-    struct spawn s = {.path = path, .argv = argv, .fds = fds, .n_fds = n_fds, .session = true};
+    bool image = strcmp(program, IMAGE_TOOL_PROGRAM) == 0;
+    autostrings char **env = image ? image_env(c) : NULL;
+    if (image && !env)
+        return fail_memory(err);
+    struct spawn s = {.path = path, .argv = argv, .env = (const char *const *)env, .fds = fds, .n_fds = n_fds, .session = true};
     r = spawn(&s, &pid, &pid_fd);
     if (r < 0)
         return fail_os(err, r, program, "start %s", path);

@@ -41,6 +41,7 @@
 struct container {
     const struct local_kind *kind;
     char *root, *run, *programs;
+    char *config;                  /* berth.toml when it is not the usual one, else NULL */
     pthread_mutex_t lock;          /* store, layout */
     struct store *store;           /* opened when first needed, made by the first create */
     struct cgroup_layout *layout;

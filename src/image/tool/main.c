@@ -37,6 +37,7 @@ struct applet {
     int (*enter)(struct work *w, struct berth_error *err);  /* another jail than the usual one */
     int (*run)(struct work *w, struct berth_error *err);
     int (*finish)(struct work *w, bool done, struct berth_error *err); /* outside again */
+    bool network;         /* its jail is the network's */
 };
 
 static int enter_images(struct work *w, struct berth_error *err);
@@ -47,6 +48,10 @@ static const struct applet applets[] = {
     {"commit", 2, 2, true, false, "source", false, commit_prepare, enter_images, commit_run, NULL},
     {"pull", 1, 1, true, false, NULL, false, pull_prepare, enter_images, pull_run, pull_finish},
     {"save", 2, 256, false, false, "target", true, save_prepare, enter_images, save_run, save_finish},
+    {.name = "push", .min = 1, .max = 1, .network = true, .prepare = push_prepare, .enter = push_enter, .run = push_run},
+    {.name = "login", .min = 1, .max = 1, .network = true, .prepare = login_prepare, .enter = login_enter, .run = login_run,
+     .finish = login_finish},
+    {.name = "logout", .min = 1, .max = 1, .prepare = logout_prepare},
     {"verify", 0, 0, true, true, NULL, false, NULL, enter_images, verify_run, NULL},
     {"collect", 0, 0, false, false, NULL, false, collect_prepare, NULL, NULL, NULL},
     {"export", 1, 1, false, false, NULL, false, workload_prepare, workload_enter, export_run, NULL},
@@ -67,6 +72,7 @@ static const struct { const char *name; int kind; size_t offset; } options[] = {
     {"--message", TEXT, offsetof(struct work, message)},
     {"--author", TEXT, offsetof(struct work, author)},
     {"--policy", TEXT, offsetof(struct work, policy)},
+    {"--settings", TEXT, offsetof(struct work, settings)},
     {"--progress", FLAG, offsetof(struct work, progress)},
     {"--unnamed", FLAG, offsetof(struct work, unnamed)},
     {"--unused", FLAG, offsetof(struct work, unused)},
@@ -230,7 +236,7 @@ static void inside(struct work *w, const struct applet *a, int end_fd)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     end.code = a->enter(w, &end.err);
     if (end.code == 0)
-        end.code = jail_lock(&end.err);
+        end.code = a->network ? jail_lock_network(&end.err) : jail_lock(&end.err);
     if (end.code == 0)
         end.code = a->run(w, &end.err);
     fd_write_all(end_fd, &end, sizeof end);

@@ -64,12 +64,13 @@ int registry_prepare(struct work *w, const struct reference *reference, unsigned
     if (!r)
         return fail_memory(err);
     r->push = flags & REGISTRY_PUSH;
+    r->login = flags & REGISTRY_LOGIN;
     r->name = strdup(reference->registry);
     if (!r->name || copy_reference(reference, &r->reference) < 0)
         return fail_memory(err);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT)) /* reads openssl.cnf, which the jail has not */
-        return fail(err, BERTH_IO, r->name, "libcurl does not begin to work");
-    int code = places_find(w, r, err);
+    int code = curl_load(err);
+    if (code == 0)
+        code = places_find(w, r, err);
     if (code == 0)
         *ret = TAKE(r);
     return code;

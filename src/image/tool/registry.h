@@ -26,7 +26,8 @@ struct registry;
 
 /* ---- outside of the jail ------------------------------------------------------------------------ */
 
-#define REGISTRY_PUSH 1u /* rights to write are asked for; mirrors are not used */
+#define REGISTRY_PUSH 1u  /* rights to write are asked for; mirrors are not used */
+#define REGISTRY_LOGIN 2u /* the logins that are kept are not looked for */
 
 /**
  * Find out how `reference` is reached: settings (w->settings, certs.d), credentials, proxies. Reads files
@@ -129,7 +130,7 @@ int registry_put_manifest(struct registry *r, const char *name, const char *medi
 
 /* ---- login ---------------------------------------------------------------------------------------- */
 
-/** Do these credentials open the registry? DENIED when it refuses them. */
+/** Does it open for the login it was prepared with? DENIED when it refuses. */
 int registry_check_login(struct registry *r, struct berth_error *err);
 
 /** Name of the registry for messages: "registry.example:5000". Valid as long as r. */

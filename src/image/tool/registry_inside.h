@@ -14,7 +14,7 @@
 #include "base/base.h"
 #include "base/text.h"
 #include "image/tool/registry.h"
-#include <curl/curl.h>
+#include "image/tool/registry_curl.h"
 
 #define REGISTRY_MAX_SOURCES 16
 #define REGISTRY_MAX_REDIRECTS 10
@@ -46,7 +46,7 @@ struct source {
 struct registry {
     char *name;             /* as in references: "docker.io" */
     struct reference reference;
-    bool push, helper_failed;
+    bool push, login;
     struct source *sources;
     size_t n_sources, first; /* first: those before it are not asked any more */
     char *ca;               /* the system's CAs; NULL: curl's own */

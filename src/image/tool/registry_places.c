@@ -21,13 +21,13 @@
 
 static int read_settings(const struct work *w, json_t **ret, struct berth_error *err)
 {
-    const char *path = w->settings ? w->settings : SETTINGS_FILE;
+    const char *given = w->settings ? w->settings : getenv("BERTH_CONFIG"), *path = given ? given : SETTINGS_FILE;
     autofree char *text = NULL, *json = NULL;
     char message[TOML_MESSAGE] = "";
     size_t size = 0;
     *ret = NULL;
     int r = file_read(AT_FDCWD, path, SETTINGS_MAX_BYTES, &text, &size);
-    if (r == -ENOENT && !w->settings)
+    if (r == -ENOENT && !given)
         return 0;
     if (r < 0)
         return fail_os(err, r, path, "read %s", path);
@@ -221,7 +221,7 @@ static int add_source(struct registry *r, const json_t *registries, const char *
     code = read_timeout(entry, s, err);
     if (code == 0)
         code = find_certificates(r, entry, s, err);
-    if (code == 0)
+    if (code == 0 && !r->login)
         code = credentials_find(name, r->reference.repository, &c, err);
     s->user = c.user;
     s->password = c.password;

@@ -20,7 +20,7 @@ struct fetcher { int socket_fd; pid_t pid; };
 struct work {
     /* options */
     const char *reference, *config, *platform_text, *format, *folder;
-    const char *settings;   /* berth.toml, for its [registries]; NULL: /etc/berth/berth.toml */
+    const char *settings;   /* berth.toml, for its [registries]; NULL: $BERTH_CONFIG, /etc/berth/berth.toml */
     const char *message, *author; /* commit */
     const char *policy;     /* pull: always, missing, newer */
     bool progress, unnamed, unused, blobs, has_platform;
@@ -51,6 +51,9 @@ struct work {
     char *source_name;      /* for images whose archive says only a tag */
     const char *wanted;     /* which image of the archive: a tag or name, NULL all */
     struct unpack_options unpack;
+    struct registry *registry; /* push, login: whom to speak to */
+    struct push *push;
+    struct login *login;
 };
 
 /** The signals that cancel: blocked while something is begun. */
@@ -148,6 +151,14 @@ int save_finish(struct work *w, bool done, struct berth_error *err);
 int verify_run(struct work *w, struct berth_error *err);
 /** image_collect(), and what it threw away is deleted. */
 int collect_now(struct work *w, bool unnamed, bool unused, char **ret_report, struct berth_error *err);
+int push_prepare(struct work *w, struct berth_error *err);
+int push_enter(struct work *w, struct berth_error *err);
+int push_run(struct work *w, struct berth_error *err);
+int login_prepare(struct work *w, struct berth_error *err);
+int login_enter(struct work *w, struct berth_error *err);
+int login_run(struct work *w, struct berth_error *err);
+int login_finish(struct work *w, bool done, struct berth_error *err);
+int logout_prepare(struct work *w, struct berth_error *err);
 int collect_prepare(struct work *w, struct berth_error *err);
 /** The workload of arguments[0], which must not run, nor be started until the end of this. */
 int workload_hold(struct work *w, struct berth_error *err);
