@@ -71,6 +71,31 @@ BERTH_PUBLIC int berth_image_save_call(struct berth_runtime *runtime,
                                        const struct berth_image_save_options *options,
                                        struct berth_call **ret_call, struct berth_error *err);
 
+struct berth_image_push_options {
+    size_t size;
+    const char *reference;  /**< an image that is here, under the name that says where to: "registry.example:5000/a/b:1" */
+    bool progress;
+};
+/**
+ * Send an image to the registry that its name says. What the registry has is not sent. Stream 1 brings
+ * {"reference", "digest"}. NOT_FOUND: no such image here, or a layer whose compressed form was pruned;
+ * DENIED: the registry wants a login, or another.
+ */
+BERTH_PUBLIC int berth_image_push_call(struct berth_runtime *runtime,
+                                       const struct berth_image_push_options *options,
+                                       struct berth_call **ret_call, struct berth_error *err);
+/**
+ * Try a password with a registry and, when it opens, keep it where docker and podman find it:
+ * $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json, else ~/.docker/config.json, or the credential helper
+ * that this file names. Stream 1 brings {"registry", "file", "user"}. DENIED: it is refused.
+ */
+BERTH_PUBLIC int berth_registry_login_call(struct berth_runtime *runtime, const char *registry,
+                                           const char *username, const char *password,
+                                           struct berth_call **ret_call, struct berth_error *err);
+/** Forget it there. Stream 1 brings {"registry", "file"}; file is "" when there was nothing to forget. */
+BERTH_PUBLIC int berth_registry_logout_call(struct berth_runtime *runtime, const char *registry,
+                                            struct berth_call **ret_call, struct berth_error *err);
+
 /** All images as a JSON array: reference, id, created, size_bytes, layers, platform; free(3). */
 BERTH_PUBLIC int berth_image_list(struct berth_runtime *runtime, char **ret_json,
                                   struct berth_error *err);

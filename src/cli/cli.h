@@ -357,6 +357,7 @@ HANDLER(verb_exec); HANDLER(verb_status); HANDLER(verb_logs); HANDLER(verb_stats
 HANDLER(verb_port); HANDLER(verb_address); HANDLER(verb_engines); HANDLER(verb_ps);
 HANDLER(verb_inspect); HANDLER(verb_top); HANDLER(verb_cp); HANDLER(verb_events);
 HANDLER(verb_diff); HANDLER(verb_export); HANDLER(verb_images); HANDLER(verb_rmi); HANDLER(verb_tag);
+HANDLER(verb_push); HANDLER(verb_login); HANDLER(verb_logout);
 HANDLER(verb_history); HANDLER(verb_image_inspect); HANDLER(verb_image_import);
 HANDLER(verb_image_load); HANDLER(verb_pull); HANDLER(verb_commit); HANDLER(verb_image_save); HANDLER(verb_image_verify);
 HANDLER(verb_image_prune); HANDLER(verb_volume_create); HANDLER(verb_volume_ls);

@@ -51,7 +51,7 @@ static const char *short_name(const char *object, char ret[64])
 
 static const char *step_words(const char *step)
 {
-    static const char *const words[][2] = {{"ask", "asking the registry for"}, {"wait", "waiting"}, {"here", "here already"},
+    static const char *const words[][2] = {{"ask", "asking the registry for"}, {"wait", "waiting"}, {"here", "here already"}, {"there", "there already"}, {"send", "sending"},
         {"download", "downloading"}, {"unpack", "done"}, {"store", "storing"}, {"read", "reading"}, {"write", "writing"},
         {"unreachable", "the registry can't be asked, taking what is here:"}};
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
@@ -145,7 +145,8 @@ static void show_result(struct work *w, char *line)
         printf("%lld blobs, %lld layers, %lld references checked, %lld wrong\n", (long long)json_number(json, "blobs"),
                (long long)json_number(json, "layers"), (long long)json_number(json, "references"), (long long)json_number(json, "wrong"));
     else
-        printf("%s %s\n", json_text(json, "reference"), json_text(json, "id"));
+        printf("%s %s\n", json_text(json, "reference"),
+               json_text(json, json_object_get(json, "digest") ? "digest" : "id"));
 }
 
 /* Lines that are whole go to `show`; a longer one than the buffer is dropped. False at the end. */

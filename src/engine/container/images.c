@@ -8,10 +8,13 @@
 #include "local/want.h"
 #include "engine/report.h"
 #include "image/tool.h"
+#include <fcntl.h>
+#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 
 #define WORDS_MAX 40
+#define LOGIN_MAX_BYTES 32768
 
 struct words { const char *list[WORDS_MAX + 1]; size_t n; char folder[PATH_MAX]; };
 
@@ -132,6 +135,78 @@ int berth_image_save_call(struct berth_runtime *runtime,
     for (size_t i = 0; o.references[i]; i++)
         add(&w, o.references[i]);
     return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), -1, ret_call, err);
+}
+
+int berth_image_push_call(struct berth_runtime *runtime, const struct berth_image_push_options *options,
+                          struct berth_call **ret_call, struct berth_error *err)
+{
+    struct berth_image_push_options o;
+    struct container *c;
+    struct words w;
+    int r = options_take(options, &o, sizeof(o), err);
+    if (r < 0)
+        return r;
+    if (!o.reference || !ret_call)
+        return fail(err, BERTH_INVALID, NULL, "push: a reference is needed");
+    if ((r = begin(runtime, "push", &c, &w, err)) < 0)
+        return r;
+    if (o.progress)
+        add(&w, "--progress");
+    add(&w, o.reference);
+    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), -1, ret_call, err);
+}
+
+/** A pipe that holds a login, for berth-image's descriptor 0: a password belongs into no argv. */
+static int login_pipe(const char *username, const char *password, int *ret_fd, struct berth_error *err)
+{
+    int ends[2];
+    json_t *json = json_pack("{ss ss}", "username", username, "password", password);
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (!text)
+        return fail(err, BERTH_INVALID, NULL, "login: user name and password are UTF-8");
+    size_t length = strlen(text);
+    int r = length > LOGIN_MAX_BYTES ? fail(err, BERTH_TOO_BIG, NULL, "login: the password is too long")
+          : pipe2(ends, O_CLOEXEC) < 0 ? fail_os(err, errno, NULL, "pipe") : 0;
+    if (r == 0) {
+        fd_write_all(ends[1], text, length); /* a pipe holds more than this */
+        close(ends[1]);
+        *ret_fd = ends[0];
+    }
+    explicit_bzero(text, length);
+    free(text);
+    return r;
+}
+
+int berth_registry_login_call(struct berth_runtime *runtime, const char *registry, const char *username, const char *password,
+                              struct berth_call **ret_call, struct berth_error *err)
+{
+    struct container *c;
+    struct words w;
+    autoclose int input_fd = -1;
+    if (!registry || !username || !password || !ret_call)
+        return fail(err, BERTH_INVALID, NULL, "login: registry, user name and password are needed");
+    int r = begin(runtime, "login", &c, &w, err);
+    if (r == 0)
+        r = login_pipe(username, password, &input_fd, err);
+    if (r < 0)
+        return r;
+    add(&w, registry);
+    return tool_call(c, w.list, TOOL_OUTPUT, input_fd, ret_call, err);
+}
+
+int berth_registry_logout_call(struct berth_runtime *runtime, const char *registry, struct berth_call **ret_call,
+                               struct berth_error *err)
+{
+    struct container *c;
+    struct words w;
+    if (!registry || !ret_call)
+        return fail(err, BERTH_INVALID, NULL, "logout: a registry is needed");
+    int r = begin(runtime, "logout", &c, &w, err);
+    if (r < 0)
+        return r;
+    add(&w, registry);
+    return tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
 }
 
 int berth_image_verify_call(struct berth_runtime *runtime, struct berth_call **ret_call,

@@ -130,9 +130,11 @@ static int bring(struct work *w, const struct descriptor *d, struct berth_error 
     int there = registry_has_blob(w->registry, d->digest, err);
     if (there == 0)
         there = borrow(w, d->digest, err);
-    if (there != 0) {
+    if (there < 0)
+        return there;
+    if (there > 0) {
         progress(w, "there", d->digest, d->size);
-        return there < 0 ? there : 0;
+        return 0;
     }
     progress(w, "send", d->digest, 0);
     int r = send_blob(w, d, err);
