@@ -5,13 +5,10 @@
 #include "linux/net_element.h"
 
 #include "base/base.h"
-#include "base/file.h"
-#include "base/spawn.h"
 #include "base/text.h"
+#include "linux/net_program.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
-#include <fcntl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -474,36 +471,6 @@ static int skeleton_text(const char *hash, struct text *ret)
     return ret->failed ? -ENOMEM : 0;
 }
 
-/* Start nft with `text` to read; *ret_said is what it complains of. -ENOENT: there is none. */
-static int run_nft(const struct text *text, char **ret_said)
-{
-    static const char *const paths[] = {"/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft", "/usr/bin/nft"};
-    static const char *const argv[] = {"nft", "-f", "-", NULL};
-    int in[2], said[2], r = -ENOENT;
-    if (pipe2(in, O_CLOEXEC) < 0)
-        return -errno;
-    autoclose int in_read = in[0], in_write = in[1];
-    if (pipe2(said, O_CLOEXEC) < 0)
-        return -errno;
-    autoclose int said_read = said[0], said_write = said[1], pid_fd = -1;
-    assert(text->length < 65536); /* so that it fits into the pipe, whoever reads when */
-    if ((r = fd_write_all(in_write, text->data, text->length)) < 0)
-        return r;
-    close_fd(&in_write);
-    struct spawn s = {.argv = argv, .fds = (int[]){in_read, -1, said_write}, .n_fds = 3, .session = true};
-    r = -ENOENT;
-    for (size_t i = 0; i < ARRAY_SIZE(paths) && r == -ENOENT; i++) {
-        s.path = paths[i];
-        r = spawn(&s, NULL, &pid_fd);
-    }
-    if (r < 0)
-        return r;
-    close_fd(&said_write);
-    r = fd_read_all(said_read, 1 << 20, ret_said, NULL);
-    (void)spawn_reap(pid_fd, NULL);
-    return r;
-}
-
 /* Both anew, whatever is there: "add" so that "delete" finds it. */
 static int load(const char *hash, char **ret_said)
 {
@@ -512,8 +479,9 @@ static int load(const char *hash, char **ret_said)
     net_table_name(hash, table);
     text_printf(&t, "add table inet %s\ndelete table inet %s\nadd table bridge %s\ndelete table bridge %s\n", table, table,
                 table, table);
+    static const char *const argv[] = {"nft", "-f", "-", NULL};
     int r = skeleton_text(hash, &t);
-    return r < 0 ? r : run_nft(&t, ret_said);
+    return r < 0 ? r : net_program(argv, t.data, ret_said, NULL);
 }
 
 static int load_failed(const char *table, int r, const char *said, struct berth_error *err)
