@@ -14,12 +14,14 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 
-/* What the library hands over, see DESIGN.md. 0, 1 and 2 are /dev/null. */
+/* What the library hands over. 0, 1 and 2 are /dev/null. */
 enum { FD_LIFE = 3, FD_ROOT, FD_WORKLOAD, FD_RUN, FD_STARTER, FD_END };
 
 /* ---- birth ------------------------------------------------------------------------------------
@@ -44,6 +46,15 @@ static int signals_open(struct supervisor *s)
         return -errno;
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? -errno : source_watch(&s->loop, &s->signals, fd, EPOLLIN, signals_ring);
+}
+
+/* A workload has the machine's ordinary scheduling, whoever started it: a caller's nice or real-time
+ * class is not inherited (and v1's cpu groups refuse the latter). */
+static void schedule_self(void)
+{
+    struct sched_param ordinary = {0};
+    sched_setscheduler(0, SCHED_OTHER, &ordinary);
+    setpriority(PRIO_PROCESS, 0, 0);
 }
 
 static void protect_self(void)
@@ -142,6 +153,7 @@ int main(int argc, char **argv)
     mallopt(M_TRIM_THRESHOLD, 65536);
     supervisor_init(&s, argv);
     crash_point("start.born");
+    schedule_self();
     protect_self();
     int r = loop_open(&s.loop);
     if (r == 0)

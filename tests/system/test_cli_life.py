@@ -627,3 +627,9 @@ def test_a_full_disk_is_no_success(berth):
 def test_a_user_namespace_of_its_own_has_its_filter_too(berth):
     out = berth.must("run", *QUICK, "--userns", "private", "tiny", "sh", "-c", "cat /proc/self/uid_map; grep Seccomp: /proc/self/status")
     assert out.split()[:2] == ["0", "100000"] and out.split()[-1] == "2", out
+
+
+@pytest.mark.parametrize("wrap", [["nice", "-n", "7"], ["chrt", "-f", "1"]])
+def test_the_callers_scheduling_is_not_the_workloads(berth, wrap):
+    r = berth.call("run", *QUICK, "tiny", "sh", "-c", "cut -d ' ' -f 19,41 /proc/self/stat", wrap=wrap)
+    assert (r.returncode, r.stdout.split()) == (0, ["0", "0"]), r.stderr
