@@ -74,6 +74,9 @@ int cgroup_populated(struct cgroup *g); /* 1, 0, or -errno */
  * own. */
 int cgroup_events_fd(struct cgroup *g);
 uint64_t cgroup_oom_kills(struct cgroup *g);
+/** A descriptor that is readable when the memory limit may have killed somebody (v1: is about to); read it
+ *  empty. The caller's; -errno, -ENOTSUP without the controller. */
+int cgroup_oom_watch(struct cgroup *g);
 uint64_t cgroup_memory_peak(struct cgroup *g);
 /** Remove the groups of PARENT/ID, whatever the workload made below them, and PARENT when it is
  * berth's own and empty. A busy one is tried for at most wait_msec. Absent is 0. 0 or -errno. */

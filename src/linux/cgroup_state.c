@@ -12,6 +12,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -168,6 +170,36 @@ uint64_t cgroup_oom_kills(struct cgroup *g)
         control_read(path, text, sizeof(text)) < 0)
         return 0;
     return keyed_number(text, "oom_kill");
+}
+
+/* v1: an eventfd is registered with the group, by a line in a file of it. */
+static int oom_eventfd(struct cgroup *g, const struct hierarchy *h)
+{
+    char path[CGROUP_PATH_MAX], line[32];
+    if (cgroup_file_path(g, h, "memory.oom_control", path) < 0)
+        return -ENAMETOOLONG;
+    autoclose int control_fd = open(path, O_RDONLY | O_CLOEXEC);
+    autoclose int event_fd = control_fd < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event_fd < 0)
+        return -errno;
+    snprintf(line, sizeof(line), "%d %d", event_fd, control_fd);
+    int r = cgroup_set(g, h, "cgroup.event_control", line);
+    return r < 0 ? r : take_fd(&event_fd);
+}
+
+int cgroup_oom_watch(struct cgroup *g)
+{
+    char path[CGROUP_PATH_MAX];
+    const struct hierarchy *h = cgroup_hierarchy(g->layout, "memory");
+    if (!h)
+        return -ENOTSUP;
+    if (!h->v2)
+        return oom_eventfd(g, h);
+    autoclose int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (fd < 0 || cgroup_file_path(g, h, "memory.events", path) < 0 ||
+        inotify_add_watch(fd, path, IN_MODIFY) < 0)
+        return fd < 0 || errno ? -errno : -EIO;
+    return take_fd(&fd);
 }
 
 uint64_t cgroup_memory_peak(struct cgroup *g)

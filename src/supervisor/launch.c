@@ -508,6 +508,11 @@ int launch_kill_all(struct launch *l, struct berth_error *err)
     return 0;
 }
 
+int launch_oom_watch(struct launch *l)
+{
+    return cgroup_oom_watch(l->group);
+}
+
 uint64_t launch_oom_kills(struct launch *l)
 {
     uint64_t now = cgroup_oom_kills(l->group);

@@ -84,6 +84,8 @@ bool launch_empty(struct launch *l);
  * the caller's to say. */
 uint64_t launch_oom_kills(struct launch *l);
 uint64_t launch_memory_peak(struct launch *l);
+/** As cgroup_oom_watch. */
+int launch_oom_watch(struct launch *l);
 int launch_socket_fds(struct launch *l, const int **ret_fds,
                       size_t *ret_n); /* of plan->sockets, for on_demand polling */
 /** End of everything: namespaces closed, cgroups removed (load, sup's parent what can be). */

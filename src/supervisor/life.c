@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -55,6 +56,8 @@ static bool is_on_demand(const struct supervisor *s)
     return false;
 }
 
+static void oom_watch_end(struct supervisor *s);
+
 static void demand_end(struct supervisor *s)
 {
     for (size_t i = 0; i < s->n_demand; i++)
@@ -83,6 +86,7 @@ static void deadline_rings(struct supervisor *s, struct timer *timer)
 static void clear_away(struct supervisor *s)
 {
     probes_end(s);
+    oom_watch_end(s);
     timer_clear(&s->loop, &s->life.deadline);
     struct berth_error err;
     if (launch_kill_all(s->launch, &err) < 0 && s->program.pid > 0)
@@ -221,6 +225,40 @@ static void start_again(struct supervisor *s, struct request *r)
     start_program(s);
 }
 
+/* The kernel tells before it kills, and not whom: look when that has been done. */
+#define OOM_LOOK_USEC 100000
+
+static void oom_look(struct supervisor *s, struct timer *timer)
+{
+    uint64_t kills = launch_oom_kills(s->launch);
+    struct pollfd program = {.fd = s->program.pid_fd, .events = POLLIN};
+    if (kills <= s->life.oom_kills || s->program.pid <= 0 || poll(&program, 1, 0) != 0)
+        return; /* nobody; or it is the main program, whose end tells more */
+    s->life.oom_kills = kills;
+    record_child_oom(s);
+}
+
+static void oom_speaks(struct supervisor *s, struct source *source, uint32_t events)
+{
+    char piece[512];
+    (void)!read(source->fd, piece, sizeof(piece));
+    timer_set(&s->loop, &s->life.oom_due, OOM_LOOK_USEC, oom_look);
+}
+
+/* Without it, the end says so all the same. */
+static void oom_watch(struct supervisor *s)
+{
+    int fd = launch_oom_watch(s->launch);
+    if (fd >= 0)
+        source_watch(&s->loop, &s->life.oom, fd, EPOLLIN, oom_speaks);
+}
+
+static void oom_watch_end(struct supervisor *s)
+{
+    timer_clear(&s->loop, &s->life.oom_due);
+    source_close(&s->loop, &s->life.oom);
+}
+
 static void now_running(struct supervisor *s, struct request *r)
 {
     crash_point("start.ready");
@@ -231,6 +269,7 @@ static void now_running(struct supervisor *s, struct request *r)
     waiters_answer(s, true, NULL);
     launch_settle(s->launch);
     record_event(s, "start", NULL);
+    oom_watch(s);
     probes_begin(s);
     malloc_trim(0);
 }

@@ -139,6 +139,7 @@ static void supervisor_init(struct supervisor *s, char **argv)
         .sink = SOURCE_NONE,
     };
     s->stdio = STDIO_NONE;
+    s->life.oom = SOURCE_NONE;
     s->stdio.is_main = true;
     s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }

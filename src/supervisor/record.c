@@ -132,11 +132,23 @@ static void end_words(struct supervisor *s)
     }
 }
 
-static int oom_kind(struct supervisor *s)
+/* What was told while it ran stays true; what came since is the main program's, if it died of that. */
+static int oom_kind(struct supervisor *s, bool *ret_new)
 {
-    if (launch_oom_kills(s->launch) <= s->life.oom_kills)
-        return BERTH_OOM_NONE;
+    *ret_new = launch_oom_kills(s->launch) > s->life.oom_kills;
+    if (!*ret_new)
+        return s->record.oom;
     return s->record.signal == SIGKILL && !s->life.killed ? BERTH_OOM_MAIN : BERTH_OOM_CHILD;
+}
+
+void record_child_oom(struct supervisor *s)
+{
+    struct status *r = &s->record;
+    r->oom = BERTH_OOM_CHILD;
+    r->memory_peak = launch_memory_peak(s->launch);
+    oom_words(r);
+    record_write(s, false);
+    record_event(s, "oom", "\"oom\":\"child\"");
 }
 
 void record_ended(struct supervisor *s, int wait_status)
@@ -144,7 +156,8 @@ void record_ended(struct supervisor *s, int wait_status)
     struct status *r = &s->record;
     r->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
     r->exit_code = r->signal ? 128 + r->signal : WEXITSTATUS(wait_status);
-    r->oom = oom_kind(s);
+    bool new_oom;
+    r->oom = oom_kind(s, &new_oom);
     r->ended_usec = now_usec();
     r->memory_peak = launch_memory_peak(s->launch);
     r->pid = 0;
@@ -153,7 +166,7 @@ void record_ended(struct supervisor *s, int wait_status)
     else
         r->state = r->exit_code == 0 && !s->life.unfit ? BERTH_COMPLETED : BERTH_FAILED;
     end_words(s);
-    if (r->oom)
+    if (new_oom)
         record_event(s, "oom", r->oom == BERTH_OOM_MAIN ? "\"oom\":\"main\"" : "\"oom\":\"child\"");
 }
 

@@ -175,7 +175,9 @@ struct supervisor {
         int64_t asked_usec, grace_usec, run_usec;
         struct timer deadline, due;
         int doublings;
-        uint64_t oom_kills;
+        uint64_t oom_kills; /* told, or from before this run */
+        struct source oom;
+        struct timer oom_due;
     } life;
     struct source *demand; /* watched sockets of an idle plan */
     size_t n_demand;
@@ -273,6 +275,9 @@ int child_reap(int pid_fd, int *ret_wait_status);
 void exec_connection_gone(struct supervisor *s, struct connection *c);
 /** Kill one: its program, then its session and descendants. */
 void exec_kill(struct exec *e);
+
+/** A child of the main program was killed for memory, while that goes on. */
+void record_child_oom(struct supervisor *s);
 
 /* probe.c */
 void probes_begin(struct supervisor *s);

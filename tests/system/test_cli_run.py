@@ -243,3 +243,15 @@ def test_inspect_finds_images_and_volumes_too(berth):
     assert r.returncode == 1 and 'no workload, image or volume "nosuch"' in r.stderr
     assert berth.call("inspect", "--type", "container", "tiny").returncode == 1
     assert berth.call("inspect", "--type", "thing", "tiny").returncode == 2
+
+
+def test_a_childs_end_by_memory_is_told_while_the_main_program_goes_on(berth):
+    name = berth.run("sh", "-c", "tail /dev/zero; echo survived; sleep 100", flags=["-m", "32m", "--memory-swap", "32m"])
+    wait_until(lambda: "survived" in berth.must("logs", name), 30)
+    wait_until(lambda: berth.status(name)["oom"] == "child")
+    status = berth.status(name)
+    assert status["state"] == "running" and "out of memory in a child" in status["reason"]
+    assert f"{name} running: out of memory in a child" in berth.must("status", name)
+    berth.must("stop", "-t", "0", name)
+    events = berth.json("events", "--until", "now", "-f", f"name={name}", "-f", "event=oom")
+    assert (events if isinstance(events, dict) else events[0])["oom"] == "child" and not isinstance(events, list)

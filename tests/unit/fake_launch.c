@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "supervisor/launch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -212,6 +213,11 @@ uint64_t launch_oom_kills(struct launch *l)
 {
     struct stat st;
     return fstatat(l->workload_fd, "fake_oom", &st, 0) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+int launch_oom_watch(struct launch *l)
+{
+    return -ENOTSUP;
 }
 
 uint64_t launch_memory_peak(struct launch *l)
