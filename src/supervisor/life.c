@@ -124,14 +124,27 @@ static void ready_speaks(struct supervisor *s, struct source *source, uint32_t e
         hear(s, HEARD_READY, NULL);
 }
 
-/* What the start has to say comes before the end: a short program may have done both by now. */
+#define LAST_WORD_MSEC 1000
+
+/*
+ * What the start has to say comes before the end: a short program may have done both by now. Its side
+ * of the pipe is closed, but who cloned it may hold a copy for a moment still: without the wait, a
+ * program that ran and ended would be one that never started.
+ */
+static void last_word(struct supervisor *s)
+{
+    struct pollfd ready = {.fd = s->ready.fd, .events = POLLIN};
+    (void)RETRY(poll(&ready, 1, LAST_WORD_MSEC));
+    ready_speaks(s, &s->ready, EPOLLIN);
+}
+
 static void program_ends(struct supervisor *s, struct source *source, uint32_t events)
 {
     int wait_status;
     if (child_reap(source->fd, &wait_status) <= 0)
         return;
     if (s->ready.fd >= 0)
-        ready_speaks(s, &s->ready, EPOLLIN);
+        last_word(s);
     program_forget(s);
     hear(s, HEARD_ENDED, &(struct request){.wait_status = wait_status});
 }
