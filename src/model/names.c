@@ -3,12 +3,11 @@
  * Records of names as JSON: written by a supervisor, read by berth-dns.
  */
 #include "model/names.h"
+#include "base/address.h"
 #include "base/base.h"
 #include "base/text.h"
 #include "model/json.h"
 
-#include <arpa/inet.h>
-#include <stdio.h>
 #include <string.h>
 
 #define WORD_MAX 256 /* longest string of a record */
@@ -44,6 +43,8 @@ int names_print(const struct names *names, char **ret_json, struct berth_error *
     json_put_open(&t, NULL, '{');
     json_put_string(&t, "id", names->id);
     json_put_string(&t, "name", names->name);
+    if (names->hash)
+        json_put_string(&t, "hash", names->hash);
     put_strings(&t, "upstreams", names->upstreams);
     json_put_open(&t, "networks", '[');
     for (size_t i = 0; i < names->n_networks; i++)
@@ -145,6 +146,8 @@ static int get_field(struct parse *p, const char *key, struct names *names)
         return get_string(p, key, &names->id);
     if (!strcmp(key, "name"))
         return get_string(p, key, &names->name);
+    if (!strcmp(key, "hash"))
+        return get_string(p, key, &names->hash);
     if (!strcmp(key, "upstreams"))
         return get_strings(p, key, &names->upstreams, NAMES_UPSTREAMS_MAX);
     if (!strcmp(key, "networks"))
@@ -157,20 +160,8 @@ static int get_field(struct parse *p, const char *key, struct names *names)
 
 static bool is_address(const char *text, bool with_length)
 {
-    char host[64];
-    struct in6_addr a;
-    size_t n = with_length ? strcspn(text, "/") : strlen(text);
-    if (n >= sizeof(host) || (with_length && !text[n]))
-        return false;
-    snprintf(host, sizeof(host), "%.*s", (int)n, text);
-    bool is_v4 = inet_pton(AF_INET, host, &a) == 1;
-    if (!is_v4 && inet_pton(AF_INET6, host, &a) != 1)
-        return false;
-    if (!with_length)
-        return true;
-    char *end;
-    unsigned long length = strtoul(text + n + 1, &end, 10);
-    return text[n + 1] >= '0' && text[n + 1] <= '9' && !*end && length <= (is_v4 ? 32u : 128u);
+    struct address a;
+    return text[0] != '[' && (with_length ? address_parse_subnet(text, &a) : address_parse(text, &a)) == 0;
 }
 
 static int check_addresses(char *const *list, bool with_length, struct berth_error *err)
@@ -233,6 +224,7 @@ void names_free(struct names *names)
     free(names->networks);
     free(names->id);
     free(names->name);
+    free(names->hash);
     strings_free(names->upstreams);
     free(names);
 }

@@ -45,6 +45,7 @@ struct names_network {
 
 struct names {
     char *id, *name;
+    char *hash;       /* of the root, as in names of tables and links; NULL: unknown */
     char **upstreams; /* addresses; NULL: the host's */
     struct names_network *networks;
     size_t n_networks;

@@ -5,6 +5,7 @@
  * Rows are what was heard, columns are where it is, cells are what to do.
  * An empty cell is an event that means nothing there and is dropped.
  */
+#include "supervisor/names.h"
 #include "supervisor/supervisor.h"
 #include "base/base.h"
 #include "base/crash.h"
@@ -415,6 +416,7 @@ static void over(struct supervisor *s, const struct berth_error *error)
     if (!s->life.cancel)
         record_die_event(s);
     server_close(s);
+    names_end(s);
     launch_free(TAKE(s->launch));
     output_close(s);
     crash_point("end.freed");

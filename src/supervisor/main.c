@@ -6,6 +6,7 @@
  * decides anything here. It has nobody to print to; what it has to say goes to the starter's
  * socket, the status record and the events.
  */
+#include "supervisor/names.h"
 #include "supervisor/supervisor.h"
 #include "base/base.h"
 #include "base/crash.h"
@@ -79,10 +80,13 @@ static int plan_load(struct supervisor *s, struct berth_error *err)
 
 static int prepare(struct supervisor *s, struct berth_error *err)
 {
+    struct berth_error trouble;
     int r = plan_load(s, err);
     if (r < 0)
         return r;
     crash_point("start.planned");
+    if ((r = names_of_plan(s, err)) < 0) /* first: what it may have to start is there when the rest is */
+        return r;
     if ((r = launch_prepare(s->plan, s->root_fd, s->run_fd, s->workload_fd, &s->launch, err)) < 0)
         return r;
     crash_point("start.prepared");
@@ -92,6 +96,8 @@ static int prepare(struct supervisor *s, struct berth_error *err)
     if ((r = server_open(s, err)) < 0)
         return r;
     crash_point("start.listening");
+    if (names_settle(s, NAMES_WAIT_MSEC, &trouble) < 0) /* it runs all the same: names may come later */
+        names_tell(s, &trouble);
     return 0;
 }
 
@@ -106,6 +112,7 @@ static void give_up(struct supervisor *s, const struct berth_error *err)
         record_die_event(s);
     }
     server_close(s);
+    names_end(s);
     launch_free(TAKE(s->launch));
     lock_release(s->life_fd);
     server_drop_early(s);

@@ -7,12 +7,14 @@
  */
 #include "supervisor/names.h"
 #include "supervisor/supervisor.h"
+#include "base/address.h"
 #include "base/base.h"
 #include "base/crash.h"
 #include "base/file.h"
 #include "base/spawn.h"
 #include "base/text.h"
 #include "linux/cgroup.h"
+#include "model/json.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -25,8 +27,8 @@
 
 #define SOON_USEC 2000        /* another one is just starting it */
 #define LATER_USEC 1000000    /* it can't be started */
-#define SHORT_LIFE_USEC 2000000
-#define SHORT_LIVES_MAX 5     /* so many in a row: it does not live, each further try waits longer */
+#define SHORT_LIFE_USEC 1000000
+#define SHORT_LIVES_MAX 50    /* so many in a row: it does not live, each further try waits longer */
 #define BACKLOG 4096
 
 struct names_link {
@@ -196,6 +198,48 @@ static void try_again(struct supervisor *s, struct timer *timer)
 /* ---- for the others ---------------------------------------------------------------------------
  */
 
+/* Room for what a link of the plan says in another form. */
+struct link_words {
+    char gateways[2][ADDRESS_TEXT_MAX];
+    char *gateway_list[3], *address_list[3];
+};
+
+static void link_names(const struct plan_link *link, struct link_words *words, struct names_network *ret)
+{
+    const char *const gateways[] = {link->gateway, link->gateway6};
+    char *const addresses[] = {link->address, link->address6};
+    size_t n_gateways = 0, n_addresses = 0;
+    for (size_t i = 0; i < 2; i++) {
+        if (gateways[i]) {
+            snprintf(words->gateways[i], sizeof(words->gateways[i]), "%.*s", (int)strcspn(gateways[i], "/"), gateways[i]);
+            words->gateway_list[n_gateways++] = words->gateways[i];
+        }
+        if (addresses[i])
+            words->address_list[n_addresses++] = addresses[i];
+    }
+    *ret = (struct names_network){.network = link->network, .bridge = link->bridge, .internal = link->internal,
+                                  .gateways = words->gateway_list, .addresses = words->address_list,
+                                  .aliases = link->aliases};
+}
+
+int names_of_plan(struct supervisor *s, struct berth_error *err)
+{
+    const struct plan *p = s->plan;
+    if (p->n_links == 0) {
+        names_end(s);
+        return 0;
+    }
+    autofree struct link_words *words = calloc(p->n_links, sizeof(*words));
+    autofree struct names_network *networks = calloc(p->n_links, sizeof(*networks));
+    autofree char *name = strdup(s->name), *id = strdup(s->id);
+    if (!words || !networks || !name || !id)
+        return fail_memory(err);
+    for (size_t i = 0; i < p->n_links; i++)
+        link_names(&p->links[i], &words[i], &networks[i]);
+    const struct names names = {.id = id, .name = name, .hash = p->tag, .upstreams = p->dns, .networks = networks, .n_networks = p->n_links};
+    return names_begin(s, &names, err);
+}
+
 int names_begin(struct supervisor *s, const struct names *names, struct berth_error *err)
 {
     autofree char *record = NULL;
@@ -239,6 +283,13 @@ int names_settle(struct supervisor *s, int timeout_msec, struct berth_error *err
     if (err)
         *err = l->trouble;
     return l->trouble.code;
+}
+
+void names_tell(struct supervisor *s, const struct berth_error *trouble)
+{
+    autotext struct text t = {0};
+    json_put_string(&t, "error", trouble->message);
+    record_event(s, "names", t.failed ? NULL : t.data);
 }
 
 void names_end(struct supervisor *s)

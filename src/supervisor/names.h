@@ -11,6 +11,8 @@
 #include "model/names.h"
 #include "supervisor/loop.h"
 
+#define NAMES_WAIT_MSEC 500 /* at a start or change, for names to be known */
+
 struct supervisor;
 
 /**
@@ -20,10 +22,14 @@ struct supervisor;
  * big; a berth-dns that can't run is tried for again until names_end.
  */
 int names_begin(struct supervisor *s, const struct names *names, struct berth_error *err);
+/** The same with what the plan says; without links: names_end. */
+int names_of_plan(struct supervisor *s, struct berth_error *err);
 /** Wait until queries see them, at most `timeout_msec`. IO with berth-dns's own words when it could
  *  not (a gateway without its address, port 53 taken); the names are tried for again all the same.
  *  0 at once when names_begin was not called. */
 int names_settle(struct supervisor *s, int timeout_msec, struct berth_error *err);
+/** What is wrong with names goes to the events, for the workload itself runs. */
+void names_tell(struct supervisor *s, const struct berth_error *trouble);
 /** The workload has ended: names gone. Twice is fine. */
 void names_end(struct supervisor *s);
 

@@ -5,6 +5,7 @@
  * Only root's processes are heard, and even they are not believed: what is no message closes the
  * connection, what is a wrong one gets an error, and nobody can make us wait or grow.
  */
+#include "supervisor/names.h"
 #include "supervisor/supervisor.h"
 #include "base/base.h"
 #include "base/file.h"
@@ -300,6 +301,8 @@ static void on_update(struct supervisor *s, struct connection *c, uint64_t tag, 
     if (probing)
         probes_end(s);
     plan_take_over(s->plan, plan);
+    if (names_of_plan(s, &err) < 0 || names_settle(s, NAMES_WAIT_MSEC, &err) < 0)
+        names_tell(s, &err);
     if (probing)
         probes_begin(s);
     if (s->log)
