@@ -77,6 +77,13 @@ static int check_layers(struct store *store, const struct image *image, struct b
     return 0;
 }
 
+/* One tar whose program is a module: what tools made that knew of no artifacts. */
+static bool runs_module(const struct image *image)
+{
+    char *const *argv = image->config.entrypoint && image->config.entrypoint[0] ? image->config.entrypoint : image->config.cmd;
+    return argv && argv[0] && ends_with(argv[0], ".wasm") && image->diff_ids[0] && !image->diff_ids[1];
+}
+
 static bool is_wasm(const struct record *r)
 {
     return strcmp(r->architecture, "wasm") == 0 || strcmp(r->os, "wasip1") == 0 ||
@@ -130,6 +137,8 @@ int image_find(struct store *store, const char *reference, struct image **ret_im
     record_clear(&record);
     if (r == 0)
         r = image_config_read(settings, &image->config, err);
+    if (r == 0)
+        image->wasm = image->wasm || runs_module(image);
     json_decref(settings);
     if (r == 0)
         r = check_layers(store, image, err);

@@ -5,6 +5,9 @@
  *
  *   ROOT/images/blobs/sha256/HEX       manifests, configs, compressed layers, once each
  *   ROOT/images/layers/HEX/            unpacked, by diff id: fs/ (overlay's form) and layer.json
+ *                                      of a WebAssembly artifact: fs/module.wasm, by its own digest
+ *   ROOT/images/partial/HEX            a blob that is being fetched, or was when its pull was killed
+ *   ROOT/images/aside/                 what is being made; its maker holds a lock in it
  *   ROOT/images/refs/ESCAPED.json      {"reference","manifest","config","layers":[diff ids],"created","size_bytes", ...}
  */
 #ifndef IMAGE_IMAGE_H

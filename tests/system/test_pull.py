@@ -239,6 +239,51 @@ def test_sixty_layers(registry, layouts, store):
     store.nothing_left()
 
 
+# ---- WebAssembly artifacts
+
+MODULE = b"\0asm\1\0\0\0" + b"\0\5\4name"
+
+
+@pytest.mark.parametrize("layer_type, config_type, config", [
+    ("application/wasm", "application/vnd.wasm.config.v0+json", {"architecture": "wasm", "os": "wasip2"}),
+    ("application/vnd.wasm.content.layer.v1+wasm", "application/vnd.wasm.config.v1+json", None),
+    ("application/vnd.module.wasm.content.layer.v1+wasm", "application/vnd.module.wasm.config.v1+json", None)],
+    ids=["cncf", "older", "krustlet"])
+def test_a_wasm_artifact_is_kept_and_saved_as_it_came(registry, layouts, store, layer_type, config_type, config, request):
+    layout = layouts("wasm-" + request.node.callspec.id)
+    made = layout.put(json.dumps(config or {}).encode())
+    layer = {"mediaType": layer_type, **layout.put(MODULE)}
+    document = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                           "config": {"mediaType": config_type, **made}, "layers": [layer]}).encode()
+    layout.entries.append({"mediaType": "application/vnd.oci.image.manifest.v1+json", **layout.put(document),
+                           "annotations": {"org.opencontainers.image.ref.name": "1"}})
+    layout.write()
+    name = registry.push(f"oci:{layout.folder}:1", f"wasm-{request.node.callspec.id}:1")
+    store.must("pull", name)
+    assert open(store.fs(sha(MODULE)) + "/module.wasm", "rb").read() == MODULE
+    record = store.record()
+    assert record["manifest"] == sha(document) and record["architecture"] == "wasm" and record["os"] == (config or {}).get("os", "wasip1")
+    assert store.must("verify")[-1]["wrong"] == 0
+    store.must("save", store.folder + "/out/", name)
+    assert json.load(open(store.folder + "/out/index.json"))["manifests"][0]["digest"] == sha(document)
+    other = Store()
+    other.must("load", store.folder + "/out")
+    assert open(other.fs(sha(MODULE)) + "/module.wasm", "rb").read() == MODULE
+    other.close()
+    assert store.call("save", "docker-archive:" + store.folder + "/d.tar", name)["code"] == "UNSUPPORTED"
+
+
+def test_a_wasm_artifact_that_holds_no_module_is_refused(registry, layouts, store):
+    layout = layouts("nowasm")
+    made, layer = layout.put(b"{}"), {"mediaType": "application/wasm", **layout.put(b"#!/bin/sh")}
+    layout.entries.append({"mediaType": "application/vnd.oci.image.manifest.v1+json", **layout.put(json.dumps(
+        {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+         "config": {"mediaType": "application/vnd.wasm.config.v0+json", **made}, "layers": [layer]}).encode())})
+    layout.write()
+    assert "no WebAssembly module" in store.call("load", layout.folder)["message"]
+    assert store.list("refs") == []
+
+
 # ---- what was fetched stays
 
 

@@ -191,6 +191,8 @@ static int write_layer_note(struct work *w, const struct layer *l, struct berth_
                              (json_int_t)l->blob_bytes, "compression", l->stream.compression, "tar_bytes",
                              (json_int_t)l->tar_bytes, "size_bytes", (json_int_t)l->size_bytes, "entries",
                              (json_int_t)l->entries);
+    if (note && l->module)
+        json_object_set_new(note, "module", json_true());
     autofree char *text = note ? json_dumps(note, JSON_COMPACT) : NULL;
     json_decref(note);
     if (!text)
@@ -268,15 +270,15 @@ static int fill_record(const struct draft *d, const char *reference, const char 
     r->manifest = strdup(manifest_digest);
     r->boot = strdup(boot_id());
     r->source = d->source ? strdup(d->source) : NULL;
-    static const struct { const char *key; size_t offset; } texts[] = {
-        {"architecture", offsetof(struct record, architecture)},
-        {"os", offsetof(struct record, os)},
-        {"variant", offsetof(struct record, variant)},
+    static const struct { const char *key; size_t offset; const char *artifact; } texts[] = {
+        {"architecture", offsetof(struct record, architecture), "wasm"},
+        {"os", offsetof(struct record, os), "wasip1"},
+        {"variant", offsetof(struct record, variant), ""},
     };
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
         const char *value = json_string_value(json_object_get(config, texts[i].key));
         bool plain = value && strspn(value, PLAIN_WORD) == strlen(value) && strlen(value) < 64;
-        *(char **)((char *)r + texts[i].offset) = strdup(plain ? value : "");
+        *(char **)((char *)r + texts[i].offset) = strdup(plain ? value : d->wasm ? texts[i].artifact : "");
     }
     const char *created = json_string_value(json_object_get(config, "created"));
     r->created_usec = d->created_usec;

@@ -39,7 +39,7 @@ struct layer *found_layer(struct found *f, const char *diff_id, const char *blob
     if (i < f->n_layers)
         return NULL;
     struct layer *l = &f->layers[f->n_layers++];
-    *l = (struct layer){.in_fd = -1, .folder_fd = -1, .notes_fd = -1, .blob_bytes = blob_bytes};
+    *l = (struct layer){.module = f->wasm, .in_fd = -1, .folder_fd = -1, .notes_fd = -1, .blob_bytes = blob_bytes};
     memcpy(l->diff_id, diff_id, DIGEST_TEXT);
     memcpy(l->blob, blob, strlen(blob) + 1);
     return l;
@@ -101,7 +101,7 @@ int found_make(struct work *w, struct found *f, const char *source, struct berth
 {
     struct draft d = {.references = f->references, .config = f->config, .config_size = f->config_size,
                       .manifest = f->manifest, .manifest_size = f->manifest_size, .layers = f->layers,
-                      .order = f->order, .n_order = f->n_order, .source = source};
+                      .order = f->order, .n_order = f->n_order, .source = source, .wasm = f->wasm};
     int r = layers_make(w, f->layers, f->n_layers, err);
     return r == 0 ? draft_commit(w, &d, err) : r;
 }

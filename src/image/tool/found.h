@@ -12,6 +12,7 @@ struct found {
     size_t config_size, manifest_size;
     struct layer *layers;
     size_t *order, n_layers, n_order;
+    bool wasm;               /* layers are modules */
     char **references;       /* names to give, in normal form */
 };
 

@@ -20,6 +20,7 @@
 
 #define PIPE_BYTES (1 << 20)
 #define PAIRS_MAX 16
+#define MODULE_FILE "module.wasm"
 
 struct outcome {
     int code;
@@ -87,6 +88,20 @@ static int feed(const struct work *w, const struct layer *l, int out_fd, struct 
     return stream_inflate(l->in_fd, out_fd, blob_fd, l->deflate, &options, &o->stream, &o->err);
 }
 
+/* An artifact's layer: its bytes are the one file. */
+static int keep_module(int in_fd, int folder_fd, const struct work *w, struct outcome *o)
+{
+    char magic[4];
+    autoclose int fd = openat(folder_fd, MODULE_FILE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0)
+        return fail_os(&o->err, errno, MODULE_FILE, "make the file of the module");
+    int r = stream_copy(in_fd, fd, w->max_bytes, NULL, &o->unpacked.bytes, &o->err);
+    o->unpacked.entries = 1;
+    if (r == 0 && (pread(fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic || memcmp(magic, "\0asm", sizeof magic) != 0))
+        r = fail(&o->err, BERTH_CORRUPT, "", "it is no WebAssembly module");
+    return r;
+}
+
 static int unpack(const struct work *w, const struct layer *l, int in_fd, struct outcome *o)
 {
     char name[128];
@@ -96,6 +111,8 @@ static int unpack(const struct work *w, const struct layer *l, int in_fd, struct
         return fail_os(&o->err, errno, name, "open the folder of a layer");
     umask(0);
     int r = jail_narrow(fd, &o->err);
+    if (r == 0 && l->module)
+        return keep_module(in_fd, fd, w, o);
     return r < 0 ? r : unpack_tar(in_fd, fd, &w->unpack, &o->unpacked, &o->err);
 }
 
@@ -317,6 +334,7 @@ int layer_known(int images_fd, struct layer *l)
         l->blob_bytes = (uint64_t)json_integer_value(json_object_get(document, "blob_bytes"));
         l->stream.compression = (int)json_integer_value(json_object_get(document, "compression"));
     }
+    l->module = json_is_true(json_object_get(document, "module"));
     l->entries = (uint64_t)json_integer_value(json_object_get(document, "entries"));
     l->size_bytes = (uint64_t)json_integer_value(json_object_get(document, "size_bytes"));
     l->tar_bytes = (uint64_t)json_integer_value(json_object_get(document, "tar_bytes"));

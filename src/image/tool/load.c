@@ -173,10 +173,9 @@ static int gather_oci(struct work *w, const struct manifest *m, struct found *f,
     if (r < 0)
         return fail_context(err, "the image's config");
     autostrings char **diff_ids = NULL;
-    r = config_diff_ids(config, &diff_ids, err);
+    r = manifest_diff_ids(m, config, path, &diff_ids, err);
     json_decref(config);
-    if (r == 0 && strings_count(diff_ids) != m->n)
-        r = fail(err, BERTH_CORRUPT, path, "the manifest has %zu layers, the config %zu", m->n, strings_count(diff_ids));
+    f->wasm = m->wasm;
     if (r == 0)
         r = found_room(f, m->n, err);
     for (size_t i = 0; r == 0 && i < m->n; i++)

@@ -78,16 +78,37 @@ int document_kind(const json_t *document, const char *declared, const char *name
     return by_type == kind ? kind : wrong(err, name, "its mediaType is not what it holds");
 }
 
-static int check_layer(const struct descriptor *d, struct berth_error *err)
+/* The first is the CNCF's; the others are what tools pushed before there was one. */
+static bool is_module(const char *type)
+{
+    static const char *const modules[] = {"application/wasm", "application/vnd.wasm.content.layer.v1+wasm",
+                                          "application/vnd.module.wasm.content.layer.v1+wasm",
+                                          "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm"};
+    for (size_t i = 0; i < ARRAY_SIZE(modules); i++)
+        if (strcmp(type, modules[i]) == 0)
+            return true;
+    return false;
+}
+
+static int check_layer(const struct manifest *m, const struct descriptor *d, struct berth_error *err)
 {
     static const char *const known[] = {"application/vnd.oci.image.layer.v1.tar",
                                         "application/vnd.docker.image.rootfs.diff.tar", ""};
     if (strstr(d->media_type, "foreign") || strstr(d->media_type, "nondistributable"))
         return fail(err, BERTH_UNSUPPORTED, d->digest, "layer %s is a foreign one, which has to be got from elsewhere", d->digest);
-    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+    if (m->wasm && is_module(d->media_type))
+        return 0;
+    for (size_t i = 0; !m->wasm && i < ARRAY_SIZE(known); i++)
         if (*known[i] ? starts_with(d->media_type, known[i]) : !*d->media_type)
             return 0;
-    return fail(err, BERTH_UNSUPPORTED, d->digest, "layer %s is of type \"%.100s\", not a tar", d->digest, d->media_type);
+    return fail(err, BERTH_UNSUPPORTED, d->digest, "layer %s is of type \"%.100s\", not a %s", d->digest, d->media_type,
+                m->wasm ? "module, as others of this artifact are" : "tar");
+}
+
+static bool is_artifact(const json_t *layers)
+{
+    const char *type = json_string_value(json_object_get(json_array_get(layers, 0), "mediaType"));
+    return type && is_module(type);
 }
 
 static int read_parts(struct manifest *m, const char *name, struct berth_error *err)
@@ -96,8 +117,9 @@ static int read_parts(struct manifest *m, const char *name, struct berth_error *
     int r = descriptor_read(json_object_get(m->document, "config"), &m->config, err);
     if (r < 0)
         return fail_context(err, "%.160s: its config", name);
-    if (!strstr(m->config.media_type, "image.config.v1+json") && !strstr(m->config.media_type, "container.image.v1+json"))
-        return fail(err, BERTH_UNSUPPORTED, name, "%.160s: an artifact of type \"%.100s\", not a container image", name,
+    m->wasm = is_artifact(layers);
+    if (!m->wasm && !strstr(m->config.media_type, "image.config.v1+json") && !strstr(m->config.media_type, "container.image.v1+json"))
+        return fail(err, BERTH_UNSUPPORTED, name, "%.160s: an artifact of type \"%.100s\", neither a container image nor a WebAssembly module", name,
                     m->config.media_type);
     if (!json_is_array(layers) || json_array_size(layers) > IMAGE_MAX_LAYERS)
         return wrong(err, name, "it has no list of layers, or one of more than 500");
@@ -109,7 +131,7 @@ static int read_parts(struct manifest *m, const char *name, struct berth_error *
     json_array_foreach(layers, i, layer) {
         r = descriptor_read(layer, &m->layers[i], err);
         if (r == 0)
-            r = check_layer(&m->layers[i], err);
+            r = check_layer(m, &m->layers[i], err);
         if (r < 0)
             return fail_context(err, "%.160s", name);
         m->n++;
@@ -134,9 +156,11 @@ static const char *text_of(const json_t *object, const char *key)
     return text ? text : "";
 }
 
-/* How well an entry fits: -1 not at all. */
+/* How well an entry fits: -1 not at all. A module runs on any machine: better than nothing. */
 static int fitness(const json_t *platform, const struct platform *p, bool strict)
 {
+    if (!strict && strcmp(text_of(platform, "architecture"), "wasm") == 0)
+        return 0;
     if (strcmp(text_of(platform, "os"), p->os) != 0 || strcmp(text_of(platform, "architecture"), p->architecture) != 0)
         return -1;
     const char *variant = text_of(platform, "variant");
@@ -193,6 +217,20 @@ int config_diff_ids(const json_t *config, char ***ret_diff_ids, struct berth_err
         if (strings_add(&ids, json_string_value(item)) < 0)
             return fail_memory(err);
     }
+    *ret_diff_ids = TAKE(ids);
+    return 0;
+}
+
+int manifest_diff_ids(const struct manifest *m, const json_t *config, const char *name, char ***ret_diff_ids, struct berth_error *err)
+{
+    autostrings char **ids = m->wasm ? calloc(1, sizeof *ids) : NULL;
+    int r = m->wasm ? ids ? 0 : -ENOMEM : config_diff_ids(config, &ids, err);
+    for (size_t i = 0; m->wasm && r == 0 && i < m->n; i++)
+        r = strings_add(&ids, m->layers[i].digest);
+    if (r < 0)
+        return m->wasm ? fail_memory(err) : r;
+    if (strings_count(ids) != m->n)
+        return fail(err, BERTH_CORRUPT, name, "the manifest has %zu layers, the config %zu", m->n, strings_count(ids));
     *ret_diff_ids = TAKE(ids);
     return 0;
 }

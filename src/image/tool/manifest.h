@@ -20,6 +20,7 @@ struct manifest {
     struct descriptor config;
     struct descriptor *layers;
     size_t n;
+    bool wasm;         /* an artifact: its layers are modules, not tars */
 };
 void manifest_clear(struct manifest *m);
 
@@ -34,5 +35,7 @@ int index_choose(const json_t *document, const struct platform *platform, bool s
                  struct descriptor *ret, struct berth_error *err);
 /** diff ids of a config, lowest first. */
 int config_diff_ids(const json_t *config, char ***ret_diff_ids, struct berth_error *err);
+/** The same for the layers of a manifest: as many. A module is its own: its digest. */
+int manifest_diff_ids(const struct manifest *m, const json_t *config, const char *name, char ***ret_diff_ids, struct berth_error *err);
 
 #endif

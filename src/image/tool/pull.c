@@ -151,10 +151,9 @@ static int gather(struct work *w, const struct manifest *m, struct found *f, str
     autostrings char **diff_ids = NULL;
     int r = get_config(w, m, f, &config, err);
     if (r == 0)
-        r = config_diff_ids(config, &diff_ids, err);
+        r = manifest_diff_ids(m, config, w->reference, &diff_ids, err);
     json_decref(config);
-    if (r == 0 && strings_count(diff_ids) != m->n)
-        r = fail(err, BERTH_CORRUPT, w->reference, "the manifest has %zu layers, the config %zu", m->n, strings_count(diff_ids));
+    f->wasm = m->wasm;
     if (r == 0)
         r = found_room(f, m->n, err);
     for (size_t i = 0; r == 0 && i < m->n; i++)

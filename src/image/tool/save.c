@@ -320,6 +320,8 @@ static int save_docker_layer(const struct work *w, struct target *t, const struc
     memcpy(l.diff_id, record->diff_ids[i], DIGEST_TEXT);
     if (layer_known(w->images_fd, &l) < 0)
         return fail(err, BERTH_CORRUPT, l.diff_id, "the layer %s is missing", l.diff_id);
+    if (l.module)
+        return fail(err, BERTH_UNSUPPORTED, l.diff_id, "docker's archives hold no WebAssembly artifacts (--format-as oci)");
     int r = target_once(t, name, err);
     if (r != 0)
         return MIN(r, 0);

@@ -139,17 +139,17 @@ static int check_documents(const struct work *w, const struct record *r, struct 
     autostrings char **diff_ids = NULL;
     blob_path(r->id, path);
     int code = document_read(w->images_fd, path, IMAGE_MAX_CONFIG_BYTES, r->id, 0, NULL, NULL, &config, why);
-    if (code == 0)
-        code = config_diff_ids(config, &diff_ids, why);
-    json_decref(config);
-    if (code == 0 && !same_lists(diff_ids, r->diff_ids))
-        code = fail(why, BERTH_CORRUPT, r->id, "its layers are not those of its config");
     blob_path(r->manifest, path);
     if (code == 0)
         code = document_read(w->images_fd, path, IMAGE_MAX_MANIFEST_BYTES, r->manifest, 0, NULL, NULL, &document, why);
     struct manifest m = {0};
     if (code == 0)
         code = manifest_read(document, "manifest", &m, why);
+    if (code == 0)
+        code = manifest_diff_ids(&m, config, "manifest", &diff_ids, why);
+    json_decref(config);
+    if (code == 0 && !same_lists(diff_ids, r->diff_ids))
+        code = fail(why, BERTH_CORRUPT, r->id, "its layers are not those of its config");
     if (code == 0 && strcmp(m.config.digest, r->id) != 0)
         code = fail(why, BERTH_CORRUPT, r->id, "its manifest belongs to another config");
     manifest_clear(&m);

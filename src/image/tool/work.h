@@ -87,6 +87,7 @@ struct layer {
     uint64_t blob_bytes;
     int in_fd;            /* the blob or tar; -1: pack folder_fd */
     int folder_fd;
+    bool module;          /* no tar: one file, a WebAssembly module */
     bool deflate;         /* keep a plain one compressed */
     bool unpack, keep;    /* what is needed of it: files, blob */
     bool fetch;           /* in_fd is the file that the fetcher fills */
@@ -118,6 +119,7 @@ struct draft {
     size_t *order, n_order;     /* the image's layers as indexes of `layers` */
     int64_t created_usec;       /* 0: as the config says */
     const char *source;         /* record.source */
+    bool wasm;                  /* an artifact, whose config need not say that it is one */
 };
 /**
  * Put it into the store, the records last; they say that it is not on disk yet: store_settle() follows.
