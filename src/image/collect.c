@@ -386,6 +386,51 @@ int image_collect(struct store *store, bool unnamed_only, bool all_unused, char 
     return 0;
 }
 
+/* The name that was used longest ago: its file in refs/, or NULL. */
+static int find_oldest(int images_fd, const struct set *used, const char *keep, char **ret_file, char **ret_name, char **ret_id,
+                       struct berth_error *err)
+{
+    autostrings char **files = NULL;
+    int64_t oldest = INT64_MAX;
+    int r = record_files(images_fd, &files, err);
+    for (size_t i = 0; r == 0 && files[i]; i++) {
+        struct record one = {0};
+        if (record_read(images_fd, files[i], &one, NULL) < 0)
+            continue;
+        if (one.used_usec < oldest && !set_has(used, one.id + 7) && !(keep && strcmp(keep, one.reference) == 0)) {
+            oldest = one.used_usec;
+            free(*ret_file);
+            free(*ret_name);
+            free(*ret_id);
+            *ret_file = strdup(files[i]);
+            *ret_name = TAKE(one.reference);
+            *ret_id = TAKE(one.id);
+        }
+        record_clear(&one);
+    }
+    return r;
+}
+
+int image_remove_oldest(struct store *store, const char *keep, char **ret_name, char **ret_id, struct berth_error *err)
+{
+    autoset struct set used = {0};
+    autofree char *file = NULL, *name = NULL, *id = NULL;
+    autoclose int images_fd = images_open(store), lock_fd = -1;
+    int r = images_fd < 0 ? fail_os(err, images_fd, "images", "open the image store") : lock_alone(images_fd, &lock_fd, err);
+    if (r == 0 && (r = used_images(store, &used)) < 0)
+        r = fail_os(err, r, "leases", "read which images are in use");
+    if (r == 0)
+        r = find_oldest(images_fd, &used, keep, &file, &name, &id, err);
+    if (r < 0 || !file)
+        return r;
+    r = record_unname(images_fd, file, false, err);
+    if (r < 0)
+        return r;
+    *ret_name = TAKE(name);
+    *ret_id = TAKE(id);
+    return 1;
+}
+
 /* ---- names */
 
 int image_untag(struct store *store, const char *reference, bool force, struct berth_error *err)

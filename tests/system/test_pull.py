@@ -447,6 +447,35 @@ def test_pulls_of_common_layers_beside_a_prune_in_a_loop(registry, layouts, stor
     store.nothing_left()
 
 
+def test_a_file_system_that_gets_full_loses_the_longest_unused_images(registry, layouts):
+    small = Small("size=40m")
+    try:
+        store = Store(small.folder)
+        with open(small.folder + "/berth.toml", "w") as f:
+            f.write('image_gc = { high = "60%", low = "45%" }\n')
+        names = []
+        for i in range(4):
+            layout = layouts(f"gc{i}")
+            layout.image("1", [layout.layer(tar_of({"f": blob(3 << 20)}), "plain")]) # 6 MiB each: blob and file
+            names.append(registry.push(f"oci:{layout.folder}:1", f"gc{i}:1"))
+        env = {"BERTH_CONFIG": small.folder + "/berth.toml"}
+        for name in names[:3]:
+            store.must("pull", name, env=env)
+        store.must("pull", "--policy", "missing", names[0], env=env) # used again: names[1] is the oldest now
+        store.must("pull", names[3], env=env)
+        end = time.monotonic() + 20
+        while len(store.list("refs")) == 4 and time.monotonic() < end:
+            time.sleep(0.05)
+        left = [json.loads(open(f"{store.root}/images/refs/{f}").readline())["reference"] for f in store.list("refs")]
+        assert sorted(left) == sorted([names[0], names[3]]) or sorted(left) == sorted([names[0], names[2], names[3]]), left
+        assert store.must("verify")[-1]["wrong"] == 0
+        with open(small.folder + "/berth.toml", "w") as f:
+            f.write('image_gc = { high = "60", low = "70%" }\n')
+        assert "image_gc" in store.call("pull", names[0], env=env)["message"]
+    finally:
+        small.close()
+
+
 # ---- no room
 
 

@@ -332,6 +332,7 @@ static void afterwards(struct work *w)
     sigprocmask(SIG_UNBLOCK, &mask, NULL);
     store_settle(w->images_fd, NULL);
     collect_now(w, false, false, NULL, NULL);
+    gc_run(w, w->gc_high, w->gc_low);
 }
 
 int main(int argc, char **argv)

@@ -82,6 +82,8 @@ int pull_prepare(struct work *w, struct berth_error *err)
     struct record here = {0};
     int r = check_policy(w, err);
     if (r == 0)
+        r = gc_limits(w, &w->gc_high, &w->gc_low, err);
+    if (r == 0)
         r = reference_parse(w->arguments[0], &reference, err);
     if (r < 0)
         return r;

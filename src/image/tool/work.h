@@ -37,6 +37,7 @@ struct work {
     struct fetcher fetcher; /* pull */
     struct reference *pulled;
     bool here;              /* pull: nothing is to do */
+    int gc_high, gc_low;    /* percent */
     int source_fd;          /* file, or -1 */
     int folder_fd;          /* folder (source, target), or -1; in the jail /source or /target */
     int root_fd;            /* a workload's root, or -1 when it does not run */
@@ -151,6 +152,10 @@ int save_prepare(struct work *w, struct berth_error *err);
 int save_run(struct work *w, struct berth_error *err);
 int save_finish(struct work *w, bool done, struct berth_error *err);
 int verify_run(struct work *w, struct berth_error *err);
+/** What berth.toml says of image_gc, in percent; 0: nothing. */
+int gc_limits(const struct work *w, int *ret_high, int *ret_low, struct berth_error *err);
+/** Of a file system that is full to `high` images go that nothing uses, the longest unused first, until it is at `low`. */
+void gc_run(struct work *w, int high, int low);
 /** image_collect(), and what it threw away is deleted. */
 int collect_now(struct work *w, bool unnamed, bool unused, char **ret_report, struct berth_error *err);
 int push_prepare(struct work *w, struct berth_error *err);
