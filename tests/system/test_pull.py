@@ -239,6 +239,90 @@ def test_sixty_layers(registry, layouts, store):
     store.nothing_left()
 
 
+# ---- beside umoci
+
+
+def exact(folder):
+    """Everything about files, by path: kind, mode, owner, content, seconds, attributes, and which are one file."""
+    found, inodes = {}, {}
+    for at, folders, files in os.walk(folder):
+        for name in [""] + folders + files if at == folder else folders + files:
+            path = os.path.join(at, name)
+            s = os.lstat(path)
+            one = [s.st_mode, s.st_uid, s.st_gid, int(s.st_mtime)]
+            if stat.S_ISREG(s.st_mode):
+                with open(path, "rb") as f:
+                    one += [hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read()).hexdigest()]
+                one += [s.st_nlink, inodes.setdefault(s.st_ino, os.path.relpath(path, folder)) if s.st_nlink > 1 else ""]
+            one.append(os.readlink(path) if stat.S_ISLNK(s.st_mode) else sorted(
+                (x, os.getxattr(path, x, follow_symlinks=False)) for x in os.listxattr(path, follow_symlinks=False) if not x.startswith("trusted.")))
+            found[os.path.relpath(path, folder)] = one + ([s.st_rdev] if stat.S_ISBLK(s.st_mode) or stat.S_ISCHR(s.st_mode) else [])
+    return found
+
+
+def tar_of_folder(folder):
+    return subprocess.run(["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "-C", folder, "-cf", "-", "."],
+                          check=True, capture_output=True).stdout
+
+
+def over(folder, names):
+    """A second layer: changes, removals, links and attributes over what the first has."""
+    info = tarfile.TarInfo("usr/bin/su2")
+    info.mode, info.uid, info.gid, info.mtime = 0o4755, 0, 33, 1500000000
+    info.pax_headers = {"SCHILY.xattr.user.note": "x", "SCHILY.xattr.security.capability":
+                        bytes.fromhex("0100000200200000000000000000000000000000").decode("latin-1")}
+    hard = tarfile.TarInfo("usr/bin/su3")
+    hard.type, hard.linkname, hard.mtime = tarfile.LNKTYPE, "usr/bin/su2", 1500000000
+    gone = {f"etc/.wh.{n}": b"" for n in names}
+    above = {}
+    for name in (".", "usr", "usr/bin", "etc", "var"): # as those do who make layers: overlayfs takes a folder's mode from the highest
+        st = os.stat(f"{folder}/{name}")
+        above[name] = tarfile.TarInfo(name)
+        above[name].type, above[name].mode, above[name].mtime = tarfile.DIRTYPE, stat.S_IMODE(st.st_mode), int(st.st_mtime) + 1
+        above[name].uid, above[name].gid = st.st_uid, st.st_gid
+    return tar_of({**above, "usr/bin/su2": (info, b"#!/bin/sh\n"), "usr/bin/su3": hard, "etc/passwd": b"root:x:0:0::/:/bin/sh\n", "var/.wh..wh..opq": b"",
+                   "var/new": b"n", **gone})
+
+
+@pytest.mark.parametrize("image, compression", [("nginx", "gzip"), ("python3", "zstd"), ("files", "gzip"), ("bigfile", "gzip")]
+                         + ([("postgresql", "gzip"), ("nodejs", "zstd")] if LONG else []))
+def test_what_is_pulled_is_what_umoci_unpacks(registry, layouts, store, image, compression, tmp_path):
+    layout = layouts("u-" + image)
+    if image == "files":
+        files = {f"d{i % 97}/s{i % 7}/f{i}": b"%d" % i for i in range(100000 if LONG else 6000)}
+        folders = {}
+        for name in [""] + sorted({p.rsplit("/", 1)[0] for p in files} | {p.split("/")[0] for p in files}):
+            folders["./" + name] = tarfile.TarInfo("./" + name)
+            folders["./" + name].type, folders["./" + name].mtime, folders["./" + name].mode = tarfile.DIRTYPE, 1600000000, 0o750
+        tars = [tar_of({**folders, **files})]
+    elif image == "bigfile":
+        tars = [tar_of({"big": rnd.randbytes(1 << 20) * (2000 if LONG else 80)})]
+    else:
+        subprocess.run([TOP + "/tests/images/make", image, CACHE], check=True, capture_output=True)
+        tars = [tar_of_folder(f"{CACHE}/{image}"), over(f"{CACHE}/{image}", ["group"])]
+    layout.image("1", [layout.layer(t, compression) for t in tars])
+    name = registry.push(f"oci:{layout.folder}:1", f"u-{image}:1")
+    if compression == "gzip":
+        subprocess.run(["umoci", "unpack", "--image", layout.folder + ":1", f"{tmp_path}/umoci"], check=True, capture_output=True)
+        wanted = exact(f"{tmp_path}/umoci/rootfs")
+    else: # umoci reads no zstd: the same layers as gzip
+        twin = layouts("twin-" + image)
+        twin.image("1", [twin.layer(t) for t in tars])
+        subprocess.run(["umoci", "unpack", "--image", twin.folder + ":1", f"{tmp_path}/umoci"], check=True, capture_output=True)
+        wanted = exact(f"{tmp_path}/umoci/rootfs")
+    store.must("pull", name)
+    lower = ":".join(store.fs(d) for d in reversed(store.record()["layers"]))
+    os.makedirs(f"{tmp_path}/m/e")
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"ro,lowerdir={lower}:{tmp_path}/m/e", f"{tmp_path}/m"], check=True)
+    try:
+        found = exact(f"{tmp_path}/m")
+    finally:
+        subprocess.run(["umount", f"{tmp_path}/m"], check=True)
+    assert set(found) == set(wanted)
+    different = {k: (found[k], wanted[k]) for k in found if found[k] != wanted[k] and (k != "." or image != "bigfile")}
+    assert not different, list(different.items())[:5]
+
+
 # ---- WebAssembly artifacts
 
 MODULE = b"\0asm\1\0\0\0" + b"\0\5\4name"
