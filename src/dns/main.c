@@ -15,6 +15,7 @@
 #include "dns/listen.h"
 #include "dns/resolvers.h"
 #include "linux/cgroup.h"
+#include "linux/net_filter.h"
 #include "model/names.h"
 
 #include <arpa/inet.h>
@@ -39,6 +40,7 @@ struct listener {
     struct listener *next;
     char *network;
     struct address gateway;
+    uint16_t port;
     unsigned users;
 };
 
@@ -58,6 +60,7 @@ struct keeper {
     struct connection *connections;
     uint32_t last_number;
     struct resolvers resolvers;
+    char hash[9]; /* of the root; "": not told */
     int64_t alone_since_usec;
     bool over;
 };
@@ -88,6 +91,22 @@ static void feed_resolvers(struct keeper *k)
 /* ---- sockets ----------------------------------------------------------------------------------
  */
 
+/* Port 53 of a gateway leads to where we are, if that is another one; UDP and TCP. Adding what is there is fine. */
+static int redirect(const char *hash, const struct listener *l, bool on, struct berth_error *err)
+{
+    autonetlink struct netlink nl = NETLINK_NONE;
+    struct net_publish ports[2];
+    for (size_t i = 0; i < ARRAY_SIZE(ports); i++)
+        ports[i] = (struct net_publish){.host = l->gateway, .container = l->gateway, .host_port = PORT_NAMES,
+                                        .container_port = PORT_BESIDE, .count = 1,
+                                        .protocol = i ? IPPROTO_TCP : IPPROTO_UDP};
+    struct net_share share = {.ports = ports, .n_ports = ARRAY_SIZE(ports)};
+    int r = netlink_open(&nl, NETLINK_NETFILTER);
+    if (r < 0)
+        return fail_os(err, r, l->network, "netlink");
+    return on ? net_filter_add(&nl, hash, &share, err) : net_filter_remove(&nl, hash, &share, err);
+}
+
 static void listener_free(struct listener *l)
 {
     free(l->network);
@@ -104,6 +123,8 @@ static void listener_release(struct keeper *k, struct listener *l)
     *at = l->next;
     struct feed_head head = {.type = FEED_CLOSE, .gateway = l->gateway};
     feed(k, &head, l->network, strlen(l->network), NULL, 0);
+    if (l->port != PORT_NAMES && k->hash[0])
+        (void)redirect(k->hash, l, false, NULL);
     listener_free(l);
 }
 
@@ -115,12 +136,17 @@ static int listener_open(struct keeper *k, const char *network, const struct add
         free(l);
         return -ENOMEM;
     }
-    int r = listen_open(gateway, PORT_NAMES, fds);
+    l->port = PORT_NAMES;
+    int r = listen_open(gateway, l->port, fds);
+    if (r == -EADDRINUSE && k->hash[0]) /* another program has it of every address */
+        r = listen_open(gateway, l->port = PORT_BESIDE, fds);
     if (r < 0) {
         listener_free(l);
         return r;
     }
     l->gateway = *gateway;
+    if (l->port == PORT_NAMES && k->hash[0])
+        (void)redirect(k->hash, l, false, NULL); /* of a berth-dns that was killed */
     l->next = k->listeners;
     k->listeners = l;
     struct feed_head head = {.type = FEED_SOCKETS, .gateway = *gateway};
@@ -162,15 +188,20 @@ static void use_gateway(struct keeper *k, struct connection *c, const char *netw
         if (r == 0)
             r = listener_use(k, network, &gateway, &more[c->n_uses]);
     }
-    if (r == 0)
-        c->n_uses++;
-    else if (r == -EADDRINUSE)
+    if (r == 0) {
+        struct berth_error err;
+        struct listener *l = c->uses[c->n_uses++];
+        if (l->port != PORT_NAMES && redirect(k->hash, l, true, &err) < 0)
+            snprintf(c->trouble, sizeof(c->trouble), "names of network %s: another program has port %d: lead it to %d: %.128s",
+                     network, PORT_NAMES, PORT_BESIDE, err.message);
+    } else if (r == -EADDRINUSE) {
         snprintf(c->trouble, sizeof(c->trouble),
-                 "names of network %s: another program has port %d of every address of this host (%s is berth's): "
-                 "let it listen on its own addresses only", network, PORT_NAMES, text);
-    else
+                 "names of network %s: other programs have ports %d and %d of every address of this host (%s is berth's): "
+                 "let them listen on their own addresses", network, PORT_NAMES, PORT_BESIDE, text);
+    } else {
         snprintf(c->trouble, sizeof(c->trouble), "names of network %s: listen on %s port %d: %s", network, text,
                  PORT_NAMES, strerror(-r));
+    }
 }
 
 /* What it uses now; what it used before goes only afterwards, so that sockets stay open. */
@@ -219,6 +250,8 @@ static void connection_speaks(struct keeper *k, struct connection *c)
         return say(c, "the record is too long");
     if (names_parse(packet, (size_t)n, &names, &err) < 0)
         return say(c, err.message);
+    if (names->hash)
+        snprintf(k->hash, sizeof(k->hash), "%s", names->hash);
     use_gateways(k, c, names);
     struct feed_head head = {.type = FEED_RECORD, .connection = c->number, .sequence = ++c->sequence};
     feed(k, &head, packet, (size_t)n, NULL, 0);
