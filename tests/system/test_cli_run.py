@@ -255,3 +255,15 @@ def test_a_childs_end_by_memory_is_told_while_the_main_program_goes_on(berth):
     berth.must("stop", "-t", "0", name)
     events = berth.json("events", "--until", "now", "-f", f"name={name}", "-f", "event=oom")
     assert (events if isinstance(events, dict) else events[0])["oom"] == "child" and not isinstance(events, list)
+
+
+def test_a_secret_belongs_to_a_user_by_name(berth, tmp_path):
+    (tmp_path / "key").write_text("hidden")
+    secret = '--set=secrets=[{"name":"key","source":"%s","user":"%s"}]'
+    assert berth.must("run", "--rm", *NONE, secret % (tmp_path / "key", "root"), "tiny", "stat", "-c", "%u:%g %a", "/run/secrets/key") == "0:0 400"
+    other = [l.split(":") for l in berth.must("run", "--rm", *NONE, "tiny", "cat", "/etc/passwd").splitlines() if ":0:0:" not in l]
+    for name, _, uid, gid, *_ in other[:1]:
+        assert berth.must("run", "--rm", *NONE, secret % (tmp_path / "key", name), "tiny", "stat", "-c", "%u:%g", "/run/secrets/key") == f"{uid}:{gid}"
+    assert berth.must("run", "--rm", *NONE, secret % (tmp_path / "key", "12:34"), "tiny", "stat", "-c", "%u:%g", "/run/secrets/key") == "12:34"
+    r = berth.call("run", "--rm", *NONE, secret % (tmp_path / "key", "nosuch"), "tiny", "true")
+    assert r.returncode == 125 and "nosuch" in r.stderr and "secrets.key" in r.stderr

@@ -5,6 +5,7 @@
  * The spec's come last, parents before children; where one takes a target of ours, ours is left out.
  */
 #include "local/inside.h"
+#include "linux/user.h"
 #include "base/file.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -618,21 +619,34 @@ static int write_resolver(const struct compile *k, int folder_fd, struct berth_e
 #define SECRET_MAX (1u << 20)
 
 /** "uid" or "uid:gid"; names can't be looked up: the image may not even be mounted. */
+/** The image's highest layer with an /etc/passwd; -1 when none has one. The caller's. */
+static int passwd_layer(const struct compile *k)
+{
+    for (size_t i = strings_count(k->image->layers); i-- > 0;) {
+        autoclose int fd = open(k->image->layers[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0 && faccessat(fd, "etc/passwd", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            return take_fd(&fd);
+    }
+    return -1;
+}
+
+/** Numbers as they are, names as the image's own files have them; without a user, the program's. */
 static int secret_owner(const struct compile *k, const struct spec_secret *s, uid_t *ret_uid,
                         gid_t *ret_gid, struct berth_error *err)
 {
-    const char *user = s->user;
-    unsigned uid = 0, gid = 0;
-    int used = 0;
-    if (!user && k->plan->user && k->plan->user[strspn(k->plan->user, "0123456789:")] == 0)
-        user = k->plan->user;
-    if (user && *user) {
-        int n = sscanf(user, "%u%n:%u%n", &uid, &used, &gid, &used);
-        if (n < 1 || user[used])
-            return fail(err, BERTH_INVALID, "secrets", "secrets.user: \"%.40s\" is not UID[:GID]", user);
-    }
-    *ret_uid = uid;
-    *ret_gid = gid;
+    struct user_identity who = {0};
+    const char *user = s->user ? s->user : k->plan->user;
+    bool numbers = !user || user[strspn(user, "0123456789:")] == 0;
+    autoclose int root_fd = passwd_layer(k);
+    int r = 0;
+    if (root_fd >= 0)
+        r = user_lookup(root_fd, user, NULL, &who, err);
+    else if (!numbers || (user && sscanf(user, "%u:%u", &who.uid, &who.gid) < 1 && *user))
+        r = fail(err, BERTH_NOT_FOUND, user, "no user \"%.40s\": the image has no /etc/passwd", user);
+    if (r < 0)
+        return fail_context(err, "secrets.%s", s->name);
+    *ret_uid = who.uid;
+    *ret_gid = who.gid;
     return 0;
 }
 
