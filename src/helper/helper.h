@@ -38,11 +38,9 @@ int applet_lock(int argc, char **argv, struct berth_error *err);
 int applet_remove(int argc, char **argv, struct berth_error *err);
 int applet_seccomp(int argc, char **argv, struct berth_error *err);
 
-struct store;
-/** Bridges and rules of networks that nobody is on: gone. */
-int networks_sweep(struct store *store, struct berth_error *err);
-/** The same for a root whose folder was deleted right behind the last removal. */
-int networks_sweep_lost(const char *hash, struct berth_error *err);
+/** Bridges and rules of networks that nobody is on: gone, if in a moment nobody is on them still. Of many at once
+ *  only one waits. A root whose folder was deleted meanwhile is told by its hash. */
+int networks_sweep_later(const char *root, const char *run, const char *hash, struct berth_error *err);
 
 /** Exclusive lock, waiting for it. 0 or -errno. */
 int lock_wait(int fd);

@@ -26,27 +26,14 @@ int applet_lock(int argc, char **argv, struct berth_error *err)
     return r < 0 ? fail_os(err, r, argv[1], "wait for the lock on descriptor %s", argv[1]) : 0;
 }
 
-static void cleanup_store(struct store **store)
-{
-    store_close(*store);
-}
-
-static int sweep_networks(const char *root, const char *run, const char *hash, struct berth_error *err)
-{
-    autoclean(cleanup_store) struct store *store = NULL;
-    int r = store_open(root, run, false, &store, err);
-    if (r == 0)
-        return networks_sweep(store, err);
-    return access(root, F_OK) < 0 ? networks_sweep_lost(hash, err) : r == BERTH_NOT_FOUND ? 0 : r;
-}
-
 int applet_delete(int argc, char **argv, struct berth_error *err)
 {
     autoclose int root_fd = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root_fd < 0 && errno == ENOENT && argc > 3)
-        return networks_sweep_lost(argv[3], err);
+        return networks_sweep_later(argv[1], argv[2], argv[3], err);
     if (root_fd < 0)
         return fail_os(err, errno, argv[1], "open %s", argv[1]);
     int r = store_empty_trash(root_fd, err);
-    return r < 0 || argc < 4 ? r : sweep_networks(argv[1], argv[2], argv[3], err);
+    close_fd(&root_fd);
+    return r < 0 || argc < 4 ? r : networks_sweep_later(argv[1], argv[2], argv[3], err);
 }

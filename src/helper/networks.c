@@ -8,13 +8,24 @@
  */
 #include "helper/helper.h"
 #include "base/base.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "linux/net_filter.h"
 #include "linux/net_link.h"
 #include "linux/net_record.h"
 #include "store/network.h"
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+
+/* A bridge and rules that are there already are most of a start: the next workload often comes soon. */
+#define LINGER_MSEC 500
+
+static void cleanup_store(struct store **store)
+{
+    store_close(*store);
+}
 
 /** Names of the bridges of networks that somebody is on. */
 struct wanted {
@@ -91,7 +102,7 @@ static int sweep(struct store *store, struct netlink *nl, struct berth_error *er
     return r;
 }
 
-int networks_sweep_lost(const char *hash, struct berth_error *err)
+static int networks_sweep_lost(const char *hash, struct berth_error *err)
 {
     autonetlink struct netlink nl = NETLINK_NONE, filter = NETLINK_NONE;
     autofree struct net_found *links = NULL;
@@ -108,7 +119,7 @@ int networks_sweep_lost(const char *hash, struct berth_error *err)
     return r;
 }
 
-int networks_sweep(struct store *store, struct berth_error *err)
+static int networks_sweep(struct store *store, struct berth_error *err)
 {
     autonetlink struct netlink nl = NETLINK_NONE;
     autoclose int hold = networks_hold(store), lock = hold < 0 ? hold : networks_lock(store_run_fd(store), true);
@@ -116,4 +127,33 @@ int networks_sweep(struct store *store, struct berth_error *err)
         return fail_os(err, lock, NULL, "lock the networks");
     int r = netlink_open(&nl, NETLINK_ROUTE);
     return r < 0 ? fail_os(err, r, NULL, "open a netlink socket") : sweep(store, &nl, err);
+}
+
+/* Who waits for his turn lets nobody else wait: he will see all that was removed until then. */
+static int take_turn(int run_fd, int *ret_fd)
+{
+    autoclose int waiting = RETRY(openat(run_fd, "sweep.next", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    autoclose int turn = RETRY(openat(run_fd, "sweep.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (waiting < 0 || turn < 0)
+        return -errno;
+    int r = lock_take(waiting);
+    if (r == 0)
+        r = lock_wait(turn);
+    if (r == 0)
+        *ret_fd = take_fd(&turn);
+    return r;
+}
+
+int networks_sweep_later(const char *root, const char *run, const char *hash, struct berth_error *err)
+{
+    autoclean(cleanup_store) struct store *store = NULL;
+    autoclose int turn = -1, run_fd = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (run_fd >= 0 && take_turn(run_fd, &turn) < 0)
+        return 0;
+    poll(NULL, 0, LINGER_MSEC);
+    close_fd(&run_fd);
+    int r = store_open(root, run, false, &store, err);
+    if (r == 0)
+        return networks_sweep(store, err);
+    return access(root, F_OK) < 0 ? networks_sweep_lost(hash, err) : r == BERTH_NOT_FOUND ? 0 : r;
 }

@@ -12,6 +12,7 @@
 #include "linux/cgroup.h"
 #include "linux/net_record.h"
 #include "store/store.h"
+#include <stdio.h>
 #include <string.h>
 
 #define CGROUP_WAIT_MSEC 5000
@@ -134,7 +135,9 @@ int applet_remove(int argc, char **argv, struct berth_error *err)
     if (r < 0 && r != BERTH_NOT_FOUND)
         return r;
     r = store_empty_trash(store_root_fd(store), err);
-    if (r < 0 && access(argv[1], F_OK) < 0)
-        return networks_sweep_lost(store_tag(store), err);
-    return r < 0 ? r : networks_sweep(store, err);
+    char hash[16];
+    snprintf(hash, sizeof(hash), "%s", store_tag(store));
+    workload_close(TAKE(w));
+    store_close(TAKE(store));
+    return r < 0 && access(argv[1], F_OK) == 0 ? r : networks_sweep_later(argv[1], argv[2], hash, err);
 }

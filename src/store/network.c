@@ -275,12 +275,18 @@ static int choose_subnet(const struct network_wish *w, const struct others *o, s
                 w->length, pool);
 }
 
-static uint32_t choose_index(const struct others *o)
+/* The default network's is 0. Others begin anywhere, since the bridge of one that was just removed may be
+ * there for a moment still. */
+static uint32_t choose_index(const struct others *o, const char *name)
 {
-    for (uint32_t index = 0; index <= NETWORK_INDEX_MAX; index++) {
+    uint32_t start = (uint32_t)(now_usec() / 1000);
+    if (strcmp(name, NETWORK_DEFAULT) == 0)
+        return 0;
+    for (uint32_t i = 0; i < NETWORK_INDEX_MAX; i++) {
+        uint32_t index = 1 + (start + i) % NETWORK_INDEX_MAX;
         bool used = false;
-        for (size_t i = 0; i < o->n; i++)
-            used |= o->items[i].index == index;
+        for (size_t k = 0; k < o->n; k++)
+            used |= o->items[k].index == index;
         if (!used)
             return index;
     }
@@ -306,11 +312,11 @@ static int settle_wish(struct store *store, const struct network_wish *w, const 
     *n = (struct network){.subnet = w->subnet, .range = w->range, .gateway = w->gateway, .mtu = w->mtu,
                           .subnet6 = w->subnet6, .internal = w->internal,
                           .chosen = !w->subnet.family, .created_usec = now_usec(),
-                          .index = choose_index(o)};
+                          .index = choose_index(o, w->name)};
     snprintf(n->name, sizeof(n->name), "%s", w->name);
     if (n->index == UINT32_MAX)
         return fail(err, BERTH_NO_SPACE, w->name, "network %s: there are %u networks, no more can be made", w->name,
-                    NETWORK_INDEX_MAX + 1);
+                    NETWORK_INDEX_MAX);
     int r = n->subnet.family ? refuse_overlap(w, o, &n->subnet, err)
                                      : choose_subnet(w, o, &n->subnet, err);
     if (r == 0 && n->subnet6.family)

@@ -135,9 +135,12 @@ static int came_later(struct store *store, struct netlink *nl, const struct netw
 static int place(struct store *store, struct network *n, struct berth_error *err)
 {
     autonetlink struct netlink nl = NETLINK_NONE;
+    char bridge_name[NET_LINK_MAX];
     int r = open_route(&nl, err);
+    net_bridge_name(store_tag(store), n->internal, n->index, bridge_name);
+    if (r == 0 && net_link_index(&nl, bridge_name) > 0) /* of a moment ago: its subnet is seen to be taken */
+        return ensure_bridge(store, &nl, n, err);
     for (int round = 0; r >= 0 && round < PLACE_ROUNDS; round++) {
-        char name[NET_LINK_MAX];
         r = move_away(store, &nl, n, err);
         int bridge = r < 0 ? r : ensure_bridge(store, &nl, n, err);
         if (bridge < 0)
@@ -145,8 +148,7 @@ static int place(struct store *store, struct network *n, struct berth_error *err
         r = came_later(store, &nl, n, bridge, err);
         if (r <= 0)
             return r;
-        net_bridge_name(store_tag(store), n->internal, n->index, name);
-        r = net_link_remove(&nl, name, err);
+        r = net_link_remove(&nl, bridge_name, err);
     }
     return r < 0 ? r : fail(err, BERTH_AGAIN, n->name, "the machine's routes change all the time");
 }
@@ -161,7 +163,7 @@ int network_place(struct store *store, struct network *n, int *ret_lock, struct 
     int r = network_read(store, n->name, n, err); /* it may have moved while we waited */
     if (r == 0 && network_idle(store, n->name))
         r = place(store, n, err);
-    if (r == 0)
+    if (r >= 0)
         *ret_lock = take_fd(&lock);
-    return r;
+    return MIN(r, 0);
 }
