@@ -283,6 +283,7 @@ static void plan_take_over(struct plan *plan, struct plan *from)
     SWAP(plan->ports, from->ports);
     SWAP(plan->n_ports, from->n_ports);
     SWAP(plan->dns, from->dns);
+    SWAP(plan->name, from->name);
 }
 
 static void on_update(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,
@@ -301,6 +302,7 @@ static void on_update(struct supervisor *s, struct connection *c, uint64_t tag, 
     if (probing)
         probes_end(s);
     plan_take_over(s->plan, plan);
+    s->name = s->plan->name; /* a rename is a change of the plan, too */
     if (names_of_plan(s, &err) < 0 || names_settle(s, NAMES_WAIT_MSEC, &err) < 0)
         names_tell(s, &err);
     if (probing)

@@ -244,6 +244,44 @@ def test_the_network_of_another(berth):
     assert r.returncode == 1 and "ports" in r.stderr
 
 
+# ---- names
+
+def lookup(berth, who, name):
+    r = berth.call("exec", "--timeout", "5s", who, "nslookup", name)
+    found = [line.split()[1] for line in r.stdout.partition("Name:")[2].splitlines() if line.startswith("Address:")]
+    return found if r.returncode == 0 and "Name:" in r.stdout else []
+
+
+def address_of(berth, name, *flags):
+    return berth.must("address", name, "8080", *flags).split(":")[0]
+
+
+def test_workloads_call_each_other_by_name_and_alias(berth, net):
+    a = net()
+    one, two = (serve(berth, "--network", a, "--network-alias", "both") for _ in range(2))
+    assert lookup(berth, one, two) == [address_of(berth, two)]
+    assert sorted(lookup(berth, one, "both")) == sorted(address_of(berth, n) for n in (one, two))
+    assert berth.must("exec", one, "nc", "-w", "1", two, "8080") == two
+    assert lookup(berth, one, "nosuch-name") == []
+    new = berth.name()
+    berth.must("rename", two, new)
+    assert lookup(berth, one, new) == [address_of(berth, new)] and lookup(berth, one, two) == []
+    berth.must("stop", "-t", "0", new)
+    until(lambda: lookup(berth, one, new) == [])
+    berth.must("start", new)
+    assert lookup(berth, one, new) == [address_of(berth, new)]
+
+
+def test_names_belong_to_their_network(berth, net):
+    a, b = net(), net()
+    one, two = serve(berth, "--network", a), serve(berth, "--network", b)
+    assert lookup(berth, one, two) == []
+    berth.must("network", "connect", "--alias", "extra", a, two)
+    assert lookup(berth, one, two) == [address_of(berth, two, "--network", a)] == lookup(berth, one, "extra")
+    berth.must("network", "disconnect", a, two)
+    assert lookup(berth, one, two) == []
+
+
 # ---- what must not be, and what must not stay
 
 def test_nothing_is_left_after_the_last_one(berth):

@@ -81,23 +81,6 @@ static int get_locked(struct container *c, const char *verb, const struct berth_
     return r < 0 ? r : change_lock_wait(c, *ret_workload, err);
 }
 
-/* ---- rename */
-
-int container_rename(void *self, const struct berth_handle *h, const char *new_name,
-                     struct berth_error *err)
-{
-    struct container *c = self;
-    autoworkload w = NULL;
-    int r = get_locked(c, "rename", h, &w, err);
-    if (r < 0)
-        return r;
-    r = workload_rename(w, new_name, err);
-    if (r == 0)
-        event_append(store_root_fd(c->store), "rename", workload_id(w), new_name, NULL);
-    workload_unlock_change(w);
-    return r;
-}
-
 /* ---- update */
 
 static int write_text(struct workload *w, const char *name, char *text, struct berth_error *err)
@@ -242,6 +225,41 @@ int container_change(struct container *c, const struct berth_handle *h, const ch
         r = spec_changed(c, w, spec, name, err);
     if (r == 0)
         event_append(store_root_fd(c->store), event, workload_id(w), name, NULL);
+    workload_unlock_change(w);
+    return r;
+}
+
+/* ---- rename */
+
+/** The plan goes by it too, and so do the names that others on its networks see. */
+static int plan_renamed(struct workload *w, const char *new_name, struct berth_error *err)
+{
+    autoclean(cleanup_plan) struct plan *plan = NULL;
+    int r = read_plan(w, &plan, err);
+    if (r < 0)
+        return r;
+    free(plan->name);
+    plan->name = strdup(new_name);
+    if (!plan->name)
+        return fail_memory(err);
+    if (plan->n_links && workload_alive(w, NULL) > 0 && (r = tell_supervisor(w, plan, err)) < 0)
+        return r;
+    return write_text(w, PLAN_FILE, plan_print(plan), err);
+}
+
+int container_rename(void *self, const struct berth_handle *h, const char *new_name,
+                     struct berth_error *err)
+{
+    struct container *c = self;
+    autoworkload w = NULL;
+    int r = get_locked(c, "rename", h, &w, err);
+    if (r < 0)
+        return r;
+    r = workload_rename(w, new_name, err);
+    if (r == 0)
+        r = plan_renamed(w, new_name, err);
+    if (r == 0)
+        event_append(store_root_fd(c->store), "rename", workload_id(w), new_name, NULL);
     workload_unlock_change(w);
     return r;
 }
