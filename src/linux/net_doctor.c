@@ -124,16 +124,23 @@ size_t net_obstacles_parse(const char *json, size_t size, const char *hash, stru
 
 /* ---- one chain ---- */
 
-/* Neither a condition nor anything else that may end it before its verdict. */
+/* iptables-nft's own kind: a target is a verdict, a comment no condition. */
+static bool is_xt(const json_t *e, const char *type, const char *name)
+{
+    const json_t *xt = json_object_get(e, "xt");
+    return is(xt, "type", type) && is(xt, "name", name);
+}
+
+/* No condition before its verdict. */
 static bool drops_all(const json_t *rule)
 {
     const json_t *expressions = json_object_get(rule, "expr");
     size_t n = json_array_size(expressions);
     for (size_t i = 0; i < n; i++) {
         const json_t *e = json_array_get(expressions, i);
-        if (json_object_get(e, "drop") || json_object_get(e, "reject"))
+        if (json_object_get(e, "drop") || json_object_get(e, "reject") || is_xt(e, "target", "REJECT") || is_xt(e, "target", "DROP"))
             return true;
-        if (!json_object_get(e, "counter") && !json_object_get(e, "log"))
+        if (!json_object_get(e, "counter") && !json_object_get(e, "log") && !is_xt(e, "match", "comment") && !is_xt(e, "target", "LOG"))
             return false;
     }
     return false;
@@ -164,7 +171,7 @@ void net_chain_parse(const char *json, size_t size, const char *hash, struct net
         const json_t *rule = json_object_get(entry, "rule");
         if (!rule)
             continue;
-        ret->ends_in_drop = drops_all(rule);
+        ret->drops_all |= drops_all(rule);
         ret->ours += accepts_ours(rule, hash);
         json_int_t handle = json_integer_value(json_object_get(rule, "handle"));
         if (is(rule, "comment", comment) && handle > 0 && ret->n_handles < ARRAY_SIZE(ret->handles))
@@ -249,7 +256,7 @@ static size_t read_nft(const char *hash, struct net_obstacle *ret)
     for (size_t i = 0; i < n; i++) {
         struct net_chain_seen base = {0}, target = {0};
         struct net_obstacle o = ret[i];
-        if (list_chain(&o, o.chain, hash, &base) < 0 || (o.opened && !base.ends_in_drop))
+        if (list_chain(&o, o.chain, hash, &base) < 0 || (o.opened && !base.drops_all))
             continue; /* it lets through what nobody asked it about */
         if (strcmp(o.chain, o.target) != 0)
             (void)list_chain(&o, o.target, hash, &target);

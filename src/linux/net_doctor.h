@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 enum net_obstacle_kind {
-    NET_OBSTACLE_NFT,       /**< a base chain of the forward hook drops, by policy or by its last rule; iptables-nft's too */
+    NET_OBSTACLE_NFT,       /**< a base chain of the forward hook drops, by policy or by a rule without a condition; iptables-nft's too */
     NET_OBSTACLE_LEGACY,    /**< iptables-legacy's FORWARD, by policy */
     NET_OBSTACLE_FIREWALLD, /**< firewalld's: it is told, not its rules changed, which a reload would bring back */
 };
@@ -39,7 +39,7 @@ int net_obstacles_close(const char *hash, struct berth_error *err);
  *  anything that is not understood is passed over. */
 size_t net_obstacles_parse(const char *json, size_t size, const char *hash, struct net_obstacle ret[NET_OBSTACLES_MAX]);
 struct net_chain_seen {
-    bool ends_in_drop;  /**< the last rule drops or rejects without a condition */
+    bool drops_all;     /**< a rule drops or rejects without a condition */
     unsigned ours;      /**< rules about bridges of this root that accept */
     long handles[8];    /**< of these with our comment: what close removes */
     size_t n_handles;

@@ -78,6 +78,11 @@ static void docker_and_ufw_drop(void **state)
     is_opened_and_closed();
     says("iptables -S DOCKER-USER", "-A DOCKER-USER -j RETURN");
     says("iptables -S | grep -c bb1a2b3c4d || true", "0");
+    says("nft flush ruleset; iptables -A FORWARD -s 10.0.0.1 -j DROP", "");
+    look(0);
+    says("iptables -A FORWARD -m comment --comment last -j REJECT", "");
+    look(1);
+    is_opened_and_closed();
     says("nft flush ruleset; iptables -P FORWARD DROP; iptables -N ufw-before-forward; iptables -A FORWARD -j ufw-before-forward", "");
     look(1);
     assert_string_equal(all[0].tool, "ufw");

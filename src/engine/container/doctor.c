@@ -5,6 +5,7 @@
 #include "container/doctor_network.h"
 #include "local/inside.h"
 #include "base/file.h"
+#include "linux/net_doctor.h"
 #include "linux/privilege.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@ struct exam {
     struct store *store;                /* NULL: there is none yet */
     const struct cgroup_layout *layout; /* NULL: no cgroups */
     bool repair;
-    char detail[400], advice[300];
+    char detail[400], advice[700];
     bool repaired;
 };
 
@@ -348,6 +349,28 @@ static bool check_network(struct exam *x)
                after.filter[0] ? ", " : "", after.filter, after.subnet[0] ? ", " : "", after.subnet);
 }
 
+/** Another's firewall drops what ours let through: its chain, and the commands that open it. Never mended
+ *  unasked: the rules are not ours. */
+static bool check_firewall(struct exam *x)
+{
+    autofree struct net_obstacle *all = NULL;
+    struct network_report now = {0};
+    char advice[sizeof(x->advice)] = "";
+    size_t n = 0, at = 0;
+    if (!x->store || network_examine(x->store, false, &now) < 0 || now.running == 0)
+        return say(x, FINE, NULL, "no workload is on a bridge");
+    if (net_obstacles_read(store_tag(x->store), &all, &n, NULL) < 0)
+        return say(x, ILL, NULL, "other firewalls' rules can't be read");
+    while (at < n && all[at].opened)
+        at++;
+    if (at == n)
+        return say(x, FINE, NULL, n ? "%zu that drop by themselves, open for berth" : "no other firewall is in the way", n);
+    for (size_t i = 0; i < ARRAY_SIZE(all[at].opens) && *all[at].opens[i]; i++)
+        snprintf(advice + strlen(advice), sizeof(advice) - strlen(advice), "%s%s", i ? "; " : "", all[at].opens[i]);
+    return say(x, ILL, advice, "%s's chain %s %s %s drops what workloads and the world say to each other", all[at].tool,
+               all[at].family, all[at].table, all[at].chain);
+}
+
 /* ---- the whole */
 
 static const struct { const char *name; bool (*run)(struct exam *x); } checks[] = {
@@ -364,6 +387,7 @@ static const struct { const char *name; bool (*run)(struct exam *x); } checks[] 
     {"groups", check_groups},
     {"leases", check_leases},
     {"network", check_network},
+    {"firewall", check_firewall},
     {"leftovers", check_leftovers},
 };
 

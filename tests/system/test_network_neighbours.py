@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A host among others: a network namespace with berth in it, a wire to another host, other firewalls beside it. What
+comes from outside, what may not, and what is said when somebody else's rules are in the way.
+"""
+import os, shutil, signal, subprocess, sys, tempfile, time, uuid
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from conftest import Berth
+
+FETCH = """
+import socket, sys
+try:
+    with socket.create_connection((sys.argv[1], int(sys.argv[2])), 1) as s:
+        s.settimeout(1)
+        print(s.recv(100).decode().strip())
+except OSError:
+    pass
+"""
+
+
+class Host(Berth):
+    """berth inside a network namespace, and another host on a wire to it."""
+
+    def __init__(self):
+        self.here, self.there = ("bt" + uuid.uuid4().hex[:6] + end for end in "ho")
+        for name in (self.here, self.there):
+            subprocess.run(["ip", "netns", "add", name], check=True)
+            self.at(name, "ip", "link", "set", "lo", "up")
+        subprocess.run(["ip", "-n", self.here, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", self.there], check=True)
+        for name, end in ((self.here, 1), (self.there, 2)):
+            self.at(name, "sh", "-c", f"ip addr add 192.0.2.{end}/24 dev wire; ip link set wire up; ip route add default via 192.0.2.{3 - end}")
+        super().__init__()
+
+    def at(self, name, *words, check=True):
+        """A program in one of the namespaces; /sys stays as it is, so not `ip netns exec`."""
+        return subprocess.run(["nsenter", "--net=/run/netns/" + name, *words], check=check, capture_output=True, text=True, timeout=60)
+
+    def call(self, *words, **kw):
+        return super().call(*words, wrap=["nsenter", "--net=/run/netns/" + self.here], **kw)
+
+    def fetch(self, name, address, port, seconds=3):
+        end = time.monotonic() + seconds
+        while True:
+            text = self.at(name, sys.executable, "-c", FETCH, address, str(port)).stdout.strip()
+            if text or time.monotonic() > end:
+                return text
+            time.sleep(0.05)
+
+    def serve(self, *flags):
+        name = self.name()
+        self.must("--quiet", "run", "-d", "--name", name, "--hostname", name, *flags, "tiny",
+                  "sh", "-c", "while :; do hostname | nc -l -p 8080; done")
+        return name
+
+    def sh(self, line):
+        return self.at(self.here, "sh", "-c", line).stdout
+
+    def close(self):
+        try:
+            super().close()
+        finally:
+            for name in (self.here, self.there):
+                subprocess.run(["ip", "netns", "del", name])
+
+
+@pytest.fixture(scope="module")
+def berth():
+    if os.geteuid() != 0:
+        pytest.skip("only root has network namespaces")
+    h = Host()
+    yield h
+    h.close()
+
+
+@pytest.fixture(autouse=True)
+def tidy(berth):
+    yield
+    for name in berth.names:
+        berth.call("rm", "-f", name)
+    berth.names.clear()
+    berth.sh("nft flush ruleset; iptables-legacy -P FORWARD ACCEPT 2>/dev/null; iptables-legacy -F 2>/dev/null; true")
+
+
+def firewall_line(berth):
+    lines = berth.call("doctor").stdout.splitlines()
+    at = [i for i, l in enumerate(lines) if " firewall:" in l][0]
+    return lines[at], lines[at + 1].strip() if at + 1 < len(lines) else ""
+
+
+def test_outside_reaches_what_is_published_to_it_and_nothing_else(berth):
+    open_one, closed = berth.serve("-p", "0.0.0.0:8081:8080"), berth.serve("-p", "8082:8080")
+    assert berth.fetch(berth.there, "192.0.2.1", 8081) == open_one
+    assert berth.fetch(berth.here, "127.0.0.1", 8082) == closed
+    assert berth.fetch(berth.there, "192.0.2.1", 8082, 0) == ""
+    address = berth.must("address", open_one, "8080").split(":")[0]
+    berth.at(berth.there, "ip", "route", "replace", "10.210.0.0/15", "via", "192.0.2.1")
+    assert berth.fetch(berth.there, address, 8080, 0) == ""
+    assert berth.fetch(berth.here, address, 8080) == open_one
+
+
+def test_a_scan_of_another_network_finds_nothing(berth):
+    other = "n" + uuid.uuid4().hex[:8]
+    berth.must("network", "create", other)
+    try:
+        target, scanner = berth.serve("--network", other), berth.serve()
+        address = berth.must("address", target, "8080").split(":")[0]
+        prefix = address.rsplit(".", 1)[0]
+        scan = f"for i in $(seq 2 12); do nc -w 1 {prefix}.$i 8080 </dev/null & ping -c 1 -W 1 {prefix}.$i & done; wait"
+        found = berth.call("exec", scanner, "sh", "-c", scan).stdout
+        assert target not in found and " bytes from" not in found, found
+        assert berth.fetch(berth.here, address, 8080) == target
+    finally:
+        while berth.names:
+            berth.call("rm", "-f", berth.names.pop())
+        berth.call("network", "rm", other)
+
+
+def test_a_connection_lives_through_a_flush_and_its_repair(berth):
+    name = berth.name()
+    berth.must("--quiet", "run", "-d", "--name", name, "-p", "0.0.0.0:8083:8080", "tiny", "sh", "-c", "while :; do nc -l -p 8080 -e cat; done")
+    talk = ("import socket, sys, time\nfor i in range(40):\n"
+            "    try: s = socket.create_connection(('192.0.2.1', 8083), 1); break\n"
+            "    except OSError: time.sleep(0.05)\n"
+            "s.settimeout(10)\nfor line in sys.stdin:\n    s.sendall(line.encode()); print(s.recv(100).decode(), end='', flush=True)")
+    p = subprocess.Popen(["nsenter", "--net=/run/netns/" + berth.there, sys.executable, "-c", talk], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        def say():
+            p.stdin.write("still there\n")
+            p.stdin.flush()
+
+        say()
+        assert p.stdout.readline() == "still there\n"
+        berth.sh("nft flush ruleset")
+        say()  # on its way again and again, as TCP is: nobody refuses it meanwhile
+        time.sleep(0.3)
+        berth.must("doctor", "--repair")
+        assert p.stdout.readline() == "still there\n"
+        say()
+        assert p.stdout.readline() == "still there\n"
+    finally:
+        p.kill()
+        p.wait()
+
+
+DROPS = {
+    "nftables": "nft 'add table inet f; add chain inet f through { type filter hook forward priority 5; policy drop; }'",
+    "ufw": "iptables -P FORWARD DROP; iptables -N ufw-before-forward",
+    "iptables": "iptables -A FORWARD -j REJECT",
+}
+
+
+@pytest.mark.parametrize("tool", sorted(DROPS))
+def test_anothers_drop_is_named_and_its_rules_open_it(berth, tool):
+    name = berth.serve("-p", "0.0.0.0:8084:8080")
+    assert berth.fetch(berth.there, "192.0.2.1", 8084) == name
+    assert firewall_line(berth)[0].startswith("ok")
+    berth.sh(DROPS[tool])
+    assert berth.fetch(berth.there, "192.0.2.1", 8084, 0) == ""
+    said, advice = firewall_line(berth)
+    assert said.startswith("wrong") and f"{tool}'s chain" in said, said
+    berth.sh(advice)
+    assert berth.fetch(berth.there, "192.0.2.1", 8084) == name
+    assert firewall_line(berth)[0].startswith("ok")
+
+
+@pytest.mark.skipif(not shutil.which("dockerd"), reason="no docker here")
+def test_a_dockerd_beside_it(berth):
+    folder = tempfile.mkdtemp(prefix="berth-docker.", dir="/var/tmp")
+    argv = ["nsenter", "--net=/run/netns/" + berth.here, "dockerd", "--data-root", folder + "/data", "--exec-root", folder + "/exec",
+            "-H", "unix://" + folder + "/sock", "-p", folder + "/pid", "--containerd-namespace", "berth-test", "--storage-driver", "vfs"]
+    berth.sh("sysctl -q net.ipv4.ip_forward=0")  # docker drops what it did not ask for when it is the one to turn it on
+    d = subprocess.Popen(argv, stdout=open(folder + "/log", "w"), stderr=subprocess.STDOUT)
+    try:
+        end = time.monotonic() + 40
+        while "-P FORWARD DROP" not in berth.sh("iptables -S FORWARD"):
+            assert d.poll() is None and time.monotonic() < end, open(folder + "/log").read()[-2000:]
+            time.sleep(0.1)
+        time.sleep(0.5)  # its chains come one by one
+        name = berth.serve("-p", "0.0.0.0:8085:8080")
+        assert berth.fetch(berth.there, "192.0.2.1", 8085, 0) == ""
+        said, advice = firewall_line(berth)
+        assert said.startswith("wrong") and "docker's chain ip filter FORWARD" in said and "DOCKER-USER" in advice, (said, advice)
+        berth.sh(advice)
+        assert berth.fetch(berth.there, "192.0.2.1", 8085) == name
+        assert firewall_line(berth)[0].startswith("ok")
+        assert "docker0" in berth.sh("iptables -S")  # docker's own rules are as they were
+    finally:
+        d.send_signal(signal.SIGTERM)
+        try:
+            d.wait(30)
+        except subprocess.TimeoutExpired:
+            d.kill()
+            d.wait()
+        shutil.rmtree(folder, ignore_errors=True)
