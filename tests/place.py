@@ -67,6 +67,7 @@ class Place:
         for folder, _, _ in os.walk("/sys/fs/cgroup") if group else ():
             if folder.endswith(group) or group + "/" in folder:
                 found.add("cgroup " + folder)
+        found |= self.network(group)
         for pid in filter(str.isdigit, os.listdir("/proc")):
             if program_of(pid).startswith("berth") and self.owns(pid):
                 found.add(f"process {pid} {program_of(pid)}")
@@ -74,6 +75,15 @@ class Place:
             path = os.path.join(self.folder, sub)
             found |= {f"file {sub}/{e}" for e in (os.listdir(path) if os.path.isdir(path) else [])}
         return found
+
+    @staticmethod
+    def network(group):
+        """Links and tables of this root: their names have the hash that its group's has."""
+        hash_ = group.rsplit("-", 1)[-1] if group else None
+        if not hash_:
+            return set()
+        tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout.splitlines()
+        return {f"link {n}" for n in os.listdir("/sys/class/net") if hash_ in n} | {t for t in tables if hash_ in t}
 
     def left(self, seconds=5):
         """What is still there after the kernel and the helper had a moment."""

@@ -142,6 +142,8 @@ struct berth_network_options {
     bool internal;         /**< no way in or out but between its workloads */
     uint32_t mtu;          /**< the default route's */
     const char *const *labels; /**< "NAME=VALUE", NULL at the end; may be NULL */
+    const char *pool;      /**< where a subnet is chosen; "10.210.0.0/15" */
+    uint32_t prefix;       /**< of a chosen subnet; 24, for "bridge" 20 */
 };
 /** EXISTS: the name is taken, or the subnet overlaps another or a route of this machine. NO_SPACE: the
  *  pool is used up. INVALID: garbage, or a subnet without room. */

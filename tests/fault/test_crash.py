@@ -11,12 +11,14 @@ CRASH_PROGRAMS = os.environ.get("BERTH_CRASH_PROGRAMS", os.path.join(TOP, "build
 TABLE = os.path.join(TOP, "src/base/crash_points.h")
 POINTS = re.findall(r'X\("([a-z0-9._-]+)"', open(TABLE).read())
 LIFE = [
-    ["create", "--network", "none", "--name", "w", "-v", "data:/data", "-v", "/anonymous", "tiny", "sh", "-c", "echo x; sleep 1000"],
+    ["network", "create", "back"],
+    ["create", "-p", "80", "--name", "w", "-v", "data:/data", "-v", "/anonymous", "tiny", "sh", "-c", "echo x; sleep 1000"],
     ["start", "w"], ["exec", "w", "true"], ["exec", "-d", "w", "sleep", "500"], ["pause", "w"], ["unpause", "w"],
-    ["update", "-m", "32m", "w"], ["restart", "--timeout", "0ms", "w"], ["rename", "w", "v"], ["rename", "v", "w"],
+    ["update", "-m", "32m", "w"], ["network", "connect", "back", "w"], ["update", "--publish-add", "81", "w"],
+    ["network", "disconnect", "bridge", "w"], ["restart", "--timeout", "0ms", "w"], ["rename", "w", "v"], ["rename", "v", "w"],
     ["stop", "--timeout", "50ms", "w"], ["start", "w"], ["rm", "-f", "-v", "w"],
     ["run", "--rm", "--network", "none", "--name", "w", "tiny", "true"],
-    ["volume", "rm", "data"],
+    ["volume", "rm", "data"], ["network", "rm", "back"],
 ]
 
 

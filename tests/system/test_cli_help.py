@@ -83,7 +83,7 @@ def test_every_verb_has_a_manual_page_of_its_own():
     assert listed == {v.replace(" ", "-") for v in VERBS}
 
 
-@pytest.mark.parametrize("page", ["berth.1", "berth-run.1", "berth-image-import.1", "berth-spec.5", "berth.toml.5", "berth-container.7",
+@pytest.mark.parametrize("page", ["berth.1", "berth-run.1", "berth-image-import.1", "berth-spec.5", "berth.toml.5", "berth-container.7", "berth-network.7",
                                   "libberth.3", "libberth-engine.3", "libberth-container.3", "libberth-fake.3"])
 def test_manual_pages_are_sound(page):
     path = f"{BUILD}/doc/man/{page}"

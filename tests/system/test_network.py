@@ -244,6 +244,18 @@ def test_the_network_of_another(berth):
     assert r.returncode == 1 and "ports" in r.stderr
 
 
+def test_the_pool_of_berth_toml(berth, net, tmp_path):
+    (tmp_path / "berth.toml").write_text('publish_address = "127.0.0.2"\n[network]\npool = "10.208.0.0/22"\nprefix = 26\n')
+    name = "n" + os.urandom(4).hex()
+    r = berth.call("--config", str(tmp_path / "berth.toml"), "network", "create", name)
+    assert r.returncode == 0, r.stderr
+    subnet = json.loads(berth.must("network", "inspect", name))["subnet"]
+    berth.must("network", "rm", name)
+    assert subnet.startswith("10.208.") and subnet.endswith("/26")
+    spec = json.loads(berth.must("--config", str(tmp_path / "berth.toml"), "create", "--dry-run", "-p", "80", "-p", "127.0.0.1:81:81", "tiny", "true"))["spec"]
+    assert [p["host_address"] for p in spec["ports"]] == ["127.0.0.2", "127.0.0.1"]
+
+
 # ---- names
 
 def lookup(berth, who, name):

@@ -38,6 +38,8 @@ static int wish_from(const struct berth_network_options *o, struct network_wish 
         r = parse_subnet("subnet6", o->subnet6, &second, err);
     if (r == 0)
         r = parse_subnet("ip_range", o->ip_range, &w->range, err);
+    if (r == 0)
+        r = parse_subnet("pool", o->pool, &w->pool, err);
     if (r == 0 && o->gateway && *o->gateway && address_parse(o->gateway, &w->gateway) < 0)
         r = fail(err, BERTH_INVALID, "gateway", "gateway: \"%.60s\" is not an address", o->gateway);
     if (r < 0)
@@ -48,7 +50,9 @@ static int wish_from(const struct berth_network_options *o, struct network_wish 
     w->ipv6 = o->ipv6;
     w->internal = o->internal;
     w->mtu = o->mtu;
-    w->length = NETWORK_LENGTH;
+    w->length = o->prefix ? o->prefix : strcmp(w->name, NETWORK_DEFAULT) ? NETWORK_LENGTH : NETWORK_DEFAULT_LENGTH;
+    if (w->length > 30 || (w->pool.family && (w->pool.family != AF_INET || w->length < w->pool.prefix)))
+        return fail(err, BERTH_INVALID, "pool", "pool: no /%u subnets in %s", w->length, o->pool ? o->pool : NETWORK_POOL);
     return 0;
 }
 

@@ -54,7 +54,10 @@ int network_make(struct store *store, struct network_wish *wish, struct network 
     autonetlink struct netlink nl = NETLINK_NONE;
     autofree struct net_range *ranges = NULL;
     autofree struct address *taken = NULL;
+    struct network there;
     size_t n = 0;
+    if (network_read(store, wish->name, &there, NULL) == 0)
+        return fail(err, BERTH_EXISTS, wish->name, "there is a network \"%s\" already", wish->name);
     int r = open_route(&nl, err);
     if (r == 0)
         r = host_ranges(&nl, store_tag(store), &ranges, &n, err);
