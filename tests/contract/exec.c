@@ -271,14 +271,14 @@ static void many_execs_leave_nothing(struct contract *c)
     berth_exec_result_free(exec_program(c, &h, NULL, STEPS("exit 0")));
     ok(berth_stats(c->runtime, &h, &before, ERR));
     int own = count_fds();
-    struct snapshot *first = snapshot_take(fds, fds, NULL);
+    struct snapshot *first = snapshot_take(fds, fds, "/its-descriptors-alone");
     for (int i = 0; i < (c->long_run ? 10000 : 1000); i++) {
         struct berth_exec_result *r = exec_program(c, &h, NULL, STEPS("exit 0"));
         equal(r->exit_code, 0);
         berth_exec_result_free(r);
     }
     equal(count_fds(), own);
-    struct snapshot *last = snapshot_take(fds, fds, NULL);
+    struct snapshot *last = snapshot_take(fds, fds, "/its-descriptors-alone");
     char *extra = snapshot_extra(first, last);
     check(!extra, "after many execs there is: %s", extra);
     ok(berth_stats(c->runtime, &h, &after, ERR));

@@ -91,7 +91,7 @@ static void closed_connections_hold_no_port(void **state)
     serve(-1, IPPROTO_TCP, "127.0.0.1", 9092, "brief");
     assert_string_equal(ask(-1, IPPROTO_TCP, "127.0.0.1", 9092, 0), "brief from 127.0.0.1");
     rig_leave();
-    says("ss -ant 'sport = :9092'", "TIME-WAIT");
+    says("for i in $(seq 200); do ss -ant 'sport = :9092' | grep TIME-WAIT && break; sleep 0.05; done", "TIME-WAIT");
     assert_int_equal(hold("127.0.0.1", IPPROTO_TCP, 9092, &fd, NULL, &err), 0);
     assert_int_equal(hold("127.0.0.1", IPPROTO_TCP, 9092, &other, NULL, &err), BERTH_EXISTS);
     close(fd);
