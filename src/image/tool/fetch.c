@@ -369,6 +369,7 @@ static int hear(struct fetched *f, struct berth_error *err)
     if (last.head.kind == RESTARTED)
         return fail(err, BERTH_AGAIN, "", "what came was not the layer; it is fetched again");
     f->whole |= last.head.kind == WHOLE;
+    f->failed |= last.head.kind == FAILED;
     if (last.head.kind != FAILED)
         return 0;
     if (RETRY(read(f->notes_fd, &last.err, sizeof last.err)) != (ssize_t)sizeof last.err)
@@ -398,7 +399,7 @@ ssize_t fetched_read(void *user, void *buffer, size_t room, struct berth_error *
 int fetched_wait(struct fetched *f, struct berth_error *err)
 {
     int r = 0;
-    while (r == 0 && !f->whole)
+    while (r == 0 && !f->whole && !f->failed)
         r = hear(f, err);
     return r;
 }

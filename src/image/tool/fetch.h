@@ -30,13 +30,13 @@ int fetch_document(int socket_fd, const char *digest, uint64_t size, size_t max,
 int fetch_blob(int socket_fd, const char *digest, uint64_t size, uint64_t offset, int file_fd, int notes_fd, struct berth_error *err);
 
 /** Reads a blob that is being fetched, as far as it is there; waits for more. */
-struct fetched { int file_fd, notes_fd; uint64_t at; bool whole; };
+struct fetched { int file_fd, notes_fd; uint64_t at; bool whole, failed; };
 /**
  * For stream_options.read; `user` is a struct fetched. 0: the whole blob was read, and its digest is right.
  * BERTH_AGAIN: what was read was wrong, begin again from the first byte.
  */
 ssize_t fetched_read(void *user, void *buffer, size_t room, struct berth_error *err);
-/** Wait for the end without reading: 0, AGAIN, or why it failed. */
+/** Wait for the end without reading: 0, AGAIN, or why it failed (once: 0 when fetched_read() said so). */
 int fetched_wait(struct fetched *f, struct berth_error *err);
 
 #endif

@@ -224,9 +224,13 @@ static size_t give_bytes(char *room, size_t one, size_t n, void *data)
     return wanted;
 }
 
+/* libcurl sends again by itself when an old connection turns out to be dead. Not of an upload: nobody but the registry
+   knows how much of it has arrived, and some add what they get to what they have. */
 static int rewind_bytes(void *data, curl_off_t offset, int origin)
 {
     struct exchange *x = data;
+    if (x->once)
+        return CURL_SEEKFUNC_FAIL;
     if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > x->body_size)
         return CURL_SEEKFUNC_CANTSEEK;
     x->body_sent = (uint64_t)offset;
@@ -420,6 +424,7 @@ void exchange_next_source(struct exchange *x)
         return;
     }
     x->attempts = x->silences = x->auth_tries = 0;
+    x->plain_tried = false;
     if (x->transfer)
         x->transfer->mixed |= x->transfer->here > 0;
     r->moved = true;
@@ -462,6 +467,8 @@ static void try_again(struct exchange *x, int64_t wait_sec)
 {
     unsigned most = is_last(x) ? REGISTRY_MAX_ATTEMPTS : 2;
     uint64_t here = x->transfer ? x->transfer->here : 0;
+    if (here)
+        x->transfer->mixed = true;
     if (here >= x->progress_mark + REGISTRY_PROGRESS_BYTES) {
         x->attempts = x->silences = 0;
         x->progress_mark = here;
@@ -626,8 +633,9 @@ static void redirected(struct exchange *x)
     char *url = NULL;
     bool away = false;
     int code = 0;
-    if (!x->head.location || ++x->redirects > REGISTRY_MAX_REDIRECTS)
-        code = fail(&x->err, BERTH_CORRUPT, s->host, x->head.location ? "%s redirects in a circle" : "%s redirects to nowhere", s->host);
+    bool somewhere = x->head.location && *x->head.location;
+    if (!somewhere || ++x->redirects > REGISTRY_MAX_REDIRECTS)
+        code = fail(&x->err, BERTH_CORRUPT, s->host, somewhere ? "%s redirects in a circle" : "%s redirects to nowhere", s->host);
     else
         code = own ? follow(x->url, x->head.location, own, &url, &away, &x->err) : fail_memory(&x->err);
     if (code < 0) {
@@ -726,7 +734,6 @@ static void good(struct exchange *x)
         s->scheme = strncasecmp(x->url, "http://", 7) == 0 ? SCHEME_HTTP : SCHEME_HTTPS;
     if (t && t->here < t->size) {
         fail(&x->err, BERTH_IO, s->host, "%s breaks off after %llu of %llu bytes", s->host, (unsigned long long)t->here, (unsigned long long)t->size);
-        t->mixed |= t->here > 0;
         try_again(x, 0);
         return;
     }
@@ -740,8 +747,6 @@ static void good(struct exchange *x)
 static void ended(struct exchange *x, CURLcode c)
 {
     curl_multi_remove_handle(x->registry->multi, x->easy);
-    if (x->transfer && x->transfer->here)
-        x->transfer->mixed |= c != CURLE_OK;
     if (c != CURLE_OK) {
         broken(x, c);
         return;
