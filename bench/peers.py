@@ -185,13 +185,14 @@ def end_monitors(folder):
             pass
 
 
-def docker(folder, network):
+def docker(folder, network, isolated=True):
+    """`isolated` False: on the host's network, where it makes nothing, for pulls from a registry there."""
     p = Api("docker", folder, "none" if network == "none" else network)
     f = lambda n: os.path.join(folder, n)
     script = ("mount --make-rprivate / && ip link set lo up && exec dockerd --data-root $0/data --exec-root $0/exec "
               "--pidfile $0/pid --host unix://$0/api.sock --iptables=false --ip6tables=false --bridge=none "
               "--storage-driver overlay2")
-    p.spawn(["unshare", "-n", "-m", "sh", "-c", script, folder])
+    p.spawn(["unshare", *(["-n"] if isolated else []), "-m", "sh", "-c", script, folder])
     p.wait_ready()
     return p
 
