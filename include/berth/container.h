@@ -111,6 +111,10 @@ BERTH_PUBLIC int berth_image_tag(struct berth_runtime *runtime, const char *sour
 /** Remove images that no workload uses (all) or that have no name; JSON report; free(3). */
 BERTH_PUBLIC int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
                                    struct berth_error *err);
+/** Remove the compressed layers that are kept beside the unpacked ones: images run as before, save and push of
+ *  them say that they are missing until they are removed and pulled again. JSON report; free(3). */
+BERTH_PUBLIC int berth_image_prune_blobs(struct berth_runtime *runtime, char **ret_json,
+                                         struct berth_error *err);
 /** Hash every blob and layer again; JSON report of what was found; free(3). CORRUPT if anything was. */
 BERTH_PUBLIC int berth_image_verify_call(struct berth_runtime *runtime,
                                          struct berth_call **ret_call, struct berth_error *err);

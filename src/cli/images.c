@@ -493,8 +493,16 @@ int prune(struct cli *cli, const struct args *args, const char *what,
     return r;
 }
 
+static int prune_blobs(struct berth_runtime *runtime, bool all, char **ret_json, struct berth_error *err)
+{
+    (void)all;
+    return berth_image_prune_blobs(runtime, ret_json, err);
+}
+
 int verb_image_prune(struct cli *cli, const struct args *args)
 {
+    if (arg_true(args, "blobs"))
+        return prune(cli, args, "the compressed layers of all images, without which they can't be saved or pushed", prune_blobs);
     return prune(cli, args, arg_true(args, "all") ? "all images that no workload uses" : "images without a name", berth_image_prune);
 }
 

@@ -307,6 +307,20 @@ static int collect(struct store *store, int images_fd, bool unnamed, bool unused
     return r < 0 ? fail_os(err, r, "images", "remove what no image needs") : 0;
 }
 
+/* Takes what the report holds. `r` is how it went. */
+static int print_report(const struct report *report, int r, char **ret_json, struct berth_error *err)
+{
+    json_t *document = json_pack("{so so so sI}", "images", report->images, "layers", report->layers, "blobs",
+                                 report->blobs, "freed_bytes", (json_int_t)report->bytes);
+    autofree char *text = r == 0 && document ? json_dumps(document, JSON_COMPACT) : NULL;
+    json_decref(document);
+    if (r == 0 && !text)
+        return fail_memory(err);
+    if (r == 0 && ret_json)
+        *ret_json = TAKE(text);
+    return r;
+}
+
 /* A commit holds the lock for a moment, verify for minutes; fcntl(2) knows no wait with an end. */
 static int lock_alone(int images_fd, int *ret_fd, struct berth_error *err)
 {
@@ -371,19 +385,46 @@ int image_collect(struct store *store, bool unnamed_only, bool all_unused, char 
           : lock_alone(images_fd, &lock_fd, err);
     if (r == 0 && images_fd >= 0)
         r = collect(store, images_fd, unnamed_only || all_unused, all_unused, &report, err);
-    json_t *document = json_pack("{so so so sI}", "images", report.images, "layers", report.layers, "blobs",
-                                 report.blobs, "freed_bytes", (json_int_t)report.bytes);
-    char *text = r == 0 && document ? json_dumps(document, JSON_COMPACT) : NULL;
-    json_decref(document);
-    if (r < 0)
-        return r;
-    if (!text)
-        return fail_memory(err);
-    if (ret_json)
-        *ret_json = text;
-    else
-        free(text);
-    return 0;
+    return print_report(&report, r, ret_json, err);
+}
+
+/* Compressed layers whose files are here; what somebody who makes an image counts on stays. */
+static int discard_layer_blobs(struct store *store, int images_fd, struct report *report, struct berth_error *err)
+{
+    autostrings char **files = NULL;
+    autoset struct set layers = {0}, needed = {0};
+    bool alive = false;
+    int r = record_files(images_fd, &files, err);
+    if (r == 0 && (r = look_aside(store, images_fd, &layers, &needed, &alive)) < 0)
+        r = fail_os(err, r, "aside", "read what is being made");
+    set_sort(&needed);
+    for (size_t i = 0; r == 0 && files[i]; i++) {
+        struct record one = {0};
+        if (record_read(images_fd, files[i], &one, NULL) < 0)
+            continue;
+        for (size_t k = 0; r == 0 && one.blobs[k]; k++) {
+            uint64_t bytes = set_has(&needed, one.blobs[k] + 7) ? 0 : size_of(images_fd, "blobs/sha256", one.blobs[k] + 7);
+            if (bytes == 0)
+                continue;
+            report->bytes += bytes;
+            json_array_append_new(report->blobs, json_string(one.blobs[k]));
+            if ((r = discard(store, images_fd, "blobs/sha256", one.blobs[k] + 7)) < 0)
+                r = fail_os(err, r, one.blobs[k], "remove the blob %s", one.blobs[k]);
+        }
+        record_clear(&one);
+    }
+    return r;
+}
+
+int image_prune_blobs(struct store *store, char **ret_json, struct berth_error *err)
+{
+    struct report report = {json_array(), json_array(), json_array(), 0};
+    autoclose int images_fd = images_open(store), lock_fd = -1;
+    int r = images_fd == -ENOENT ? 0 : images_fd < 0 ? fail_os(err, images_fd, "images", "open the image store")
+          : lock_alone(images_fd, &lock_fd, err);
+    if (r == 0 && images_fd >= 0)
+        r = discard_layer_blobs(store, images_fd, &report, err);
+    return print_report(&report, r, ret_json, err);
 }
 
 /* The name that was used longest ago: its file in refs/, or NULL. */

@@ -2,6 +2,7 @@
 """commit: a workload's changes as one layer, for berth and for others."""
 import json, os, subprocess, tarfile, tempfile
 import pytest
+from conftest import Berth
 
 
 def history(berth, image):
@@ -92,3 +93,17 @@ def test_others_read_a_saved_commit_with_the_same_digests(berth):
             ids = subprocess.run([*podman, "images", "-q", "--no-trunc"], check=True, capture_output=True, text=True).stdout.split()
             assert made["id"] in ids
     berth.must("image", "rm", "-f", "made:6")
+
+
+def test_compressed_layers_can_be_pruned():
+    place = Berth()
+    try:
+        report = json.loads(place.must("--json", "image", "prune", "--blobs", "-f"))
+        assert len(report["blobs"]) == 1 and report["freed_bytes"] > 500000
+        assert place.must("run", "--rm", "--network", "none", "tiny", "echo", "runs") == "runs"
+        r = place.call("image", "save", "-o", place.folder + "/x.tar", "tiny")
+        assert r.returncode == 1 and "pruned" in r.stderr and "berth pull" in r.stderr
+        verified = place.json("image", "verify")
+        assert (verified[-1] if isinstance(verified, list) else verified)["wrong"] == 0
+    finally:
+        place.close()

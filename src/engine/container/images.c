@@ -328,6 +328,20 @@ int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
     return r;
 }
 
+int berth_image_prune_blobs(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
+{
+    struct container *c;
+    struct store *store;
+    int r = images_store(runtime, &c, &store, err);
+    if (r == 0)
+        r = container_need("prune", err);
+    if (r == 0)
+        r = image_prune_blobs(store, ret_json, err);
+    if (r == 0)
+        trash_helper(c);
+    return r;
+}
+
 /* ---- a workload's root */
 
 static int root_words(struct berth_runtime *runtime, const struct berth_handle *handle,

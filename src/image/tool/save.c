@@ -169,7 +169,7 @@ static int open_blob(const struct work *w, const char *digest, uint64_t *ret_siz
     blob_path(digest, path);
     autoclose int fd = openat(w->images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 && errno == ENOENT)
-        return fail(err, BERTH_NOT_FOUND, digest, "%s is not here any more (it was pruned)", digest);
+        return fail(err, BERTH_NOT_FOUND, digest, "%s is not here any more, it was pruned (berth rmi, then berth pull, bring it back)", digest);
     if (fd < 0 || fstat(fd, &st) < 0)
         return fail_os(err, errno, digest, "open %s", digest);
     *ret_size = (uint64_t)st.st_size;
