@@ -3,13 +3,15 @@
 SIGKILL at every named crash point (src/base/crash_points.h) of a whole life: the next command tells the truth,
 finishes or undoes, and nothing leaks. Needs a build with -Dcrashpoints=true.
 """
-import os, re, subprocess
+import os, re, subprocess, time
 import pytest
 from place import TOP, Place
+from registry import Layout, Registry, tar_of
 
 CRASH_PROGRAMS = os.environ.get("BERTH_CRASH_PROGRAMS", os.path.join(TOP, "build-crash/programs"))
 TABLE = os.path.join(TOP, "src/base/crash_points.h")
 POINTS = re.findall(r'X\("([a-z0-9._-]+)"', open(TABLE).read())
+PULL = [p for p in POINTS if p.startswith("pull.")]
 LIFE = [
     ["network", "create", "back"],
     ["create", "-p", "80", "--name", "w", "-v", "data:/data", "-v", "/anonymous", "tiny", "sh", "-c", "echo x; sleep 1000"],
@@ -41,7 +43,7 @@ def still_true(place):
             assert os.path.exists(f"/proc/{w['pid']}"), w
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [p for p in POINTS if p not in PULL])
 def test_killed_at(crashing, point):
     for words in LIFE:
         try:
@@ -52,3 +54,35 @@ def test_killed_at(crashing, point):
     crashing.doctor_repairs()
     crashing.remove_all()
     assert crashing.left() == set()
+
+
+@pytest.fixture(scope="module")
+def registry():
+    r = Registry()
+    layout = Layout(r.folder + "/layout")
+    layout.image("1", [layout.layer(tar_of({"bin/sh": b"x" * 100000, f"f{i}": os.urandom(1 << 20)})) for i in range(3)])
+    r.push(f"oci:{layout.folder}:1", "three:1")
+    yield r
+    r.close()
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+@pytest.mark.parametrize("point", PULL)
+def test_a_pull_killed_at(crashing, registry, point, turn):
+    """Whole or absent; the next pull finishes it and leaves nothing."""
+    name, images = registry.host + "/three:1", crashing.folder + "/root/images/"
+    first = crashing.call("pull", name, env={"BERTH_CRASH_POINT": f"{point}:{turn}"})
+    there = crashing.call("image", "inspect", name).returncode == 0
+    assert there or first.returncode != 0, "it said that it was done"
+    assert turn > 1 or point == "pull.synced" or first.returncode != 0, "nobody came by"
+    assert "wrong" not in crashing.call("image", "verify").stdout.replace(" 0 wrong", "")
+    crashing.must("pull", name)
+    end = time.monotonic() + 20
+    while (os.listdir(images + "aside") or os.listdir(images + "partial")) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not os.listdir(images + "aside") and not os.listdir(images + "partial")
+    assert " 0 wrong" in crashing.must("image", "verify")
+    crashing.must("rmi", name)
+    crashing.must("image", "prune", "-f")
+    left = {os.path.basename(p) for p in os.listdir(images + "layers")}
+    assert len(left) == 1, "tiny's alone"
