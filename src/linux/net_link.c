@@ -156,15 +156,20 @@ static bool needs_hairpin(void)
     return file_read(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", 8, &text, NULL) == 0 && text[0] == '1';
 }
 
-static void put_hairpin(struct netlink_batch *b, const char *name)
+int net_link_turn(struct netlink *nl, const char *name, struct berth_error *err)
 {
-    link_begin(b, RTM_NEWLINK, 0, 0, name, false);
-    size_t info = netlink_nest(b, IFLA_LINKINFO);
-    netlink_put_text(b, IFLA_INFO_SLAVE_KIND, "bridge");
-    size_t data = netlink_nest(b, IFLA_INFO_SLAVE_DATA);
-    netlink_put_u8(b, IFLA_BRPORT_MODE, 1);
-    netlink_nest_end(b, data);
-    netlink_nest_end(b, info);
+    autobatch struct netlink_batch b = {0};
+    if (!needs_hairpin())
+        return 0;
+    link_begin(&b, RTM_NEWLINK, 0, 0, name, false);
+    size_t info = netlink_nest(&b, IFLA_LINKINFO);
+    netlink_put_text(&b, IFLA_INFO_SLAVE_KIND, "bridge");
+    size_t data = netlink_nest(&b, IFLA_INFO_SLAVE_DATA);
+    netlink_put_u8(&b, IFLA_BRPORT_MODE, 1);
+    netlink_nest_end(&b, data);
+    netlink_nest_end(&b, info);
+    int r = netlink_send(nl, &b, NULL);
+    return r < 0 ? fail_os(err, r, name, "let the link %s take its own packets back", name) : 0;
 }
 
 int net_link_add(struct netlink *nl, const struct net_link *l, struct berth_error *err)
@@ -175,8 +180,6 @@ int net_link_add(struct netlink *nl, const struct net_link *l, struct berth_erro
     if (l->bridge)
         netlink_put_u32(&b, IFLA_MASTER, (uint32_t)l->bridge);
     put_peer(&b, l);
-    if (l->bridge && needs_hairpin())
-        put_hairpin(&b, l->name);
     int r = netlink_send(nl, &b, NULL);
     return r < 0 ? add_failed(nl, l, r, err) : 0;
 }
@@ -188,8 +191,6 @@ int net_link_attach(struct netlink *nl, const char *name, int bridge, struct ber
     (void)snprintf(l.name, sizeof(l.name), "%s", name);
     link_begin(&b, RTM_SETLINK, 0, 0, name, true);
     netlink_put_u32(&b, IFLA_MASTER, (uint32_t)bridge);
-    if (needs_hairpin())
-        put_hairpin(&b, name);
     int r = netlink_send(nl, &b, NULL);
     return r < 0 ? add_failed(nl, &l, r, err) : 0;
 }

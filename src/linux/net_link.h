@@ -65,6 +65,9 @@ struct net_link {
  *  the host's. EXISTS: the name is taken, try another; NO_SPACE: the bridge is full (1,023 ports);
  *  NOT_FOUND: no such bridge. */
 int net_link_add(struct netlink *nl, const struct net_link *l, struct berth_error *err);
+/** For a workload with published ports: with br_netfilter what it sends to its own port is turned round on
+ *  the bridge, and its end there must take that back. Without br_netfilter nothing is done. */
+int net_link_turn(struct netlink *nl, const char *name, struct berth_error *err);
 /** Inside: lo up, then for each link MAC, addresses, up, routes, one batch; who was told another owner
  *  of the address is told the new one (gratuitous ARP). `inside`: netlink_open_in(), or opened there.
  *  n 0: only lo. */

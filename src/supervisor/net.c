@@ -343,12 +343,25 @@ void net_remove_rules(const struct net *net, const struct net_share *share)
     (void)net_connections_forget(&nl, share->ports, share->n_ports, NULL);
 }
 
+/** Its own published ports lead back to it. Best effort: nothing else hangs on it. */
+void net_turn(const struct net *net)
+{
+    autonetlink struct netlink nl = NETLINK_NONE;
+    if (net->n_ports == 0 || netlink_open(&nl, NETLINK_ROUTE) < 0)
+        return;
+    for (size_t i = 0; i < net->n_links; i++)
+        (void)net_link_turn(&nl, net->links[i].name, NULL);
+}
+
 static int add_all_rules(struct net *net, struct berth_error *err)
 {
     __attribute__((cleanup(share_room_free))) struct share_room room = {0};
     struct net_share share;
     int r = share_make(net, &room, &share);
-    return r < 0 ? fail_os(err, r, "net", "prepare the packet filter") : net_add_rules(net, &share, err);
+    if (r < 0)
+        return fail_os(err, r, "net", "prepare the packet filter");
+    net_turn(net);
+    return net_add_rules(net, &share, err);
 }
 
 /* ---- the whole */

@@ -245,6 +245,7 @@ static void settle(struct net *net, struct change *c, bool done)
     net->n_links = links;
     net->n_ports = ports;
     (void)net_record_all(net, NULL);
+    net_turn(net);
 }
 
 static uint32_t default_mtu(void)

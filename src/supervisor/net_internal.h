@@ -60,6 +60,7 @@ int net_hold(struct net *net, const struct net_publish *p, struct berth_error *e
 int net_route_out(struct net *net, size_t i, struct netlink *inside);
 int net_forward(const struct net *net, struct berth_error *err);
 /** Into the packet filter, which is made when it is not there. */
+void net_turn(const struct net *net);
 int net_add_rules(struct net *net, const struct net_share *share, struct berth_error *err);
 void net_remove_rules(const struct net *net, const struct net_share *share);
 

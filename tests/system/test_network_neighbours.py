@@ -194,3 +194,15 @@ def test_a_dockerd_beside_it(berth):
             d.kill()
             d.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_workload_reaches_its_own_published_port(berth):
+    """Its own server by the host's address; a port that is added while it runs, too."""
+    name = berth.name()
+    berth.must("--quiet", "run", "-d", "--name", name, "--hostname", name, "-p", "0.0.0.0:8086:8080", "tiny",
+               "sh", "-c", "while :; do hostname | nc -l -p 8080; done")
+    ask = "for i in 1 2 3 4 5 6 7 8 9; do nc -w 1 192.0.2.1 %d </dev/null | grep . && break; sleep 0.1; done"
+    assert berth.call("exec", name, "sh", "-c", ask % 8086).stdout.strip() == name
+    late = berth.serve()
+    berth.must("update", "--publish-add", "0.0.0.0:8087:8080", late)
+    assert berth.call("exec", late, "sh", "-c", ask % 8087).stdout.strip() == late

@@ -232,7 +232,7 @@ static void join(struct guest *g, const struct net_bridge *bridge, const char *v
     net_link_name(HASH, g->link.name);
     net_mac(&g->link.address[0], g->link.mac);
     if (net_namespace_make(&g->link.ns_fd, &g->inside, &err) < 0 || net_link_add(&route, &g->link, &err) < 0 ||
-        net_links_configure(&g->inside, &g->link, 1, &err) < 0)
+        net_links_configure(&g->inside, &g->link, 1, &err) < 0 || net_link_turn(&route, g->link.name, &err) < 0)
         fail_msg("%s\n", err.message);
     struct net_guest guest = {.address = {g->link.address[0], g->link.address[1]}};
     memcpy(guest.link, g->link.name, NET_LINK_MAX);
@@ -262,7 +262,7 @@ static void outside(void)
 
 static void scene_is_set(void **state)
 {
-    /* links that are made while br_netfilter is on can turn a packet round */
+    /* links that are told of it while br_netfilter is on */
     free(output_of(-1, "sysctl -q net.bridge.bridge-nf-call-iptables=1", NULL));
     struct net_bridge one, two, three;
     struct berth_error err = {0};
