@@ -327,7 +327,7 @@ static bool check_leases(struct exam *x)
 
 static bool report_well(const struct network_report *r)
 {
-    return !r->orphans && !r->loose && !r->filter[0] && !r->subnet[0] && !r->obstacle[0];
+    return !r->orphans && !r->loose && !r->filter[0] && !r->subnet[0];
 }
 
 static bool check_network(struct exam *x)
@@ -344,8 +344,6 @@ static bool check_network(struct exam *x)
     x->repaired = !report_well(&before) && report_well(&after);
     if (report_well(&after))
         return say(x, FINE, NULL, "%zu workloads on bridges", after.running);
-    if (after.obstacle[0] && !after.orphans && !after.loose && !after.filter[0])
-        return say(x, ILL, after.opens, "%.390s", after.obstacle);
     return say(x, ILL, after.subnet[0] ? "move the network (network create --subnet) or the route" : "berth doctor --repair",
                "%zu links of nobody, %zu links without their bridge%s%s%s%s", after.orphans, after.loose,
                after.filter[0] ? ", " : "", after.filter, after.subnet[0] ? ", " : "", after.subnet);

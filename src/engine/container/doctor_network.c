@@ -7,7 +7,6 @@
  */
 #include "container/doctor_network.h"
 #include "base/address.h"
-#include "linux/net_doctor.h"
 #include "linux/net_filter.h"
 #include "linux/net_link.h"
 #include "linux/net_record.h"
@@ -165,24 +164,6 @@ static void check_subnets(struct look *l)
     }
 }
 
-/** Another tool's drop wins over our accept: named, with what opens it. The rule is theirs to have. */
-static void check_obstacles(struct look *l)
-{
-    autofree struct net_obstacle *all = NULL;
-    size_t n = 0, closed = 0;
-    if (l->n_shares == 0 || net_obstacles_read(store_tag(l->store), &all, &n, NULL) < 0)
-        return;
-    for (size_t i = 0; i < n; i++) {
-        if (all[i].opened)
-            continue;
-        if (closed++ == 0)
-            snprintf(l->report->opens, sizeof(l->report->opens), "%s", all[i].opens[0]);
-        size_t at = strlen(l->report->obstacle);
-        snprintf(l->report->obstacle + at, sizeof(l->report->obstacle) - at, "%s%s %s %s (%s) drops what is forwarded",
-                 at ? ", " : "", all[i].family, all[i].table, all[i].chain, all[i].tool);
-    }
-}
-
 static int relist(struct look *l)
 {
     free(TAKE(l->links));
@@ -208,7 +189,6 @@ int network_examine(struct store *store, bool mend, struct network_report *ret)
     count_loose(&l, mend);
     check_filter(&l, mend);
     check_subnets(&l);
-    check_obstacles(&l);
     ret->running = l.n_shares;
     return 0;
 }

@@ -12,8 +12,6 @@ struct network_report {
     size_t orphans;   /* links that nobody has */
     size_t loose;     /* links of running workloads that are gone or not on their bridge */
     char filter[96];  /* what is wrong with the packet filter; "" */
-    char obstacle[400], opens[220]; /* somebody's chain that drops what we let through, and the first rule that
-                                     * opens it; "" */
     char subnet[240]; /* a subnet that the host has another way to; "" */
 };
 /** Look, and with `mend` put right what can be: links removed or put back on their bridges, rules put
