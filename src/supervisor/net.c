@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "base/crash.h"
 #include "base/file.h"
+#include "linux/mounts.h"
 #include "linux/net_filter.h"
 #include "linux/net_link.h"
 #include "linux/net_port.h"
@@ -314,9 +315,16 @@ static int make_filter(struct net *net, struct netlink *nl, struct berth_error *
     return r;
 }
 
+/* Closing a socket of the packet filter waits until whatever anybody took out of it is really gone: a grace
+ * period of the kernel. Nobody needs to wait for that. */
+static void close_filter(struct netlink *nl)
+{
+    close_later(take_fd(&nl->fd));
+}
+
 int net_add_rules(struct net *net, const struct net_share *share, struct berth_error *err)
 {
-    autonetlink struct netlink nl = NETLINK_NONE;
+    __attribute__((cleanup(close_filter))) struct netlink nl = NETLINK_NONE;
     int r = netlink_open(&nl, NETLINK_NETFILTER);
     if (r < 0)
         return fail_os(err, r, "net", "prepare the packet filter");
@@ -334,7 +342,7 @@ int net_add_rules(struct net *net, const struct net_share *share, struct berth_e
 
 void net_remove_rules(const struct net *net, const struct net_share *share)
 {
-    autonetlink struct netlink nl = NETLINK_NONE;
+    __attribute__((cleanup(close_filter))) struct netlink nl = NETLINK_NONE;
     struct net_share mine = *share;
     mine.n_bridges = 0; /* others are on them */
     if (netlink_open(&nl, NETLINK_NETFILTER) < 0)
