@@ -49,10 +49,12 @@ class World:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.bind(self.folder + "/dns/socket")
         listener.listen(1000)
-        line = f'exec 3<&{lock} 4<&{listener.fileno()} {lock}<&- {listener.fileno()}<&-; exec "$0"'
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 60) for fd in (lock, listener.fileno())] # 3 and 4 may be others' here
+        line = f'exec 3<&{high[0]} 4<&{high[1]} {high[0]}<&- {high[1]}<&-; exec "$0"'
         self.dns = subprocess.Popen([*self.enter, "bash", "-c", line, PROGRAMS + "/berth-dns"],
-                                    pass_fds=[lock, listener.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        os.close(lock)
+                                    pass_fds=high, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for fd in (lock, *high):
+            os.close(fd)
         listener.close()
         self.children.append(self.dns)
 
