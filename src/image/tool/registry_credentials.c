@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -35,6 +36,15 @@ void credentials_clear(struct credentials *c)
 
 /* ---- the files, in the order that they are asked in */
 
+/* Podman's file of this boot, where nobody said where the runtime folder is. */
+static int read_file(const char *path, const char *name, const char *repository, struct credentials *ret, struct berth_error *err);
+static int read_runtime_file(const char *name, const char *repository, struct credentials *ret, struct berth_error *err)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/run/containers/%u/auth.json", (unsigned)geteuid());
+    return read_file(path, name, repository, ret, err);
+}
+
 static const char *set(const char *variable)
 {
     const char *value = getenv(variable);
@@ -43,7 +53,7 @@ static const char *set(const char *variable)
 
 static const struct { const char *variable, *below; bool alone, docker; } files[] = {
     {"REGISTRY_AUTH_FILE", "", true, false}, /* alone: when it is set, only docker's is asked after it */
-    {"XDG_RUNTIME_DIR", "/containers/auth.json", false, false},
+    {"XDG_RUNTIME_DIR", "/containers/auth.json", false, false}, /* not set: below /run/containers/UID */
     {"XDG_CONFIG_HOME", "/containers/auth.json", false, false},
     {"HOME", "/.config/containers/auth.json", false, false},
     {"DOCKER_CONFIG", "/config.json", true, true},
@@ -318,11 +328,13 @@ int credentials_find(const char *name, const char *repository, struct credential
         bool *wanted = files[i].docker ? &docker : &podman;
         const char *folder = *wanted ? set(files[i].variable) : NULL;
         autofree char *path = folder ? format_text("%s%s", folder, files[i].below) : NULL;
-        if (!folder)
+        bool runtime = *wanted && !folder && strcmp(files[i].variable, "XDG_RUNTIME_DIR") == 0;
+        if (!folder && !runtime)
             continue;
         if (files[i].alone)
             *wanted = false;
-        int code = path ? read_file(path, name, repository, ret, err) : fail_memory(err);
+        int code = runtime ? read_runtime_file(name, repository, ret, err)
+                 : path    ? read_file(path, name, repository, ret, err) : fail_memory(err);
         if (code < 0 || ret->user || ret->identity_token)
             return code;
     }
