@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real registry on loopback (Debian's docker-registry), and images made for it as OCI layouts."""
-import gzip, hashlib, io, json, os, shutil, signal, socket, subprocess, tarfile, tempfile, time, urllib.request
+import gzip, hashlib, io, json, os, shutil, signal, socket, subprocess, tarfile, tempfile, threading, time
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -82,6 +82,43 @@ class Registry:
         self.process.wait()
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Slow:
+    """The same registry over a thin line: so many bytes a second reach whoever asks."""
+
+    def __init__(self, registry, rate):
+        self.registry, self.rate = registry, rate
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.host = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.registry.port))
+            threading.Thread(target=self.copy, args=(client, server, None), daemon=True).start()
+            threading.Thread(target=self.copy, args=(server, client, self.rate), daemon=True).start()
+
+    def copy(self, source, target, rate):
+        try:
+            while data := source.recv(65536 if rate is None else rate // 50):
+                target.sendall(data)
+                if rate:
+                    time.sleep(len(data) / rate)
+        except OSError:
+            pass
+        for s in (source, target):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
 
 
 class Layout:

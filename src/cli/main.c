@@ -253,6 +253,8 @@ int cli_wait(struct cli *cli, struct berth_call *call, struct berth_result *ret_
             berth_call_free(call);
             return r;
         }
+        if (cli_interrupted() || cli_deadline_passed(cli)) /* perhaps heard already, by whoever waited before */
+            return give_up(cli, call, err);
         struct pollfd fds[] = {{.fd = berth_call_fd(call), .events = POLLIN},
                                {.fd = cli_interrupt_fd(), .events = POLLIN}};
         if (poll(fds, ARRAY_SIZE(fds), cli_patience_msec(cli, fds[0].fd < 0)) < 0 && errno != EINTR) {

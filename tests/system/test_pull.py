@@ -3,7 +3,7 @@
 import glob, hashlib, json, os, random, re, shutil, signal, stat, subprocess, tarfile, tempfile, threading, time
 import pytest
 from place import CACHE, LONG, PROGRAMS, TOP
-from registry import Layout, Registry, sha, tar_of
+from registry import Layout, Registry, Slow, sha, tar_of
 
 rnd = random.Random(7)
 
@@ -239,6 +239,57 @@ def test_sixty_layers(registry, layouts, store):
     store.nothing_left()
 
 
+# ---- by a workload that wants it
+
+
+@pytest.fixture(scope="module")
+def tiny(registry, bare):
+    folder = tempfile.mkdtemp(prefix="berth-tiny.", dir="/var/tmp")
+    subprocess.run([TOP + "/tests/images/make", "tiny", CACHE], check=True, capture_output=True)
+    bare.must("image", "import", CACHE + "/tiny", "pulltiny")
+    bare.must("image", "save", "-o", folder + "/tiny.tar", "pulltiny")
+    bare.must("rmi", "pulltiny")
+    yield registry.push(f"oci-archive:{folder}/tiny.tar", "tiny:1")
+    shutil.rmtree(folder)
+
+
+def test_run_pulls_what_is_missing_as_its_policy_says(registry, bare, tiny):
+    run = ["run", "--rm", "--network", "none"]
+    r = bare.call(*run, "--pull", "never", tiny, "true")
+    assert r.returncode == 125 and "berth pull" in r.stderr
+    r = bare.call(*run, tiny, "echo", "pulled")
+    assert r.returncode == 0 and r.stdout == "pulled\n" and "downloading" in r.stderr, r.stderr
+    registry.requests()
+    assert bare.must(*run, tiny, "echo", "here") == "here" and registry.requests() == []
+    assert bare.must(*run, "--pull", "always", tiny, "echo", "asked") == "asked"
+    assert 1 <= len(registry.requests()) <= 2
+    r = bare.call(*run, "--pull", "newer", tiny + "2", "true")
+    assert r.returncode == 125 and "tiny" in r.stderr and not bare.must("ps", "-aq")
+    assert bare.must("pull", "-q", tiny).startswith(tiny)
+    lines = [json.loads(l) for l in bare.call("--json", "pull", tiny).stderr.splitlines()]
+    assert lines and lines[0]["step"] == "ask"
+    bare.must("rmi", tiny)
+
+
+def test_a_cancelled_create_leaves_nothing_and_the_next_goes_on(registry, layouts, bare):
+    layout = layouts("cancel")
+    layout.image("1", [layout.layer(tar_of({"f": blob(8 << 20)}), "plain")])
+    registry.push(f"oci:{layout.folder}:1", "cancel:1")
+    slow = Slow(registry, 4 << 20)
+    name = slow.host + "/cancel:1"
+    process = subprocess.Popen(bare.argv("create", "--network", "none", name, "x"), env=bare.env, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("downloading"):
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert not bare.must("ps", "-aq") and bare.call("image", "inspect", name).returncode != 0
+    bare.must("pull", name)
+    bare.must("rmi", name)
+    slow.close()
+
+
 # ---- beside umoci
 
 
@@ -384,17 +435,19 @@ def slowed(three, store, bytes_here):
 
 def test_what_a_killed_pull_fetched_is_not_fetched_again(registry, layouts, store):
     layout = layouts("resumed")
-    tar = tar_of({"f": blob(64 << 20)})
+    tar = tar_of({"f": blob(8 << 20)})
     layout.image("1", [layout.layer(tar, "plain")])
-    name = registry.push(f"oci:{layout.folder}:1", "resumed:1")
+    registry.push(f"oci:{layout.folder}:1", "resumed:1")
+    slow = Slow(registry, 4 << 20)
+    name = slow.host + "/resumed:1"
     error = slowed(name, store, 1 << 20)
-    if error is None:
-        pytest.skip("too fast to be killed")
+    assert error is not None, "it was over before it could be killed"
     here = sum(os.path.getsize(p) for p in glob.glob(store.root + "/images/partial/*"))
     assert here >= 1 << 20
     store.must("pull", "--progress", name)
     first = next(s for s in store.steps() if s["step"] == "download")
     assert first["bytes"] > here
+    slow.close()
     assert store.must("verify")[-1]["wrong"] == 0
     store.nothing_left()
 
