@@ -101,7 +101,8 @@ class Place:
     def close(self):
         try:
             self.remove_all()
-            assert self.left() == set()
+            left = self.left()
+            assert left == set(), left
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 

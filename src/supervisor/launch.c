@@ -222,6 +222,11 @@ void launch_free(struct launch *l)
     free(l);
 }
 
+void launch_last(void)
+{
+    net_last();
+}
+
 /* ---- births */
 
 struct wires {

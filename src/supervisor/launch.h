@@ -90,5 +90,7 @@ int launch_socket_fds(struct launch *l, const int **ret_fds,
                       size_t *ret_n); /* of plan->sockets, for on_demand polling */
 /** End of everything: namespaces closed, cgroups removed (load, sup's parent what can be). */
 void launch_free(struct launch *l);
+/** The very last: what launch_free left to the kernel is seen to. Blocks for a moment, when nobody waits. */
+void launch_last(void);
 
 #endif

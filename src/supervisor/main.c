@@ -179,5 +179,8 @@ int main(int argc, char **argv)
     server_hang_up(&s);
     plan_free(s.plan);
     free(s.life.unfit);
+    for (int fd = FD_ROOT; fd <= FD_RUN; fd++) /* nothing of the workload's is held any more */
+        close(fd);
+    launch_last();
     return r < 0 ? 1 : 0;
 }

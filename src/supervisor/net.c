@@ -20,6 +20,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -27,6 +28,7 @@
 
 #define NAME_TRIES 16
 #define FEW_SOCKETS 512
+#define GONE_MSEC 150 /* the kernel takes a namespace apart in less, and many at once better than one by one */
 
 /* ---- from the plan */
 
@@ -462,6 +464,23 @@ int net_namespace_fd(const struct net *net)
     return net->ns_fd;
 }
 
+static struct link *gone; /* links of networks that ended: the kernel's to remove, and ours to see to it */
+static size_t n_gone;
+
+/* A connection that a dead program left half closed keeps its namespace, and so the link, for minutes. */
+void net_last(void)
+{
+    autonetlink struct netlink nl = NETLINK_NONE;
+    if (n_gone == 0)
+        return;
+    poll(NULL, 0, GONE_MSEC);
+    if (netlink_open(&nl, NETLINK_ROUTE) < 0)
+        return;
+    for (size_t i = 0; i < n_gone; i++)
+        if (net_link_index(&nl, gone[i].name) > 0)
+            (void)net_link_remove(&nl, gone[i].name, NULL);
+}
+
 void net_end(struct net *net)
 {
     __attribute__((cleanup(share_room_free))) struct share_room room = {0};
@@ -478,6 +497,8 @@ void net_end(struct net *net)
         unlinkat(net->run_fd, "net", 0);
     close_fd(&net->runs_fd);
     free(net->ports);
-    free(net->links);
+    free(gone);
+    gone = net->links;
+    n_gone = net->n_links;
     free(net);
 }

@@ -26,5 +26,7 @@ int net_namespace_fd(const struct net *net);
 int net_change(struct net *net, const struct plan *plan, struct berth_error *err);
 /** Rules and ports at once; the namespace and its links go behind the answer. NULL is fine. */
 void net_end(struct net *net);
+/** After the answers, before exit: links that the kernel has not removed by itself are. Takes its time. */
+void net_last(void);
 
 #endif

@@ -187,6 +187,80 @@ static void network_a_hundred_have_addresses_of_their_own(struct contract *c)
     }
 }
 
+static size_t count_workloads(struct contract *c)
+{
+    struct berth_handle *list = NULL;
+    size_t n = 0;
+    ok(berth_list(c->runtime, &list, &n, ERR));
+    free(list);
+    return n;
+}
+
+static void network_a_free_port_is_given_once_and_stays_over_a_restart(struct contract *c)
+{
+    struct berth_host_port a = {0}, b = {0}, again = {0};
+    struct berth_handle one = run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['8080']", NULL);
+    struct berth_handle two = run_ready(c, "two", SERVES, "network", "'bridge'", "ports", "['8080']", NULL);
+    equal(host_port(c, &one, &port_8080, &a), 1);
+    equal(host_port(c, &two, &port_8080, &b), 1);
+    check(a.port != b.port, "both have %u", a.port);
+    ok(berth_stop(c->runtime, &one, 0, ERR));
+    equal(host_port(c, &one, &port_8080, &again), 0);
+    ok(berth_start(c->runtime, &one, ERR));
+    equal(host_port(c, &one, &port_8080, &again), 1);
+    equal(again.port, a.port);
+}
+
+static void network_a_taken_port_fails_in_start_and_names_its_holder(struct contract *c)
+{
+    struct berth_host_port port = {0};
+    struct berth_handle one = run_ready(c, "one", SERVES, "network", "'bridge'", "ports", "['8080']", NULL);
+    equal(host_port(c, &one, &port_8080, &port), 1);
+    char *ports = print_text("['%u:80']", port.port);
+    struct berth_handle two = create(c, "two", WAITS, "network", "'bridge'", "ports", ports, NULL);
+    fails_with(BERTH_EXISTS, berth_start(c->runtime, &two, ERR));
+    names("one");
+    free(ports);
+    struct berth_remove_options force = {.size = sizeof(force), .force = true};
+    ok(berth_remove(c->runtime, &one, &force, ERR));
+    ok(berth_start(c->runtime, &two, ERR));
+}
+
+static void network_protocols_are_told_apart(struct contract *c)
+{
+    struct berth_host_port port = {0};
+    const struct berth_port udp = {53, "udp"}, tcp = {53, "tcp"};
+    struct berth_handle h = run_ready(c, "one", WAITS, "network", "'bridge'", "ports", "['53/udp']", NULL);
+    equal(host_port(c, &h, &udp, &port), 1);
+    check(port.port, "no port");
+    equal(host_port(c, &h, &tcp, &port), 0);
+}
+
+static void network_a_fixed_address_is_given_once(struct contract *c)
+{
+    char text[BERTH_ADDRESS_TEXT];
+    struct berth_handle h = run_ready(c, "one", WAITS, "network", "'bridge'", NULL);
+    equal(address(c, &h, text), 1);
+    text[strcspn(text, ":")] = '\0';
+    char *ip = print_text("'%s'", text);
+    fails_with(BERTH_EXISTS, create_code(c, "two", WAITS, "network", "'bridge'", "ip", ip, NULL));
+    names("one");
+    free(ip);
+    equal(count_workloads(c), 1);
+}
+
+static void network_bad_ports_and_addresses_leave_nothing(struct contract *c)
+{
+    static const struct { const char *field, *value; } bad[] = {
+        {"ports", "['0']"}, {"ports", "['99999:80']"}, {"ports", "['1-3:1-2']"}, {"ports", "['[::1]:80:80']"},
+        {"ip", "'10.0'"}, {"ip", "'203.0.113.5'"}, {"mac", "'nonsense'"}, {"network", "'no-such-network'"}};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        int r = create_code(c, "x", WAITS, "network", "'bridge'", bad[i].field, bad[i].value, NULL);
+        check(r < 0, "%s: %s was taken", bad[i].field, bad[i].value);
+    }
+    equal(count_workloads(c), 0);
+}
+
 static const struct contract_case resolve_cases[] = {
     CASE(none_when_it_does_not_run),
     CASE(none_for_a_port_that_is_not_published),
@@ -200,6 +274,11 @@ static const struct contract_case resolve_cases[] = {
                NEEDS_PROGRAM),
     CASE_NEEDS(network_the_container_address_reaches_the_program, NEEDS_PROGRAM),
     CASE_NEEDS(network_the_address_is_the_same_after_a_restart, NEEDS_PROGRAM),
+    CASE_NEEDS(network_a_free_port_is_given_once_and_stays_over_a_restart, NEEDS_PROGRAM),
+    CASE_NEEDS(network_a_taken_port_fails_in_start_and_names_its_holder, NEEDS_PROGRAM),
+    CASE_NEEDS(network_protocols_are_told_apart, NEEDS_PROGRAM),
+    CASE_NEEDS(network_a_fixed_address_is_given_once, NEEDS_PROGRAM),
+    CASE_NEEDS(network_bad_ports_and_addresses_leave_nothing, NEEDS_PROGRAM),
     CASE_SLOW(network_a_hundred_have_addresses_of_their_own, NEEDS_PROGRAM, 120),
 };
 GROUP(resolve);

@@ -58,6 +58,37 @@ def test_nginx_answers_on_the_host_network(place, remove):
     assert status(place, "web")["state"] == "stopped"
 
 
+def test_nginx_is_published_and_reached_by_its_address(place, remove):
+    port = free_port()
+    place.must("run", "-d", "--name", "web", "-p", f"{port}:8080", image(place, "nginx"), "sh", "-c",
+               "printf 'daemon off; error_log stderr; events {} http { server { listen 8080; location / { return 200 published; } } }' > /tmp/n.conf; "
+               "exec nginx -c /tmp/n.conf")
+    body = eventually(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).read())
+    assert body == b"published"
+    where = place.must("address", "web", "8080")
+    assert urllib.request.urlopen(f"http://{where}/", timeout=2).read() == b"published"
+
+
+def test_psql_queries_postgresql_of_another_workload_by_name(place, remove):
+    place.must("network", "create", "back")
+    name = image(place, "postgresql")
+    place.must("run", "-d", "--name", "db", "--network", "back", "--network-alias", "sql", "--shm-size", "128m", name)
+    ask = lambda host, *flags: place.call("run", "--rm", *flags, "--entrypoint", "psql", name, "-h", host, "-U", "postgres", "-d", "postgres",
+                                          "-tA", "-c", "select 6*7")
+    def answer():
+        r = ask("sql", "--network", "back")
+        assert r.returncode == 0, r.stderr
+        return r.stdout.strip()
+    place.must("exec", "db", "true")
+    # it trusts its own machine alone until it is told otherwise
+    eventually(lambda: place.must("exec", "db", "sh", "-c", "psql -tA -d postgres -c 'select 1' && echo 'host all all all trust' >> $PGDATA/pg_hba.conf && "
+                                  "psql -tA -d postgres -c 'select pg_reload_conf()'"), 90)
+    assert eventually(answer, 30) == "42"
+    assert ask("db").returncode != 0  # from the default network it isn't seen
+    place.must("rm", "-f", "-v", "db")
+    place.must("network", "rm", "back")
+
+
 def test_redis_data_survives_in_a_named_volume(place, remove):
     port = str(free_port())
     argv = ["--name", "store", "--network", "host", "-v", "redisdata:/data", image(place, "redis"),

@@ -342,6 +342,8 @@ static bool check_network(struct exam *x)
         (network_examine(x->store, true, &after) < 0 || network_examine(x->store, false, &after) < 0))
         return say(x, ILL, NULL, "the machine's links can't be changed");
     x->repaired = !report_well(&before) && report_well(&after);
+    if (x->repair)
+        trash_helper(x->c); /* and bridges of networks that nobody is on */
     if (report_well(&after))
         return say(x, FINE, NULL, "%zu workloads on bridges", after.running);
     return say(x, ILL, after.subnet[0] ? "move the network (network create --subnet) or the route" : "berth doctor --repair",

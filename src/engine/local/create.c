@@ -27,14 +27,28 @@ struct create {
     bool cancelled, committed;
 };
 
+/** A create that failed may have been the first on a network: its bridge has nobody then. */
+static void leave_networks(struct create *j, const struct plan *plan)
+{
+    bool idle = false;
+    for (size_t i = 0; plan && i < plan->n_links; i++)
+        idle |= plan->links[i].network && network_idle(j->store, plan->links[i].network);
+    if (idle)
+        trash_helper(j->c);
+}
+
 static void create_free(void *data)
 {
     struct create *j = data;
+    const struct plan *plan = j->plan ? j->plan : j->compile.plan;
+    bool failed = j->draft != NULL;
+    store_draft_abandon(TAKE(j->draft));
+    if (failed)
+        leave_networks(j, plan);
     want_free(j->want);
     compile_clear(&j->compile);
     plan_free(j->plan);
     spec_free(j->spec);
-    store_draft_abandon(j->draft);
     close_fd(&j->helper_fd);
     close_fd(&j->poll_fd);
     free(j);
