@@ -99,6 +99,9 @@ static int keep_module(int in_fd, int folder_fd, const struct work *w, struct ou
     o->unpacked.entries = 1;
     if (r == 0 && (pread(fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic || memcmp(magic, "\0asm", sizeof magic) != 0))
         r = fail(&o->err, BERTH_CORRUPT, "", "it is no WebAssembly module");
+    static const struct timespec never[2]; /* an artifact says no time; each copy is the same */
+    if (r == 0 && (futimens(fd, never) < 0 || futimens(folder_fd, never) < 0))
+        r = fail_os(&o->err, errno, MODULE_FILE, "set the time of the module");
     return r;
 }
 
