@@ -411,7 +411,8 @@ def lie(kind):
         "an artifact": (dict(manifest={"config": {"mediaType": "application/vnd.wasm.config.v0+json", "digest": digest, "size": 1}}), "UNSUPPORTED", "artifact"),
         "layer not there": (dict(manifest={"layers": [{"mediaType": LAYER, "digest": digest, "size": 1}]}), "NOT_FOUND", "layer"),
         "foreign layer": (dict(media="application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), "UNSUPPORTED", "foreign"),
-        "no tar": (dict(media="application/wasm"), "UNSUPPORTED", "application/wasm"),
+        "no tar": (dict(media="application/octet-stream"), "UNSUPPORTED", "application/octet-stream"),
+        "no module": (dict(media="application/wasm"), "CORRUPT", "no WebAssembly module"),
         "diff id of another": (dict(diff_ids=[digest]), "CORRUPT", "config says"),
         "more diff ids": (dict(diff_ids=[digest, digest]), "CORRUPT", "layers"),
         "diff id a path": (dict(diff_ids=["sha256:../../../../../etc/passwd"]), "CORRUPT", "diff id"),
@@ -427,7 +428,7 @@ def lie(kind):
 
 @pytest.mark.parametrize("kind", [
     "manifest and index", "neither", "media type of an index", "schema 1", "no config", "config not there", "an artifact", "layer not there",
-    "foreign layer", "no tar", "diff id of another", "more diff ids", "diff id a path", "diff ids a number", "digest a path",
+    "foreign layer", "no tar", "no module", "diff id of another", "more diff ids", "diff id a path", "diff ids a number", "digest a path",
     "digest of another kind", "negative size", "index.json a manifest", "no images", "bad config"])
 def test_a_document_that_lies_is_refused(store, box, kind):
     how, code, says = lie(kind)
