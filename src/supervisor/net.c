@@ -383,9 +383,8 @@ static struct net *net_new(const struct plan *plan, int run_fd)
         return NULL;
     *net = (struct net){.run_fd = run_fd, .runs_fd = -1, .ns_fd = -1};
     snprintf(net->tag, sizeof(net->tag), "%.8s", plan->tag ? plan->tag : "");
-    net->links = calloc(PLAN_LINKS_MAX, sizeof(*net->links));
     net->runs_fd = openat(run_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (!net->links || net->runs_fd < 0) {
+    if (net->runs_fd < 0) {
         net_end(net);
         return NULL;
     }
@@ -416,6 +415,10 @@ int net_plan_link(struct net *net, const struct plan_link *p, uint32_t mtu, stru
     l.index = next_index(net);
     snprintf(l.inside, sizeof(l.inside), "eth%d", l.index - FIRST_INDEX);
     net_link_name(net->tag, l.name);
+    struct link *more = realloc(net->links, (net->n_links + 1) * sizeof(*more));
+    if (!more)
+        return fail_memory(err);
+    net->links = more;
     net->links[net->n_links++] = l;
     return 0;
 }
