@@ -154,7 +154,7 @@ static int remove_tree(int dir_fd, const char *name, struct removal r)
         return 0;
     autoclose int top_fd = open_below(dir_fd, name);
     if (top_fd < 0)
-        return top_fd;
+        return top_fd == -ENOENT ? 0 : top_fd; /* another removed it meanwhile */
     r.top_fd = top_fd;
     for (int idle = 0;;) {
         unsigned moved = r.moved;

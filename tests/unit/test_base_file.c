@@ -179,6 +179,34 @@ static void links_lead_nowhere(void **state)
     assert_int_equal(entries(folder_fd, "."), 1);
 }
 
+/* Whoever comes second finds less, or nothing: that it has gone is all that either wanted. */
+static void two_may_remove_one_tree(void **state)
+{
+    int go[2], status;
+    assert_int_equal(pipe(go), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        char c;
+        while (read(go[0], &c, 1) == 1)
+            if (c == 'q' || tree_remove(folder_fd, "tree") < 0)
+                _exit(c != 'q');
+    }
+    for (int i = 0; i < 1500; i++) {
+        assert_int_equal(mkdirat(folder_fd, "aside", 0700), 0);
+        assert_int_equal(file_write(folder_fd, "aside/a", "x", 1, 0600, 0), 0);
+        assert_int_equal(renameat(folder_fd, "aside", folder_fd, "tree"), 0);
+        assert_int_equal(write(go[1], "g", 1), 1);
+        for (volatile int spin = 0; spin < i % 64 * 100;)
+            spin = spin + 1;
+        assert_int_equal(tree_remove(folder_fd, "tree"), 0);
+    }
+    assert_int_equal(write(go[1], "q", 1), 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    close(go[0]);
+    close(go[1]);
+}
+
 /* In a mount namespace of a child's own, so that nothing can stay mounted. */
 static int remove_with_mount_inside(void)
 {
@@ -316,6 +344,7 @@ int main(void)
         TEST(folders_are_made_with_their_parents),
         TEST(deep_trees_go),
         TEST(only_small_trees_go_at_once), TEST(links_lead_nowhere),
+        TEST(two_may_remove_one_tree),
         TEST(mounts_are_not_crossed),
         TEST(sizes_count_hard_links_once),
         TEST(locks_belong_to_the_open_file),

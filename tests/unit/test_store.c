@@ -588,8 +588,11 @@ static void eight_processes_fight_for_four_names(void **state)
             if (workload_open(s, id, &w, NULL) < 0 || workload_lock_change(w, NULL) < 0)
                 _exit(4);
             __atomic_sub_fetch(&holders[n], 1, __ATOMIC_SEQ_CST);
-            if (workload_discard(w, NULL) < 0)
+            struct berth_error err;
+            if (workload_discard(w, &err) < 0) {
+                fprintf(stderr, "discard: %s\n", err.message);
                 _exit(5);
+            }
             workload_close(w);
         }
         _exit(won > 0 ? 0 : 6);
