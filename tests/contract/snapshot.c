@@ -101,13 +101,20 @@ static void add_mounts(struct snapshot *s, const char *root, const char *run, co
         fclose(f);
 }
 
-/** Links of this root (names carry the hash that its group's name ends in); of a stranger's engine, all. */
+/** "bv1a2b3c4d...": a link of some berth root. */
+static bool is_berths(const char *name)
+{
+    return name[0] == 'b' && name[1] >= 'a' && name[1] <= 'z' && strspn(name + 2, "0123456789abcdef") >= 8;
+}
+
+/** Links of this root (names carry the hash that its group's name ends in); of a stranger's engine, all
+ *  but those of berth roots, which others of this machine make and remove as they like. */
 static void add_links(struct snapshot *s, const char *parent)
 {
     const char *dash = parent ? strrchr(parent, '-') : NULL, *hash = dash ? dash + 1 : "";
     DIR *d = opendir("/sys/class/net");
     for (struct dirent *e; d && (e = readdir(d));)
-        if (!is_dot(e->d_name) && strstr(e->d_name, hash))
+        if (!is_dot(e->d_name) && (*hash ? strstr(e->d_name, hash) != NULL : !is_berths(e->d_name)))
             add(s, print_text("link %s", e->d_name));
     if (d)
         closedir(d);
