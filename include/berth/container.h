@@ -188,6 +188,11 @@ BERTH_PUBLIC int berth_publish(struct berth_runtime *runtime, const struct berth
                                const char *const *add, const char *const *remove,
                                struct berth_error *err);
 
+/**
+ * berth.toml as it is now, as JSON; free(3). {} when there is none. What it says holds for whoever makes
+ * workloads or networks, by this library or by the command. INVALID names the file, the line and the key.
+ */
+BERTH_PUBLIC int berth_settings(struct berth_runtime *runtime, char **ret_json, struct berth_error *err);
 /** Kernel, cgroups, store, versions, limits as JSON; free(3). */
 BERTH_PUBLIC int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_error *err);
 /** Space used as JSON: KIND_count, KIND_bytes, KIND_reclaimable_bytes (what nothing needs) of images,

@@ -280,8 +280,6 @@ void print_one(struct cli *cli, const char *format, json_t *json);
 /** Ask unless -f, call, print what is gone. */
 int prune(struct cli *cli, const struct args *args, const char *what,
           int (*call)(struct berth_runtime *, bool, char **, struct berth_error *));
-/** The default network where berth.toml wants it, before the first workload without a network. */
-int default_network(struct cli *cli, const json_t *spec, struct berth_error *err);
 /** --publish-add and --publish-rm of an update. */
 bool publish_given(const struct args *args);
 int publish_from_args(struct berth_runtime *runtime, const struct berth_handle *handle, const struct args *args,

@@ -93,9 +93,6 @@ static int create(struct cli *cli, const struct args *args, json_t *spec, struct
     int r = cli_runtime(cli, spec_runtime(spec), ret_runtime, &err);
     if (r < 0)
         return fail_runtime(cli, name, spec_runtime(spec), &err);
-    r = default_network(cli, spec, &err);
-    if (r < 0)
-        return fail_create(cli, spec, &err);
     r = open_cidfile(cli, args, &cidfile);
     if (r != 0)
         return r;

@@ -42,29 +42,6 @@ static int take_subnets(struct cli *cli, const struct args *args, struct berth_n
     return 0;
 }
 
-/* network.pool, network.prefix and network.default_prefix of berth.toml. */
-static int take_pool(struct cli *cli, const char *name, struct berth_network_options *o, struct berth_error *err)
-{
-    int code = 0;
-    bool is_default = strcmp(name, "bridge") == 0;
-    json_t *pool = cli_setting(cli, "network.pool", &code, err);
-    json_t *prefix = code < 0 ? NULL : cli_setting(cli, is_default ? "network.default_prefix" : "network.prefix", &code, err);
-    o->pool = json_string_value(pool);
-    o->prefix = (uint32_t)json_integer_value(prefix);
-    return code;
-}
-
-int default_network(struct cli *cli, const json_t *spec, struct berth_error *err)
-{
-    struct berth_network_options o = {.size = sizeof(o)};
-    int r = json_object_get(spec, "network") || json_object_get(spec, "networks") ? 0 : take_pool(cli, "bridge", &o, err);
-    struct berth_runtime *runtime = r == 0 && (o.pool || o.prefix) ? cli_container(cli) : NULL;
-    if (!runtime)
-        return r;
-    r = berth_network_create(runtime, "bridge", &o, err);
-    return r == BERTH_EXISTS ? 0 : r;
-}
-
 int verb_network_create(struct cli *cli, const struct args *args)
 {
     struct berth_network_options o = {.size = sizeof(o), .gateway = arg_text(args, "gateway"),
@@ -83,8 +60,6 @@ int verb_network_create(struct cli *cli, const struct args *args)
     struct berth_runtime *runtime = r ? NULL : cli_container(cli);
     if (!runtime)
         return r ? r : EXIT_FAILED;
-    if (take_pool(cli, args->words[0], &o, &err) < 0)
-        return cli_fail(cli, err.object, &err);
     if (berth_network_create(runtime, args->words[0], &o, &err) < 0)
         return cli_fail(cli, args->words[0], &err);
     say(cli, "name", args->words[0]);

@@ -6,6 +6,7 @@
  * own. What a value may be is the library's business: it names the field and the place.
  */
 #include "cli.h"
+#include <berth/container.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -925,7 +926,7 @@ static int put_defaults(struct build *b)
     json_t *defaults = cli_setting(b->cli, "defaults", &code, &err);
     json_t *parent = code < 0 ? NULL : cli_setting(b->cli, "cgroup_parent", &code, &err);
     if (code < 0)
-        return cli_fail(b->cli, err.object, &err);
+        return cli_fail(b->cli, NULL, &err);
     if (json_is_object(defaults)) {
         autojson json_t *copy = json_deep_copy(defaults);
         json_overlay(b->spec, copy);
@@ -944,7 +945,7 @@ static int put_publish_address(struct build *b)
     json_t *ports = json_object_get(b->spec, "ports"), *each;
     size_t i;
     if (code < 0)
-        return cli_fail(b->cli, err.object, &err);
+        return cli_fail(b->cli, NULL, &err);
     json_array_foreach(ports, i, each)
     {
         const char *text = json_string_value(each), *colon = text ? strchr(text, ':') : NULL;
@@ -1031,32 +1032,12 @@ const char *spec_runtime(const json_t *spec)
 
 static int read_settings(struct cli *cli, struct berth_error *err)
 {
-    const char *path = cli->config ? cli->config : getenv("BERTH_CONFIG");
-    bool asked = path != NULL;
-    path = path ? path : "/etc/berth/berth.toml";
-    if (access(path, F_OK) < 0 && errno == ENOENT && !asked) {
-        cli->settings = json_object();
-        return 0;
-    }
-    *err = (struct berth_error){.code = BERTH_INVALID};
-    snprintf(err->object, sizeof(err->object), "%s", path);
+    struct berth_runtime *runtime;
     autofree char *json = NULL;
-    FILE *file = fopen(path, "re");
-    autofree char *data = memory_new(FILE_MAX + 1);
-    size_t n = file ? fread(data, 1, FILE_MAX, file) : 0;
-    int error = errno;
-    bool failed = !file || ferror(file);
-    if (file)
-        fclose(file);
-    if (failed) {
-        err->code = error == ENOENT ? BERTH_NOT_FOUND : BERTH_IO;
-        snprintf(err->message, sizeof(err->message), "%s", strerror(error));
-        return err->code;
-    }
-    if (toml_to_json(data, n, &json, err->message) < 0)
-        return err->code;
-    cli->settings = json_loads(json, 0, NULL);
-    return cli->settings ? 0 : err->code;
+    int r = cli_runtime(cli, "container", &runtime, err);
+    if (r == 0)
+        r = berth_settings(runtime, &json, err);
+    return r < 0 ? r : json_read(json, &cli->settings, err);
 }
 
 json_t *cli_setting(struct cli *cli, const char *path, int *ret_code, struct berth_error *err)

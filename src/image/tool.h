@@ -16,6 +16,7 @@
  *            here then, missing asks only for what is not here
  *   save     [--format oci|docker] TARGET REFERENCE...
  *            a folder (OCI layout; made when missing, must be empty) or a file (tar); "-": descriptor 1
+ *   settings [--settings FILE]         berth.toml as JSON, checked; ROOT and RUN are not looked at
  *   verify   everything is hashed again
  *   collect  [--unnamed] [--unused]    image_collect(), then the trash of images is deleted
  *   export   ID                        the merged root of a workload as a tar on descriptor 1

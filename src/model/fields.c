@@ -538,8 +538,11 @@ static int parse_json(const struct field *f, const struct where *at, const json_
                       void *member, struct berth_error *err)
 {
     char *text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
-    if (!text)
+    autojson json_t *again = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+    if (!json_equal(again, value)) { /* without memory, jansson may leave out bytes and say nothing */
+        free(text);
         return where_memory(err);
+    }
     free(*(char **)member);
     *(char **)member = text;
     return 0;

@@ -163,3 +163,32 @@ extern "C" int toml_to_json(const char *text, size_t length, char **ret_json, ch
     *ret_json = json;
     return 0;
 }
+
+/* Keys may have dots in them (hosts): at each table the one counts that the rest of the path begins with. */
+extern "C" unsigned toml_line(const char *text, size_t length, const char *path)
+{
+    toml::parse_result result = toml::parse(std::string_view(text, length));
+    if (!result)
+        return static_cast<unsigned>(result.error().source().begin.line);
+    const toml::node *node = &result.table();
+    std::string_view rest(path);
+    unsigned line = 0;
+    while (const toml::table *table = node->as_table()) {
+        const toml::node *next = nullptr;
+        size_t taken = 0;
+        for (auto &&[key, value] : *table) {
+            std::string_view name = key.str();
+            bool whole = rest.size() == name.size() || (rest.size() > name.size() && (rest[name.size()] == '.' || rest[name.size()] == '['));
+            if (!whole || rest.substr(0, name.size()) != name || (next && name.size() <= taken))
+                continue;
+            next = &value;
+            taken = name.size();
+            line = static_cast<unsigned>(key.source().begin.line);
+        }
+        if (!next || taken == rest.size() || rest[taken] == '[')
+            break;
+        rest.remove_prefix(taken + 1);
+        node = next;
+    }
+    return line;
+}

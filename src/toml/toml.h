@@ -19,6 +19,9 @@ extern "C" {
  */
 int toml_to_json(const char *text, size_t length, char **ret_json, char ret_message[TOML_MESSAGE]);
 
+/** The line of what a path such as "network.pool" or "a.b[2].c" names, or of the last part of it that is there; 0: none. */
+unsigned toml_line(const char *text, size_t length, const char *path);
+
 #ifdef __cplusplus
 }
 #endif

@@ -930,7 +930,7 @@ static void events_rotate_and_followers_lose_none(void **state)
     if (reader == 0) {
         signal(SIGPIPE, SIG_IGN);
         close(ends[0]);
-        alarm(60);
+        alarm(300);
         _exit(events_pump(root, 1, 0, true, NULL, ends[1], NULL) < 0);
     }
     close(ends[1]);

@@ -70,10 +70,18 @@ static json_t *forwarding(const struct store *store)
                      net_forwarding(AF_INET6) == 1, "turned_on", turned_on);
 }
 
+int berth_settings(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
+{
+    struct container *c;
+    int r = container_self(runtime, &c, err);
+    return r < 0 ? r : settings_text(c, ret_json, err);
+}
+
 int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
     struct container *c;
     struct store *store = NULL;
+    autoclean(cleanup_settings) struct settings *settings = NULL;
     const struct cgroup_layout *layout = NULL;
     struct utsname machine;
     struct sysinfo memory;
@@ -84,6 +92,7 @@ int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_erro
     if (r < 0 && r != BERTH_NOT_FOUND)
         return r;
     container_layout(c, &layout, NULL);
+    (void)settings_read(c, &settings, NULL); /* what is wrong with them, others say */
     uname(&machine);
     sysinfo(&memory);
     json_t *info = json_pack(
@@ -98,7 +107,8 @@ int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_erro
         json_object_set_new(info, "store_format", json_integer(STORE_FORMAT));
     json_object_set_new(info, "network", forwarding(store));
     if (info && store)
-        json_object_set_new(info, "cgroup_parent", json_sprintf("/berth-%s", store_tag(store)));
+        json_object_set_new(info, "cgroup_parent", settings && settings->cgroup_parent ? json_string(settings->cgroup_parent)
+                                                       : json_sprintf("/berth-%s", store_tag(store)));
     return dump(info, ret_json, err);
 }
 

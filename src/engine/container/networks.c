@@ -30,9 +30,10 @@ static int parse_subnet(const char *field, const char *text, struct address *ret
     return 0;
 }
 
-static int wish_from(const struct berth_network_options *o, struct network_wish *w, struct berth_error *err)
+static int wish_from(struct container *c, const struct berth_network_options *o, struct network_wish *w, struct berth_error *err)
 {
     struct address second = {0};
+    char pool[ADDRESS_TEXT_MAX];
     int r = parse_subnet("subnet", o->subnet, &w->subnet, err);
     if (r == 0)
         r = parse_subnet("subnet6", o->subnet6, &second, err);
@@ -50,9 +51,11 @@ static int wish_from(const struct berth_network_options *o, struct network_wish 
     w->ipv6 = o->ipv6;
     w->internal = o->internal;
     w->mtu = o->mtu;
-    w->length = o->prefix ? o->prefix : strcmp(w->name, NETWORK_DEFAULT) ? NETWORK_LENGTH : NETWORK_DEFAULT_LENGTH;
+    w->length = o->prefix;
+    if ((r = network_settings(c, w, err)) < 0)
+        return r;
     if (w->length > 30 || (w->pool.family && (w->pool.family != AF_INET || w->length < w->pool.prefix)))
-        return fail(err, BERTH_INVALID, "pool", "pool: no /%u subnets in %s", w->length, o->pool ? o->pool : NETWORK_POOL);
+        return fail(err, BERTH_INVALID, "pool", "pool: no /%u subnets in %s", w->length, address_print_subnet(&w->pool, pool));
     return 0;
 }
 
@@ -71,7 +74,7 @@ int berth_network_create(struct berth_runtime *runtime, const char *name, const 
     if (r == 0)
         r = container_need("network create", err);
     if (r == 0)
-        r = wish_from(o, &wish, err);
+        r = wish_from(c, o, &wish, err);
     if (r == 0)
         r = report_labels(o->labels, &labels, err);
     wish.labels_json = labels;

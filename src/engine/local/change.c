@@ -131,11 +131,16 @@ static int write_all(struct workload *w, const struct spec *spec, const struct i
 }
 
 /** From a changed spec to a changed workload. What was leased on the way goes back when it fails. */
-static int spec_changed(struct container *c, struct workload *w, const struct spec *spec, const char *name,
+static int spec_changed(struct container *c, struct workload *w, struct spec *spec, const char *name,
                         struct berth_error *err)
 {
+    autoclean(cleanup_settings) struct settings *settings = NULL;
     autoclean(cleanup_plan) struct plan *plan = NULL, *before = NULL;
     int r = read_plan(w, &before, err);
+    if (r == 0 && spec->n_ports)
+        r = settings_read(c, &settings, err);
+    if (r == 0 && settings)
+        r = settings_ports(settings, spec, err);
     if (r < 0)
         return r;
     struct compile k = {.c = c, .kind = kind_of(w), .store = c->store, .spec = spec, .id = workload_id(w),

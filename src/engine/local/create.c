@@ -118,8 +118,9 @@ static int begin_filter(struct create *j, struct berth_error *err)
 
 static int begin(struct create *j, const char *json, struct berth_error *err)
 {
+    autoclean(cleanup_settings) struct settings *settings = NULL;
     int r = container_need("create", err);
-    if (r < 0 || (r = spec_parse(json, strlen(json), &j->spec, err)) < 0 ||
+    if (r < 0 || (r = settings_read(j->c, &settings, err)) < 0 || (r = settings_spec(settings, json, &j->spec, err)) < 0 ||
         (r = plan_refuse(j->c->kind, j->spec, err)) < 0 ||
         (r = container_store(j->c, true, &j->store, err)) < 0)
         return r;
@@ -287,8 +288,11 @@ int container_plan(void *self, const char *spec_json, char **ret_json, struct be
     static const char id[] = "00000000000000000000000000000000";
     struct spec *spec = NULL;
     struct plan *plan = NULL;
+    autoclean(cleanup_settings) struct settings *settings = NULL;
     struct compile k = {.c = self, .kind = ((struct container *)self)->kind, .id = id, .dry = true};
-    int r = spec_parse(spec_json, strlen(spec_json), &spec, err);
+    int r = settings_read(k.c, &settings, err);
+    if (r == 0)
+        r = settings_spec(settings, spec_json, &spec, err);
     if (r == 0)
         r = plan_refuse(k.kind, spec, err);
     if (r == 0)

@@ -9,6 +9,7 @@
  *   end.c      stop, remove, restart              job.c      calls that wait: locks, ends, helpers
  *   exec.c     exec, attach                       settle.c   deaths that nobody recorded
  *   read.c     status, stats, list, inspect       streams.c  logs, events
+ *   settings.c berth.toml
  *   helpers.c  berth's other programs             change.c   signal, pause, rename, update
  */
 #ifndef LOCAL_INSIDE_H
@@ -22,6 +23,7 @@
 #include "image/image.h"
 #include "linux/cgroup.h"
 #include "model/plan.h"
+#include "model/settings.h"
 #include "model/spec.h"
 #include "model/status.h"
 #include "store/network.h"
@@ -43,6 +45,7 @@ struct container {
     char *root, *run, *programs;
     char *config;                  /* berth.toml when it is not the usual one, else NULL */
     pthread_mutex_t lock;          /* store, layout */
+    char *settings, *settings_of;  /* berth.toml as JSON, and the identity of that file; under `lock` */
     struct store *store;           /* opened when first needed, made by the first create */
     struct cgroup_layout *layout;
     pthread_mutex_t cache_lock;
@@ -164,7 +167,7 @@ int plan_bridges(struct compile *k, struct berth_error *err);
 /** What `before` held and `now` does not is given back. 0 or -errno. */
 int plan_network_release(struct compile *k, const struct plan *before, const struct plan *now);
 /** The default network, made when missing; `dry`: only named then. */
-int network_default(struct store *store, bool dry, struct network *ret, struct berth_error *err);
+int network_default(struct container *c, struct store *store, bool dry, struct network *ret, struct berth_error *err);
 /**
  * Before an address is taken on it: one that nobody is on yet gets its bridge, so that the subnet is seen
  * to be taken, by other roots too; a chosen subnet that the host has come to cover is chosen anew.
@@ -184,6 +187,18 @@ char **network_names(struct workload *w);
 /** Members for status: addresses while it runs. */
 void report_addresses(struct text *t, struct workload *w, bool runs);
 
+
+/* ---- settings */
+/** What berth.toml says now; settings_free(). Waits for a child when the file is not known yet. INVALID: file, line, key. */
+int settings_read(struct container *c, struct settings **ret, struct berth_error *err);
+/** The same as JSON text; free(3). */
+/** Where a network is chosen that says nothing of it. */
+int network_settings(struct container *c, struct network_wish *wish, struct berth_error *err);
+int settings_text(struct container *c, char **ret_json, struct berth_error *err);
+/** A spec with them below it. */
+int settings_spec(const struct settings *s, const char *spec_json, struct spec **ret, struct berth_error *err);
+/** publish_address into the ports of a spec that name none. */
+int settings_ports(const struct settings *s, struct spec *spec, struct berth_error *err);
 
 /* ---- programs and waiting */
 /** Spawn a program of berth's, fds[i] becoming descriptor i. */

@@ -8,8 +8,6 @@
 #include <linux/capability.h>
 #include <stdio.h>
 
-#define USUAL_CONFIG "/etc/berth/berth.toml"
-
 int container_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
                       struct berth_error *err)
 {
@@ -20,7 +18,7 @@ int container_open_as(const struct local_kind *kind, const struct berth_options 
     c->root = strdup(options->root);
     c->run = strdup(options->run);
     c->programs = strdup(options->programs);
-    bool other = strcmp(options->config, USUAL_CONFIG) != 0;
+    bool other = strcmp(options->config, SETTINGS_FILE) != 0;
     c->config = other ? strdup(options->config) : NULL;
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->cache_lock, NULL);
@@ -44,6 +42,8 @@ void container_close(void *self)
     cgroup_layout_free(c->layout);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->cache_lock);
+    free(c->settings);
+    free(c->settings_of);
     free(c->config);
     free(c->root);
     free(c->run);

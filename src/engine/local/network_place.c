@@ -66,16 +66,37 @@ int network_make(struct store *store, struct network_wish *wish, struct network 
     return r < 0 ? r : network_create(store, wish, ret, err);
 }
 
-int network_default(struct store *store, bool dry, struct network *ret, struct berth_error *err)
+int network_settings(struct container *c, struct network_wish *wish, struct berth_error *err)
 {
-    struct network_wish wish = {.name = NETWORK_DEFAULT, .length = NETWORK_DEFAULT_LENGTH};
+    autoclean(cleanup_settings) struct settings *s = NULL;
+    bool is_default = !strcmp(wish->name, NETWORK_DEFAULT);
+    int r = settings_read(c, &s, err);
+    if (r < 0)
+        return r;
+    uint32_t said = is_default ? s->network.default_prefix : s->network.prefix;
+    if (!wish->length)
+        wish->length = said ? said : is_default ? NETWORK_DEFAULT_LENGTH : NETWORK_LENGTH;
+    if (!wish->pool.family && s->network.pool && address_parse_subnet(s->network.pool, &wish->pool) < 0)
+        return fail(err, BERTH_INVALID, "network.pool", "network.pool: \"%s\" is not a subnet", s->network.pool);
+    return 0;
+}
+
+int network_default(struct container *c, struct store *store, bool dry, struct network *ret, struct berth_error *err)
+{
+    struct network_wish wish = {.name = NETWORK_DEFAULT};
     struct berth_error mine = {0};
     if (dry) {
         *ret = (struct network){0};
         snprintf(ret->name, sizeof(ret->name), "%s", NETWORK_DEFAULT);
         return 0;
     }
-    int r = network_make(store, &wish, ret, &mine);
+    int r = network_read(store, NETWORK_DEFAULT, ret, NULL);
+    if (r == 0)
+        return 0;
+    r = network_settings(c, &wish, err);
+    if (r < 0)
+        return r;
+    r = network_make(store, &wish, ret, &mine);
     if (r == BERTH_EXISTS)
         return network_read(store, NETWORK_DEFAULT, ret, err);
     if (r < 0 && err)

@@ -214,7 +214,7 @@ static int find_network(struct compile *k, const char *name, struct network *ret
     struct berth_error mine = {0};
     int r = network_read(k->store, name, ret, &mine);
     if (r == BERTH_NOT_FOUND && !strcmp(name, NETWORK_DEFAULT))
-        return network_default(k->store, k->dry, ret, err);
+        return network_default(k->c, k->store, k->dry, ret, err);
     if (r < 0 && err)
         *err = mine;
     return r;

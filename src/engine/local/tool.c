@@ -38,16 +38,32 @@ static int code_by_name(const char *name)
     return BERTH_IO;
 }
 
+static int said_error(const json_t *said, struct berth_error *err)
+{
+    const json_t *error = json_object_get(said, "error");
+    const char *message = json_string_value(json_object_get(error, "message"));
+    return error ? fail(err, code_by_name(json_string_value(json_object_get(error, "code"))),
+                        json_string_value(json_object_get(error, "object")), "%s", message ? message : "failed without a word")
+                 : 0;
+}
+
+int tool_said(const char *line, struct berth_error *err)
+{
+    json_t *said = json_loads(line, 0, NULL);
+    int r = said_error(said, err);
+    json_decref(said);
+    return r;
+}
+
 static int tool_ended(struct tool *t, struct berth_error *err)
 {
     json_t *said = t->said.length ? json_loadb(t->said.data, t->said.length, 0, NULL) : NULL;
-    const json_t *error = json_object_get(said, "error");
-    int r = 1;
-    if (error) {
-        const char *message = json_string_value(json_object_get(error, "message"));
-        const char *object = json_string_value(json_object_get(error, "object"));
-        r = fail(err, code_by_name(json_string_value(json_object_get(error, "code"))), object, "%s",
-                 message ? message : "failed without a word");
+    int r = said_error(said, err);
+    if (r == 0)
+        r = 1;
+    if (r < 0) {
+        json_decref(said);
+        return r;
     } else if (!json_is_true(json_object_get(said, "done"))) {
         r = t->cancelled ? fail(err, BERTH_CANCELLED, NULL, "%s: cancelled", t->applet)
                          : fail(err, BERTH_LOST, NULL, "%s: berth-image was killed", t->applet);

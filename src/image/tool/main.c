@@ -38,6 +38,7 @@ struct applet {
     int (*run)(struct work *w, struct berth_error *err);
     int (*finish)(struct work *w, bool done, struct berth_error *err); /* outside again */
     bool network;         /* its jail is the network's */
+    bool asks;            /* for berth.toml alone: no store is opened */
 };
 
 static int enter_images(struct work *w, struct berth_error *err);
@@ -52,6 +53,7 @@ static const struct applet applets[] = {
     {.name = "login", .min = 1, .max = 1, .network = true, .prepare = login_prepare, .enter = login_enter, .run = login_run,
      .finish = login_finish},
     {.name = "logout", .min = 1, .max = 1, .prepare = logout_prepare},
+    {.name = "settings", .asks = true},
     {"verify", 0, 0, true, true, NULL, false, NULL, enter_images, verify_run, NULL},
     {"collect", 0, 0, false, false, NULL, false, collect_prepare, NULL, NULL, NULL},
     {"export", 1, 1, false, false, NULL, false, workload_prepare, workload_enter, export_run, NULL},
@@ -355,7 +357,7 @@ int main(int argc, char **argv)
         r = parse(&w, &applets[i], argv + 4, &err);
     }
     if (r == 0)
-        r = work(&w, &applets[i], &err);
+        r = w.applet->asks ? settings_tell(w.settings, &err) : work(&w, &applets[i], &err);
     say_end(r < 0 ? &err : NULL);
     if (r == 0 && w.applet->makes)
         afterwards(&w);

@@ -2,18 +2,14 @@
 /*
  * Where images are asked for: [registries] of berth.toml, the certs.d folders, the system's CAs.
  *
- * Outside of the jail, before anything was said to anybody. What is unknown or half is refused: a
- * mirror that is not asked, or a CA that is not used, would be noticed too late.
+ * Outside of the jail, before anything was said to anybody.
  */
 #include "base/file.h"
 #include "image/tool/registry_inside.h"
-#include "toml/toml.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 
-#define SETTINGS_FILE "/etc/berth/berth.toml"
-#define SETTINGS_MAX_BYTES (1u << 20)
 #define PEM_MAX_BYTES (4u << 20)
 #define DOCKER_HUB "registry-1.docker.io"
 
@@ -21,46 +17,10 @@
 
 static int read_settings(const struct work *w, json_t **ret, struct berth_error *err)
 {
-    const char *given = w->settings ? w->settings : getenv("BERTH_CONFIG"), *path = given ? given : SETTINGS_FILE;
-    autofree char *text = NULL, *json = NULL;
-    char message[TOML_MESSAGE] = "";
-    size_t size = 0;
-    *ret = NULL;
-    int r = file_read(AT_FDCWD, path, SETTINGS_MAX_BYTES, &text, &size);
-    if (r == -ENOENT && !given)
-        return 0;
-    if (r < 0)
-        return fail_os(err, r, path, "read %s", path);
-    r = toml_to_json(text, size, &json, message);
-    if (r < 0)
-        return r == -ENOMEM ? fail_memory(err) : fail(err, BERTH_INVALID, path, "%s: %s", path, message);
-    json_t *document = json_loads(json, 0, NULL), *found = json_object_get(document, "registries");
-    *ret = json_incref(found);
-    json_decref(document);
-    return !found || json_is_object(found) ? 0 : fail(err, BERTH_INVALID, path, "%s: registries is not a table", path);
-}
-
-enum kind { KIND_TEXT, KIND_TRUTH, KIND_LIST };
-static const struct { const char *name; int kind; } keys[] = {
-    {"mirrors", KIND_LIST}, {"blocked", KIND_TRUTH}, {"insecure", KIND_TRUTH}, {"ca", KIND_TEXT},
-    {"certificate", KIND_TEXT}, {"key", KIND_TEXT}, {"timeout", KIND_TEXT},
-};
-
-static int check_entry(const char *name, const json_t *entry, struct berth_error *err)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)entry, key, value) {
-        size_t i = 0;
-        while (i < ARRAY_SIZE(keys) && strcmp(keys[i].name, key) != 0)
-            i++;
-        if (i == ARRAY_SIZE(keys))
-            return fail(err, BERTH_INVALID, name, "registries.\"%.80s\": there is no setting \"%.80s\"", name, key);
-        bool good = keys[i].kind == KIND_TEXT ? json_is_string(value) : keys[i].kind == KIND_TRUTH ? json_is_boolean(value) : json_is_array(value);
-        if (!good)
-            return fail(err, BERTH_INVALID, name, "registries.\"%.80s\".%s is of the wrong type", name, key);
-    }
-    return 0;
+    autoclean(cleanup_settings) struct settings *s = NULL;
+    int r = settings_load(w->settings, &s, err);
+    *ret = r == 0 && s->registries ? json_loads(s->registries, 0, NULL) : NULL;
+    return r;
 }
 
 /* The entry of a host, or that of "*", or NULL. */
@@ -70,9 +30,7 @@ static int find_entry(const json_t *registries, const char *host, const json_t *
     if (!entry)
         entry = json_object_get(registries, "*");
     *ret = entry;
-    if (entry && !json_is_object(entry))
-        return fail(err, BERTH_INVALID, host, "registries.\"%.80s\" is not a table", host);
-    return entry ? check_entry(host, entry, err) : 0;
+    return entry ? settings_registry(host, entry, err) : 0;
 }
 
 static const char *setting(const json_t *entry, const char *key)

@@ -9,6 +9,7 @@
 #include "image/tool.h"
 #include "image/tool/stream.h"
 #include "image/tool/unpack.h"
+#include "model/settings.h"
 #include <jansson.h>
 #include <signal.h>
 
@@ -152,6 +153,10 @@ int save_prepare(struct work *w, struct berth_error *err);
 int save_run(struct work *w, struct berth_error *err);
 int save_finish(struct work *w, bool done, struct berth_error *err);
 int verify_run(struct work *w, struct berth_error *err);
+/** berth.toml: `given`, else $BERTH_CONFIG (these must be there), else /etc/berth/berth.toml (which need not).
+ *  INVALID names file, line and key. settings_free() */
+int settings_load(const char *given, struct settings **ret, struct berth_error *err);
+int settings_tell(const char *given, struct berth_error *err);
 /** What berth.toml says of image_gc, in percent; 0: nothing. */
 int gc_limits(const struct work *w, int *ret_high, int *ret_low, struct berth_error *err);
 /** Of a file system that is full to `high` images go that nothing uses, the longest unused first, until it is at `low`. */
