@@ -41,6 +41,8 @@
     X("net.rules", "links and rules there")                                                        \
     X("net.change", "a change of networks or ports written down, nothing made")                    \
     X("net.taken", "rules taken out, ports and namespace still held")                              \
+    X("attach.sent", "an attach made before the start is on its way to a supervisor being born")     \
+    X("attach.adopted", "the supervisor has it, nothing runs")                                      \
     X("start.prepared", "cgroups and namespaces made, socket not yet there")                       \
     X("start.listening", "socket there, program not yet cloned")                                   \
     X("start.output", "pipes made, program not yet cloned")                                        \

@@ -8,6 +8,7 @@
 #include "supervisor/names.h"
 #include "supervisor/supervisor.h"
 #include "base/base.h"
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "store/log.h"
@@ -333,6 +334,7 @@ static void on_connect(struct supervisor *s, struct connection *c, uint64_t tag,
     if (server_adopt(s, take_fd(&fds[0]), &early, &err) < 0)
         return reply_error(s, c, tag, &err);
     early->early = true;
+    crash_point("attach.adopted");
     if (receive(s, early) < 0)
         connection_close(s, early);
 }

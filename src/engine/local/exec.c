@@ -6,6 +6,7 @@
  * kills an exec whose caller has gone.
  */
 #include "local/inside.h"
+#include "base/crash.h"
 #include "model/message.h"
 #include <fcntl.h>
 #include <jansson.h>
@@ -83,6 +84,7 @@ int expected_send(struct container *c, const char *id, int starter_fd, struct be
         if (e->far_fd >= 0 && strcmp(e->id, id) == 0) {
             r = peer_send(starter_fd, MESSAGE_CONNECT, 3, "{}", &e->far_fd, 1, err);
             close_fd(&e->far_fd);
+            crash_point("attach.sent");
         }
     pthread_mutex_unlock(&c->lock);
     return r;
