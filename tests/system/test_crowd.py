@@ -4,12 +4,11 @@ import json, os, subprocess, tempfile
 import pytest
 from conftest import Berth
 from test_cli_life import wait_until
-from place import LONG
 
 pytestmark = pytest.mark.kernel
 
 WORKERS = 8
-EACH = 25 if LONG else 8
+EACH = 25
 
 # One of the processes: all of its own are started, seen in the list, stopped and removed.
 WORKER = """
