@@ -135,6 +135,8 @@ int cli_find(struct cli *cli, const char *name, struct berth_runtime **ret_runti
              struct berth_handle *ret_handle, struct berth_error *err);
 /** The runtime "container", for images, volumes and the machine; NULL after saying why not. */
 struct berth_runtime *cli_container(struct cli *cli);
+/** "NAME" or "NAME=VALUE" among a thing's `labels`. */
+bool label_matches(json_t *thing, const char *wanted);
 /** A key of berth.toml, dotted; borrowed; NULL when absent. *ret_code is negative when the file is bad. */
 json_t *cli_setting(struct cli *cli, const char *path, int *ret_code, struct berth_error *err);
 

@@ -3,6 +3,7 @@
  * Images and volumes: what only the container engine knows.
  */
 #include "cli.h"
+#include <fnmatch.h>
 #include <berth/container.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,6 +105,81 @@ static void print_short_id(const char *id, bool whole)
         printf("%.12s\n", colon + 1);
 }
 
+/* ---- filters: those of one name are alternatives, those of several hold together, as docker has it */
+
+static bool anonymous(json_t *thing)
+{
+    return json_is_true(json_object_get(thing, "anonymous"));
+}
+
+static bool dangling_is(bool dangling, const char *wanted)
+{
+    return dangling == (strcmp(wanted, "true") == 0 || strcmp(wanted, "1") == 0);
+}
+
+static bool image_is_dangling(json_t *image, const char *wanted)
+{
+    return dangling_is(!*json_text(image, "reference"), wanted);
+}
+
+static bool image_is_of(json_t *image, const char *wanted)
+{
+    const char *reference = json_text(image, "reference");
+    return *reference && (image_named(image, wanted) || fnmatch(wanted, reference, 0) == 0);
+}
+
+static bool volume_is_dangling(json_t *volume, const char *wanted)
+{
+    return dangling_is(json_array_size(json_object_get(volume, "users")) == 0, wanted);
+}
+
+static bool volume_has_name(json_t *volume, const char *wanted)
+{
+    return strstr(json_text(volume, "name"), wanted) != NULL;
+}
+
+static bool volume_is_anonymous(json_t *volume, const char *wanted)
+{
+    return dangling_is(anonymous(volume), wanted);
+}
+
+struct filter { const char *name; bool (*matches)(json_t *thing, const char *wanted); };
+static const struct filter image_filters[] = {{"reference", image_is_of}, {"dangling", image_is_dangling}, {0}};
+static const struct filter volume_filters[] = {
+    {"name", volume_has_name}, {"dangling", volume_is_dangling}, {"label", label_matches}, {"anonymous", volume_is_anonymous}, {0}};
+
+static const struct filter *filter_of(const struct filter *filters, const char *text)
+{
+    size_t n = strcspn(text, "=");
+    while (filters->name && (strlen(filters->name) != n || memcmp(filters->name, text, n) != 0 || !text[n]))
+        filters++;
+    return filters->name ? filters : NULL;
+}
+
+/* 0, or the usage error of a filter that there is not. */
+static int check_filters(struct cli *cli, const struct args *args, const struct filter *filters)
+{
+    for (size_t i = 0; i < args->n_flags; i++)
+        if (strcmp(args->flags[i].flag->name, "filter") == 0 && !filter_of(filters, args->flags[i].value))
+            return cli_usage(cli, "--filter: \"%s\" is none; `berth %s --help` names them", args->flags[i].value, cli->command->name);
+    return 0;
+}
+
+static bool passes(const struct args *args, const struct filter *filters, json_t *thing)
+{
+    for (const struct filter *f = filters; f->name; f++) {
+        bool asked = false, any = false;
+        for (size_t i = 0; i < args->n_flags; i++)
+            if (strcmp(args->flags[i].flag->name, "filter") == 0 && filter_of(filters, args->flags[i].value) == f) {
+                asked = true;
+                any |= f->matches(thing, args->flags[i].value + strlen(f->name) + 1);
+            }
+        if (asked && !any)
+            return false;
+    }
+    return true;
+}
+
 int verb_images(struct cli *cli, const struct args *args)
 {
     static const char *const titles[] = {"IMAGE", "ID", "CREATED", "SIZE", "PLATFORM"};
@@ -113,6 +189,8 @@ int verb_images(struct cli *cli, const struct args *args)
     const char *format;
     char *text = NULL;
     int r = check_format(cli, args, &format);
+    if (r == 0)
+        r = check_filters(cli, args, image_filters);
     if (!runtime || r)
         return r ? r : EXIT_FAILED;
     int code = berth_image_list(runtime, &text, &err);
@@ -121,7 +199,7 @@ int verb_images(struct cli *cli, const struct args *args)
     json_t *each;
     json_array_foreach(list, i, each)
     {
-        if (!image_named(each, args->words[0]))
+        if (!image_named(each, args->words[0]) || !passes(args, image_filters, each))
             continue;
         if (arg_true(args, "quiet"))
             print_short_id(json_text(each, "id"), arg_true(args, "no-trunc"));
@@ -324,11 +402,6 @@ int verb_image_import(struct cli *cli, const struct args *args)
         r = work_run(cli, call, NULL, &err);
     if (r < 0)
         return cli_fail(cli, name, &err);
-    autojson json_t *json = json_pack("{s:s}", "reference", name);
-    if (cli->json)
-        json_line(json);
-    else
-        puts(name);
     return EXIT_DONE;
 }
 
@@ -547,6 +620,8 @@ int verb_volume_ls(struct cli *cli, const struct args *args)
     const char *format;
     char *text = NULL;
     int r = check_format(cli, args, &format);
+    if (r == 0)
+        r = check_filters(cli, args, volume_filters);
     if (!runtime || r)
         return r ? r : EXIT_FAILED;
     int code = berth_volume_list(runtime, &text, &err);
@@ -556,6 +631,8 @@ int verb_volume_ls(struct cli *cli, const struct args *args)
     json_array_foreach(list, i, each)
     {
         char when[SHORT_TEXT];
+        if (!passes(args, volume_filters, each))
+            continue;
         if (arg_true(args, "quiet"))
             puts(json_text(each, "name"));
         else if (format && (r = template_fields(cli, format, each)))

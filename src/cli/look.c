@@ -654,7 +654,7 @@ int verb_engines(struct cli *cli, const struct args *args)
 
 static const char *const filter_names[] = {"status", "state", "name", "id", "label", "health", "exited", "ancestor", "image", "runtime"};
 
-static bool label_matches(json_t *json, const char *wanted)
+bool label_matches(json_t *json, const char *wanted)
 {
     size_t n = strcspn(wanted, "=");
     autofree char *name = strndup(wanted, n);

@@ -633,3 +633,25 @@ def test_a_user_namespace_of_its_own_has_its_filter_too(berth):
 def test_the_callers_scheduling_is_not_the_workloads(berth, wrap):
     r = berth.call("run", *QUICK, "tiny", "sh", "-c", "cut -d ' ' -f 19,41 /proc/self/stat", wrap=wrap)
     assert (r.returncode, r.stdout.split()) == (0, ["0", "0"]), r.stderr
+
+
+def test_images_and_volumes_are_filtered(berth):
+    made = [berth.name() for _ in range(2)]
+    berth.must("volume", "create", "--label", "kind=x", made[0])
+    berth.must("volume", "create", made[1])
+    user = berth.run("sleep", "100", flags=("-v", made[1] + ":/v"))
+
+    def names(*filters):
+        return set(berth.must("volume", "ls", "-q", *(w for f in filters for w in ("-f", f))).split()) & set(made)
+    assert names("name=" + made[0]) == {made[0]} and names("label=kind=x") == {made[0]} and names("label=kind=y") == set()
+    assert names("dangling=true") == {made[0]} and names("dangling=false") == {made[1]}
+    assert names("name=" + made[0], "name=" + made[1], "dangling=false") == {made[1]}
+    assert names("anonymous=false") == set(made)
+    berth.must("rm", "-f", user)
+    berth.must("volume", "rm", *made)
+    berth.names.clear()
+    assert berth.must("images", "-q", "-f", "reference=ti*y:*") and not berth.must("images", "-q", "-f", "reference=none")
+    assert not berth.must("images", "-q", "-f", "reference=tiny", "-f", "dangling=true")
+    for verb in (("images",), ("volume", "ls")):
+        r = berth.call(*verb, "-f", "size=1")
+        assert r.returncode == 2 and "size=1" in r.stderr
