@@ -132,7 +132,8 @@ def test_a_taken_port_names_its_holder_and_leaves_nothing(berth):
 @pytest.mark.parametrize("flags, said", [
     (["-p", "0"], "not a port"), (["-p", "80:65536"], "not a port"), (["-p", "1-3:1-2"], "3 host ports for 2"),
     (["-p", "1-65000:1-65000"], "65000"), (["--ip", "10.0.0"], "not an IPv4"), (["--ip", "192.168.77.7"], "not in 10."),
-    (["--mac-address", "01:00:00:00:00:01"], "multicast"), (["--network", "nosuch"], "nosuch"), (["--ip6", "fd00::5"], "no IPv6")])
+    (["--mac-address", "01:00:00:00:00:01"], "multicast"), (["--network", "nosuch"], "nosuch"), (["--ip6", "fd00::5"], "no IPv6"),
+    (["-p", "0.0.0.0:28020:80", "-p", "127.0.0.1:28020:81"], "28020/tcp twice")])
 def test_what_can_not_be_is_said_and_leaves_nothing(berth, flags, said):
     before = berth.must("ps", "-aq")
     r = berth.call("create", *flags, "tiny", "true")

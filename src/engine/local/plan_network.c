@@ -349,14 +349,22 @@ static int publish_exposed(struct compile *k, const char *text, size_t *total, s
     return 0;
 }
 
+/* 0.0.0.0 has every address of its family, as when the port is held. */
+static bool same_host(const char *a, const char *b)
+{
+    struct address one, other;
+    return address_parse(a, &one) == 0 && address_parse(b, &other) == 0 && one.family == other.family &&
+           (address_is_any(&one) || address_is_any(&other) || address_equal(&one, &other));
+}
+
 /* Twice the same port of the host would be two ways for one packet. */
 static int check_host_ports(const struct plan *p, struct berth_error *err)
 {
     for (size_t i = 0; i < p->n_ports; i++)
         for (size_t j = 0; j < i; j++) {
             const struct plan_port *a = &p->ports[i], *b = &p->ports[j];
-            if (!strcmp(a->protocol, b->protocol) && !strcmp(a->host_address, b->host_address) && a->host &&
-                a->host < b->host + MAX(b->count, 1) && b->host < a->host + MAX(a->count, 1))
+            if (!strcmp(a->protocol, b->protocol) && a->host && a->host < b->host + MAX(b->count, 1) &&
+                b->host < a->host + MAX(a->count, 1) && same_host(a->host_address, b->host_address))
                 return fail(err, BERTH_INVALID, "ports", "ports: %s:%u/%s twice", a->host_address, MAX(a->host, b->host),
                             a->protocol);
         }
