@@ -319,6 +319,15 @@ def test_an_identity_token_is_refreshed(faulty, puller):
     assert faulty.asked("POST /token")
 
 
+@pytest.mark.parametrize("code", [302, 307, 308])
+def test_an_identity_token_follows_no_redirect(faulty, puller, code):
+    puller.docker(auths={faulty.host: {"identitytoken": "refresh me"}})
+    faulty.at("/elsewhere", status(200, b'{"access_token":"abc"}')).at("/token", status(code, Location=faulty.url + "/elsewhere"))
+    bearer(faulty)
+    puller.refused(faulty.name, IO, f"token server answers {code}")
+    assert not faulty.asked("/elsewhere")
+
+
 @pytest.mark.parametrize("token", [b"{}", b"[]", b'{"token":"a\\r\\nX: y"}', b'{"token":""}', b"x" * (1 << 20)],
                          ids=["none", "a list", "a header", "empty", "huge"])
 def test_tokens_that_are_none(faulty, puller, token):

@@ -155,7 +155,8 @@ static int fetch(CURL *easy, const struct source *s, struct token_body *body, st
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, words);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_token);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, body);
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
+    /* A password is kept from another host by libcurl; a refresh token in a body goes wherever 307 leads. */
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, s->identity_token ? 0L : 1L);
     curl_easy_setopt(easy, CURLOPT_MAXREDIRS, 3L);
     curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, s->scheme == SCHEME_HTTP ? "http,https" : "https");
     curl_easy_setopt(easy, CURLOPT_TIMEOUT, (long)MAX(s->silence_sec, 1));
