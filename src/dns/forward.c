@@ -70,10 +70,10 @@ static struct upstream_state *state_of(struct worker *w, const struct sockaddr_i
     return NULL;
 }
 
-static bool is_down(struct worker *w, const struct sockaddr_in6 *server)
+static bool is_down(struct worker *w, const struct sockaddr_in6 *server, int64_t now_usec)
 {
     const struct upstream_state *u = state_of(w, server);
-    return u && u->down_until_usec > monotonic_usec();
+    return u && u->down_until_usec > now_usec;
 }
 
 static void note_down(struct worker *w, const struct sockaddr_in6 *server)
@@ -108,9 +108,10 @@ static void choose_servers(struct worker *w, struct forward *f)
     const struct host *h = f->asker;
     const struct sockaddr_in6 *list = h && h->n_upstreams ? h->upstreams : w->resolvers;
     size_t n = h && h->n_upstreams ? h->n_upstreams : w->n_resolvers;
+    int64_t now = monotonic_usec(); /* one for both rounds, so that each server is in one of them */
     for (int down = 0; down < 2; down++)
         for (size_t i = 0; i < n; i++)
-            if (is_down(w, &list[i]) == down && !is_ours(w, &list[i]))
+            if (is_down(w, &list[i], now) == down && !is_ours(w, &list[i]))
                 f->servers[f->n_servers++] = list[i];
 }
 

@@ -137,7 +137,9 @@ void stream_answer(struct worker *w, struct stream *s, const uint8_t *data, size
 static bool stream_write(struct worker *w, struct stream *s)
 {
     size_t unread = s->out_end - s->out_start;
-    ssize_t n = unread ? send(s->watch.fd, s->out + s->out_start, unread, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+    if (!unread)
+        return true; /* and the deadline stands: bytes that are no question keep nobody connected */
+    ssize_t n = send(s->watch.fd, s->out + s->out_start, unread, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR;
     s->out_start += (size_t)n;

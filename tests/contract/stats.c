@@ -131,7 +131,7 @@ static void network_counts_100_megabytes_sent(struct contract *c)
 {
     char to[BERTH_ADDRESS_TEXT];
     const struct berth_port port = {9000, "tcp"};
-    struct berth_handle sink = run_ready(c, "sink", SHELL("echo ready; sleep 100 | nc -l -p 9000 >/dev/null"),
+    struct berth_handle sink = run_ready(c, "sink", SHELL("echo ready; sleep 1000 | nc -l -p 9000 >/dev/null"),
                                          "network", "'bridge'", NULL);
     struct berth_handle h = run_ready(c, "one", SHELL("echo ready; while :; do sleep 100; done"),
                                       "network", "'bridge'", NULL);
