@@ -135,6 +135,13 @@ static void refuse(struct supervisor *s, struct connection *c, uint64_t tag, con
     reply_error(s, c, tag, &err);
 }
 
+static void refuse_memory(struct supervisor *s, struct connection *c, uint64_t tag)
+{
+    struct berth_error err;
+    fail_memory(&err);
+    reply_error(s, c, tag, &err);
+}
+
 static void on_stop(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,
                     int *fds, size_t n_fds)
 {
@@ -356,6 +363,12 @@ static const struct {
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
+/* jansson finds words for what is wrong with a text, and none for memory that ran out in between. */
+static bool says_no_memory(const json_error_t *e)
+{
+    return !e->text[0] || json_error_code(e) == json_error_out_of_memory;
+}
+
 static void dispatch(struct supervisor *s, struct connection *c, const struct message *m, int *fds,
                      size_t n_fds)
 {
@@ -368,6 +381,8 @@ static void dispatch(struct supervisor *s, struct connection *c, const struct me
         m->length ? json_loadb(m->body, m->length, JSON_REJECT_DUPLICATES, &where) : json_object();
     if (json_is_object(body))
         requests[m->type].handle(s, c, m->tag, body, fds, n_fds);
+    else if (!body && (!m->length || says_no_memory(&where)))
+        refuse_memory(s, c, m->tag);
     else
         refuse(s, c, m->tag, "the body of a request is not a JSON object");
     json_decref(body);
