@@ -66,7 +66,7 @@ static int on_reply(struct job *j, struct berth_result *ret, struct berth_error 
             r = message_error_parse(body, reply.length, &failure);
             if (err)
                 *err = failure;
-            return j->force && r == BERTH_NO_MEMORY ? on_lost(j, err) : r; /* a removal does not give up */
+            return j->force ? on_lost(j, err) : r; /* whatever its trouble is, a removal does not give up */
         }
         if (!j->force)
             return JOB_DONE;
