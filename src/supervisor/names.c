@@ -270,7 +270,8 @@ int names_settle(struct supervisor *s, int timeout_msec, struct berth_error *err
     while (l && !l->answered && !l->trouble.code && (now = monotonic_usec()) < end) {
         int64_t until = l->retry.due_usec ? MIN(end, l->retry.due_usec) : end;
         struct pollfd p = {.fd = l->socket.fd, .events = POLLIN};
-        if (poll(&p, 1, (int)((until - now + 999) / 1000)) == 1)
+        int msec = until > now ? (int)((until - now + 999) / 1000) : 0; /* a retry may be overdue */
+        if (poll(&p, 1, msec) == 1)
             hears(s, &l->socket, EPOLLIN);
         else if (l->retry.due_usec && l->retry.due_usec <= monotonic_usec())
             try_link(s, l);

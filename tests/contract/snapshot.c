@@ -190,7 +190,8 @@ struct snapshot *snapshot_take(const char *root, const char *run, const char *cg
     add_processes(s, root, run, cgroup_parent);
     add_tree(s, "file", root, 0, false);
     add_tree(s, "file", run, 0, false);
-    qsort(s->lines, s->n, sizeof(*s->lines), by_text);
+    if (s->n > 0)
+        qsort(s->lines, s->n, sizeof(*s->lines), by_text);
     return s;
 }
 
