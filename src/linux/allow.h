@@ -8,17 +8,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ALLOW_MAX 200   /* calls of a list */
+#define ALLOW_MAX 250   /* calls of a list */
 #define ALLOW_FIRST_MAX 4
 
+/** A call that is allowed with some first arguments alone (its low half). */
 struct allowed_call {
     int number;
-    uint32_t first[ALLOW_FIRST_MAX]; /**< only with one of these as the first argument (its low half) */
-    size_t n_first;                  /**< 0: with any */
+    uint32_t first[ALLOW_FIRST_MAX]; /**< with one of these */
+    size_t n_first;                  /**< 0: with any that has none of the bits of `never` */
+    uint32_t never;
 };
 
-/** From now on every other call fails with ENOSYS; of another architecture: death. Needs no_new_privs.
- *  0 or -errno. Nothing at all under a sanitizer, whose runtime has needs of its own. */
-int allow_calls(const struct allowed_call *calls, size_t n);
+/** From now on every call that stands in neither list fails with ENOSYS, one of `some` with another first argument
+ *  with EPERM; of another architecture: death. Needs no_new_privs. 0 or -errno. */
+int allow_calls(const int *any, size_t n_any, const struct allowed_call *some, size_t n_some);
 
 #endif
