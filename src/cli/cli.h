@@ -279,6 +279,31 @@ int pump_out(struct cli *cli, const char *object, struct berth_call *call, int f
 int check_format(struct cli *cli, const struct args *args, const char **ret_format);
 /** One document of an inspect. */
 void print_one(struct cli *cli, const char *format, json_t *json);
+/** A name that was made or removed: alone on its line, or under `key`. */
+void print_name(struct cli *cli, const char *key, const char *name);
+/** The values of a flag that may be given again and again, ended by NULL in `room`; NULL: not given. */
+const char *const *flag_values(const struct args *args, const char *flag, const char **room, size_t size);
+
+struct filter { const char *name; bool (*matches)(json_t *thing, const char *wanted); }; /* a table ends with {0} */
+/** 0, or the usage error of a --filter that there is not. */
+int thing_filters(struct cli *cli, const struct args *args, const struct filter *filters);
+bool thing_passes(const struct args *args, const struct filter *filters, json_t *thing);
+/** What docker's dangling=VALUE and its like ask for. */
+bool dangling_is(bool dangling, const char *wanted);
+
+/** A list of things with names. */
+struct listing {
+    int (*call)(struct berth_runtime *, char **ret_json, struct berth_error *);
+    const struct filter *filters; /* NULL: none */
+    void (*row)(struct table *table, json_t *each);
+};
+int list_things(struct cli *cli, const struct args *args, struct table *table, const struct listing *l);
+int inspect_things(struct cli *cli, const struct args *args,
+                   int (*call)(struct berth_runtime *, const char *name, char **ret_json, struct berth_error *));
+/** With -f one that there is not is no error. */
+int remove_things(struct cli *cli, const struct args *args,
+                  int (*call)(struct berth_runtime *, const char *name, struct berth_error *));
+
 /** Ask unless -f, call, print what is gone. */
 int prune(struct cli *cli, const struct args *args, const char *what,
           int (*call)(struct berth_runtime *, bool, char **, struct berth_error *));

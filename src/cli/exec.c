@@ -20,15 +20,6 @@ static void env_list(json_t *env, char **ret_list)
     ret_list[n] = NULL;
 }
 
-static void group_list(const struct args *args, const char **ret_list)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < args->n_flags; i++)
-        if (strcmp(args->flags[i].flag->name, "group-add") == 0 && n + 1 < LIST_MAX)
-            ret_list[n++] = args->flags[i].value;
-    ret_list[n] = NULL;
-}
-
 static int exec_options(struct cli *cli, const struct args *args, struct berth_exec_options *ret_options)
 {
     const char *timeout = arg_text(args, "timeout");
@@ -90,9 +81,8 @@ static int run_exec(struct cli *cli, const struct args *args, struct berth_runti
     if (r != 0)
         return r;
     env_list(variables, env);
-    group_list(args, groups);
     options.env = (const char *const *)env;
-    options.groups = groups[0] ? groups : NULL;
+    options.groups = flag_values(args, "group-add", groups, LIST_MAX);
     r = exec_program(cli, args, runtime, handle, &options);
     for (size_t i = 0; env[i]; i++)
         free(env[i]);

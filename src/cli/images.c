@@ -1,44 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images and volumes: what only the container engine knows.
+ * Images: what only the container engine knows.
  */
 #include "cli.h"
 #include <fnmatch.h>
 #include <berth/container.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* ---- helpers shared with the machine's verbs ---------------------------------------------------- */
-
-/* Parse a function's JSON, or say what failed. NULL with *ret_exit set. */
-json_t *take_json(struct cli *cli, const char *object, int code, char *text, struct berth_error *err, int *ret_exit)
-{
-    json_t *json = NULL;
-    *ret_exit = 0;
-    int r = code < 0 ? code : json_read(text, &json, err);
-    free(text);
-    if (r < 0)
-        *ret_exit = cli_fail(cli, object, err);
-    return json;
-}
-
-int check_format(struct cli *cli, const struct args *args, const char **ret_format)
-{
-    *ret_format = arg_text(args, "format");
-    int r = *ret_format ? template_check(cli, *ret_format) : 0;
-    if (r == 0 && *ret_format)
-        template_title(*ret_format);
-    return r;
-}
-
-void print_one(struct cli *cli, const char *format, json_t *json)
-{
-    (void)cli;
-    if (format)
-        template_print(format, json);
-    else
-        json_document(json);
-}
 
 /* ---- images -------------------------------------------------------------------------------------- */
 
@@ -105,17 +73,7 @@ static void print_short_id(const char *id, bool whole)
         printf("%.12s\n", colon + 1);
 }
 
-/* ---- filters: those of one name are alternatives, those of several hold together, as docker has it */
-
-static bool anonymous(json_t *thing)
-{
-    return json_is_true(json_object_get(thing, "anonymous"));
-}
-
-static bool dangling_is(bool dangling, const char *wanted)
-{
-    return dangling == (strcmp(wanted, "true") == 0 || strcmp(wanted, "1") == 0);
-}
+/* ---- filters */
 
 static bool image_is_dangling(json_t *image, const char *wanted)
 {
@@ -128,58 +86,7 @@ static bool image_is_of(json_t *image, const char *wanted)
     return *reference && (image_named(image, wanted) || fnmatch(wanted, reference, 0) == 0);
 }
 
-static bool volume_is_dangling(json_t *volume, const char *wanted)
-{
-    return dangling_is(json_array_size(json_object_get(volume, "users")) == 0, wanted);
-}
-
-static bool volume_has_name(json_t *volume, const char *wanted)
-{
-    return strstr(json_text(volume, "name"), wanted) != NULL;
-}
-
-static bool volume_is_anonymous(json_t *volume, const char *wanted)
-{
-    return dangling_is(anonymous(volume), wanted);
-}
-
-struct filter { const char *name; bool (*matches)(json_t *thing, const char *wanted); };
 static const struct filter image_filters[] = {{"reference", image_is_of}, {"dangling", image_is_dangling}, {0}};
-static const struct filter volume_filters[] = {
-    {"name", volume_has_name}, {"dangling", volume_is_dangling}, {"label", label_matches}, {"anonymous", volume_is_anonymous}, {0}};
-
-static const struct filter *filter_of(const struct filter *filters, const char *text)
-{
-    size_t n = strcspn(text, "=");
-    while (filters->name && (strlen(filters->name) != n || memcmp(filters->name, text, n) != 0 || !text[n]))
-        filters++;
-    return filters->name ? filters : NULL;
-}
-
-/* 0, or the usage error of a filter that there is not. */
-static int check_filters(struct cli *cli, const struct args *args, const struct filter *filters)
-{
-    for (size_t i = 0; i < args->n_flags; i++)
-        if (strcmp(args->flags[i].flag->name, "filter") == 0 && !filter_of(filters, args->flags[i].value))
-            return cli_usage(cli, "--filter: \"%s\" is none; `berth %s --help` names them", args->flags[i].value, cli->command->name);
-    return 0;
-}
-
-static bool passes(const struct args *args, const struct filter *filters, json_t *thing)
-{
-    for (const struct filter *f = filters; f->name; f++) {
-        bool asked = false, any = false;
-        for (size_t i = 0; i < args->n_flags; i++)
-            if (strcmp(args->flags[i].flag->name, "filter") == 0 && filter_of(filters, args->flags[i].value) == f) {
-                asked = true;
-                any |= f->matches(thing, args->flags[i].value + strlen(f->name) + 1);
-            }
-        if (asked && !any)
-            return false;
-    }
-    return true;
-}
-
 int verb_images(struct cli *cli, const struct args *args)
 {
     static const char *const titles[] = {"IMAGE", "ID", "CREATED", "SIZE", "PLATFORM"};
@@ -190,7 +97,7 @@ int verb_images(struct cli *cli, const struct args *args)
     char *text = NULL;
     int r = check_format(cli, args, &format);
     if (r == 0)
-        r = check_filters(cli, args, image_filters);
+        r = thing_filters(cli, args, image_filters);
     if (!runtime || r)
         return r ? r : EXIT_FAILED;
     int code = berth_image_list(runtime, &text, &err);
@@ -199,7 +106,7 @@ int verb_images(struct cli *cli, const struct args *args)
     json_t *each;
     json_array_foreach(list, i, each)
     {
-        if (!image_named(each, args->words[0]) || !passes(args, image_filters, each))
+        if (!image_named(each, args->words[0]) || !thing_passes(args, image_filters, each))
             continue;
         if (arg_true(args, "quiet"))
             print_short_id(json_text(each, "id"), arg_true(args, "no-trunc"));
@@ -225,12 +132,8 @@ int verb_rmi(struct cli *cli, const struct args *args)
     for (int i = 0; runtime && i < args->n_words; i++) {
         int r = berth_image_remove(runtime, args->words[i], arg_true(args, "force"), &err);
         r = r < 0 ? cli_fail(cli, args->words[i], &err) : 0;
-        if (r == 0 && cli->json) {
-            autojson json_t *json = json_pack("{s:s}", "removed", args->words[i]);
-            json_line(json);
-        } else if (r == 0) {
-            puts(args->words[i]);
-        }
+        if (r == 0)
+            print_name(cli, "removed", args->words[i]);
         result = result ? result : r;
     }
     return result;
@@ -515,56 +418,7 @@ int verb_image_verify(struct cli *cli, const struct args *args)
     return r < 0 ? cli_fail(cli, NULL, &err) : EXIT_DONE;
 }
 
-/* ---- prune: ask, do, tell ------------------------------------------------------------------------ */
-
-bool agreed(struct cli *cli, const struct args *args, const char *what)
-{
-    char answer[16] = "";
-    if (arg_true(args, "force") || cli->json)
-        return true;
-    if (!isatty(STDIN_FILENO)) {
-        cli_usage(cli, "this removes %s; -f says that you mean it", what);
-        return false;
-    }
-    fprintf(stderr, "This removes %s. Go on? [y/N] ", what);
-    return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
-}
-
-/* What a prune reports: lists of names, and how many bytes are free again. */
-void print_pruned(struct cli *cli, json_t *report)
-{
-    static const char *const lists[] = {"workloads", "images", "volumes"};
-    char size[SHORT_TEXT];
-    size_t i;
-    json_t *each;
-    if (cli->json) {
-        json_line(report);
-        return;
-    }
-    for (size_t k = 0; k < ARRAY_SIZE(lists); k++)
-        json_array_foreach(json_find(report, lists[k]), i, each)
-            puts(json_is_string(each) ? json_string_value(each) : json_text(each, "reference"));
-    if (json_find(report, "freed_bytes"))
-        printf("%s freed\n", human_size((uint64_t)json_number(report, "freed_bytes"), size));
-}
-
-int prune(struct cli *cli, const struct args *args, const char *what,
-                 int (*call)(struct berth_runtime *, bool, char **, struct berth_error *))
-{
-    struct berth_runtime *runtime = cli_container(cli);
-    struct berth_error err;
-    char *text = NULL;
-    int r;
-    if (!runtime)
-        return EXIT_FAILED;
-    if (!agreed(cli, args, what))
-        return EXIT_USAGE;
-    int code = call(runtime, arg_true(args, "all"), &text, &err);
-    autojson json_t *report = take_json(cli, NULL, code, text, &err, &r);
-    if (report)
-        print_pruned(cli, report);
-    return r;
-}
+/* ---- prune --------------------------------------------------------------------------------------- */
 
 static int prune_blobs(struct berth_runtime *runtime, bool all, char **ret_json, struct berth_error *err)
 {
@@ -577,113 +431,4 @@ int verb_image_prune(struct cli *cli, const struct args *args)
     if (arg_true(args, "blobs"))
         return prune(cli, args, "the compressed layers of all images, without which they can't be saved or pushed", prune_blobs);
     return prune(cli, args, arg_true(args, "all") ? "all images that no workload uses" : "images without a name", berth_image_prune);
-}
-
-int verb_volume_prune(struct cli *cli, const struct args *args)
-{
-    return prune(cli, args, arg_true(args, "all") ? "all volumes that no workload uses, with what is in them"
-                                                  : "volumes without a name that no workload uses",
-                 berth_volume_prune);
-}
-
-/* ---- volumes ------------------------------------------------------------------------------------- */
-
-int verb_volume_create(struct cli *cli, const struct args *args)
-{
-    struct berth_runtime *runtime = cli_container(cli);
-    const char *labels[128];
-    size_t n = 0;
-    struct berth_error err;
-    if (!runtime)
-        return EXIT_FAILED;
-    for (size_t i = 0; i < args->n_flags && n + 1 < ARRAY_SIZE(labels); i++)
-        if (strcmp(args->flags[i].flag->name, "label") == 0)
-            labels[n++] = args->flags[i].value;
-    labels[n] = NULL;
-    autofree char *name = args->words[0] ? text_copy(args->words[0]) : text_new("volume_%llx", (unsigned long long)clock_usec());
-    if (berth_volume_create(runtime, name, labels, &err) < 0)
-        return cli_fail(cli, name, &err);
-    autojson json_t *json = json_pack("{s:s}", "name", name);
-    if (cli->json)
-        json_line(json);
-    else
-        puts(name);
-    return EXIT_DONE;
-}
-
-int verb_volume_ls(struct cli *cli, const struct args *args)
-{
-    static const char *const titles[] = {"NAME", "CREATED", "USED BY", "PATH"};
-    struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 4, .no_trunc = arg_true(args, "no-trunc")};
-    struct berth_runtime *runtime = cli_container(cli);
-    struct berth_error err;
-    const char *format;
-    char *text = NULL;
-    int r = check_format(cli, args, &format);
-    if (r == 0)
-        r = check_filters(cli, args, volume_filters);
-    if (!runtime || r)
-        return r ? r : EXIT_FAILED;
-    int code = berth_volume_list(runtime, &text, &err);
-    autojson json_t *list = take_json(cli, NULL, code, text, &err, &r);
-    size_t i;
-    json_t *each;
-    json_array_foreach(list, i, each)
-    {
-        char when[SHORT_TEXT];
-        if (!passes(args, volume_filters, each))
-            continue;
-        if (arg_true(args, "quiet"))
-            puts(json_text(each, "name"));
-        else if (format && (r = template_fields(cli, format, each)))
-            break;
-        else if (format)
-            template_print(format, each);
-        else if (cli->json)
-            json_line(each);
-        else {
-            autofree char *users = text_new("%zu", json_array_size(json_find(each, "users")));
-            table_row(&table, json_text(each, "name"), human_when(json_time(each, "created"), when), users, json_text(each, "path"));
-        }
-    }
-    if (list && !format && !cli->json && !arg_true(args, "quiet"))
-        table_print(&table);
-    return r;
-}
-
-int verb_volume_inspect(struct cli *cli, const struct args *args)
-{
-    struct berth_runtime *runtime = cli_container(cli);
-    const char *format;
-    int result = check_format(cli, args, &format);
-    for (int i = 0; runtime && result == 0 && i < args->n_words; i++) {
-        struct berth_error err;
-        char *text = NULL;
-        int code = berth_volume_inspect(runtime, args->words[i], &text, &err);
-        autojson json_t *json = take_json(cli, args->words[i], code, text, &err, &result);
-        if (json)
-            print_one(cli, format, json);
-    }
-    return runtime ? result : EXIT_FAILED;
-}
-
-int verb_volume_rm(struct cli *cli, const struct args *args)
-{
-    struct berth_runtime *runtime = cli_container(cli);
-    struct berth_error err;
-    int result = runtime ? 0 : EXIT_FAILED;
-    for (int i = 0; runtime && i < args->n_words; i++) {
-        int r = berth_volume_remove(runtime, args->words[i], &err);
-        if (r == BERTH_NOT_FOUND && arg_true(args, "force"))
-            continue;
-        r = r < 0 ? cli_fail(cli, args->words[i], &err) : 0;
-        if (r == 0 && cli->json) {
-            autojson json_t *json = json_pack("{s:s}", "removed", args->words[i]);
-            json_line(json);
-        } else if (r == 0) {
-            puts(args->words[i]);
-        }
-        result = result ? result : r;
-    }
-    return result;
 }

@@ -5,26 +5,6 @@
 #include "cli.h"
 #include <berth/container.h>
 
-static const char *const *given(const struct args *args, const char *flag, const char **room, size_t size)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < args->n_flags && n + 1 < size; i++)
-        if (strcmp(args->flags[i].flag->name, flag) == 0)
-            room[n++] = args->flags[i].value;
-    room[n] = NULL;
-    return n ? room : NULL;
-}
-
-static void say(struct cli *cli, const char *key, const char *name)
-{
-    if (cli->json) {
-        autojson json_t *json = json_pack("{s:s}", key, name);
-        json_line(json);
-    } else {
-        puts(name);
-    }
-}
-
 /* ---- create, rm ---------------------------------------------------------------------------------- */
 
 /* As docker has it, --subnet is given once for each family. */
@@ -55,32 +35,20 @@ int verb_network_create(struct cli *cli, const struct args *args)
     if (mtu && parse_integer(mtu, 576, 65535, &number) < 0)
         return cli_usage(cli, "--mtu: \"%s\" is not between 576 and 65535", mtu);
     o.mtu = mtu ? (uint32_t)number : 0;
-    o.labels = given(args, "label", labels, ARRAY_SIZE(labels));
+    o.labels = flag_values(args, "label", labels, ARRAY_SIZE(labels));
     int r = take_subnets(cli, args, &o);
     struct berth_runtime *runtime = r ? NULL : cli_container(cli);
     if (!runtime)
         return r ? r : EXIT_FAILED;
     if (berth_network_create(runtime, args->words[0], &o, &err) < 0)
         return cli_fail(cli, args->words[0], &err);
-    say(cli, "name", args->words[0]);
+    print_name(cli, "name", args->words[0]);
     return EXIT_DONE;
 }
 
 int verb_network_rm(struct cli *cli, const struct args *args)
 {
-    struct berth_runtime *runtime = cli_container(cli);
-    struct berth_error err;
-    int result = runtime ? 0 : EXIT_FAILED;
-    for (int i = 0; runtime && i < args->n_words; i++) {
-        int r = berth_network_remove(runtime, args->words[i], &err);
-        if (r == BERTH_NOT_FOUND && arg_true(args, "force"))
-            continue;
-        r = r < 0 ? cli_fail(cli, args->words[i], &err) : 0;
-        if (r == 0)
-            say(cli, "removed", args->words[i]);
-        result = result ? result : r;
-    }
-    return result;
+    return remove_things(cli, args, berth_network_remove);
 }
 
 static int prune_call(struct berth_runtime *runtime, bool all, char **ret_json, struct berth_error *err)
@@ -96,64 +64,27 @@ int verb_network_prune(struct cli *cli, const struct args *args)
 
 /* ---- looking ------------------------------------------------------------------------------------- */
 
-static void row(struct table *table, const json_t *each)
+static void row(struct table *table, json_t *each)
 {
     char when[SHORT_TEXT];
-    autofree char *users = text_new("%zu", json_array_size(json_find((json_t *)(uintptr_t)each, "workloads")));
-    json_t *n = (json_t *)(uintptr_t)each;
-    const char *six = json_text(n, "subnet6");
-    autofree char *subnet = text_new("%s%s%s", json_text(n, "subnet"), *six ? ", " : "", six);
-    table_row(table, json_text(n, "name"), subnet, json_is_true(json_find(n, "internal")) ? "internal" : "",
-              users, human_when(json_time(n, "created"), when));
+    autofree char *users = text_new("%zu", json_array_size(json_find(each, "workloads")));
+    const char *six = json_text(each, "subnet6");
+    autofree char *subnet = text_new("%s%s%s", json_text(each, "subnet"), *six ? ", " : "", six);
+    table_row(table, json_text(each, "name"), subnet, json_is_true(json_find(each, "internal")) ? "internal" : "",
+              users, human_when(json_time(each, "created"), when));
 }
 
 int verb_network_ls(struct cli *cli, const struct args *args)
 {
     static const char *const titles[] = {"NAME", "SUBNET", "KIND", "WORKLOADS", "CREATED"};
+    static const struct listing listing = {.call = berth_network_list, .row = row};
     struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .no_trunc = arg_true(args, "no-trunc")};
-    struct berth_runtime *runtime = cli_container(cli);
-    struct berth_error err;
-    const char *format;
-    char *text = NULL;
-    int r = check_format(cli, args, &format);
-    if (!runtime || r)
-        return r ? r : EXIT_FAILED;
-    int code = berth_network_list(runtime, &text, &err);
-    autojson json_t *list = take_json(cli, NULL, code, text, &err, &r);
-    size_t i;
-    json_t *each;
-    json_array_foreach(list, i, each)
-    {
-        if (arg_true(args, "quiet"))
-            puts(json_text(each, "name"));
-        else if (format && (r = template_fields(cli, format, each)))
-            break;
-        else if (format)
-            template_print(format, each);
-        else if (cli->json)
-            json_line(each);
-        else
-            row(&table, each);
-    }
-    if (list && !format && !cli->json && !arg_true(args, "quiet"))
-        table_print(&table);
-    return r;
+    return list_things(cli, args, &table, &listing);
 }
 
 int verb_network_inspect(struct cli *cli, const struct args *args)
 {
-    struct berth_runtime *runtime = cli_container(cli);
-    const char *format;
-    int result = check_format(cli, args, &format);
-    for (int i = 0; runtime && result == 0 && i < args->n_words; i++) {
-        struct berth_error err;
-        char *text = NULL;
-        int code = berth_network_inspect(runtime, args->words[i], &text, &err);
-        autojson json_t *json = take_json(cli, args->words[i], code, text, &err, &result);
-        if (json)
-            print_one(cli, format, json);
-    }
-    return runtime ? result : EXIT_FAILED;
+    return inspect_things(cli, args, berth_network_inspect);
 }
 
 /* ---- connect, disconnect, ports ------------------------------------------------------------------ */
@@ -166,7 +97,7 @@ int verb_network_connect(struct cli *cli, const struct args *args)
     struct berth_runtime *runtime;
     struct berth_handle handle;
     struct berth_error err;
-    o.aliases = given(args, "alias", aliases, ARRAY_SIZE(aliases));
+    o.aliases = flag_values(args, "alias", aliases, ARRAY_SIZE(aliases));
     int r = cli_find(cli, args->words[1], &runtime, &handle, &err);
     if (r == 0)
         r = berth_network_connect(runtime, args->words[0], &handle, &o, &err);
@@ -193,6 +124,6 @@ int publish_from_args(struct berth_runtime *runtime, const struct berth_handle *
                       struct berth_error *err)
 {
     const char *add[256], *remove[256];
-    return berth_publish(runtime, handle, given(args, "publish-add", add, ARRAY_SIZE(add)),
-                         given(args, "publish-rm", remove, ARRAY_SIZE(remove)), err);
+    return berth_publish(runtime, handle, flag_values(args, "publish-add", add, ARRAY_SIZE(add)),
+                         flag_values(args, "publish-rm", remove, ARRAY_SIZE(remove)), err);
 }
