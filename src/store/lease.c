@@ -170,7 +170,10 @@ int lease_release(struct store *store, const char *kind, const char *key, const 
     return 0;
 }
 
-int leases_release_noted(struct store *store, const char *id, int folder_fd)
+/* Visits every note of a workload's folder (`kind` NULL: one that says nothing) until one fails. */
+static int notes_visit(int folder_fd,
+                       int (*visit)(void *data, int notes_fd, const char *note, const char *kind, const char *key),
+                       void *data)
 {
     autoclose int notes_fd = open_folder_at(folder_fd, "leases");
     if (notes_fd < 0)
@@ -178,63 +181,67 @@ int leases_release_noted(struct store *store, const char *id, int folder_fd)
     autoentries DIR *dir = entries_open(notes_fd);
     if (!dir)
         return -errno;
-    int result = 0;
     const struct dirent *entry;
-    while ((entry = entries_next(dir))) {
+    int r = 0;
+    while (r >= 0 && (entry = entries_next(dir))) {
         char note[NAME_MAX + 1];
-        const char *kind, *key;
+        const char *kind = NULL, *key = NULL;
         snprintf(note, sizeof(note), "%s", entry->d_name);
-        int r = note_parse(note, &kind, &key) ? release_one(store, kind, key, id) : 0;
-        if (r == 0 && unlinkat(notes_fd, entry->d_name, 0) < 0 && errno != ENOENT)
-            r = -errno;
-        if (r < 0)
-            result = r;
+        bool parsed = note_parse(note, &kind, &key);
+        r = visit(data, notes_fd, entry->d_name, parsed ? kind : NULL, key);
     }
-    return result;
+    return r;
+}
+
+struct release { struct store *store; const char *id; int result; };
+
+static int release_note(void *data, int notes_fd, const char *note, const char *kind, const char *key)
+{
+    struct release *release = data;
+    int r = kind ? release_one(release->store, kind, key, release->id) : 0;
+    if (r == 0 && unlinkat(notes_fd, note, 0) < 0 && errno != ENOENT)
+        r = -errno;
+    if (r < 0)
+        release->result = r; /* and the others all the same */
+    return 0;
+}
+
+int leases_release_noted(struct store *store, const char *id, int folder_fd)
+{
+    struct release release = {store, id, 0};
+    int r = notes_visit(folder_fd, release_note, &release);
+    return r < 0 ? r : release.result;
+}
+
+struct wanted_notes { const char *kind; char **found; };
+
+static int add_key(void *data, int notes_fd, const char *note, const char *kind, const char *key)
+{
+    struct wanted_notes *wanted = data;
+    return kind && strcmp(kind, wanted->kind) == 0 ? strings_add(&wanted->found, key) : 0;
 }
 
 int leases_noted(struct store *store, const char *id, const char *kind, char ***ret_keys)
 {
     autoclose int holder_fd = holder_open(store, id);
-    autoclose int notes_fd = holder_fd < 0 ? -ENOENT : open_folder_at(holder_fd, "leases");
-    autostrings char **keys = NULL;
-    if (notes_fd < 0)
-        return notes_fd == -ENOENT ? 0 : notes_fd;
-    autoentries DIR *dir = entries_open(notes_fd);
-    if (!dir)
-        return -errno;
-    const struct dirent *entry;
-    while ((entry = entries_next(dir))) {
-        char note[NAME_MAX + 1];
-        const char *noted, *key;
-        snprintf(note, sizeof(note), "%s", entry->d_name);
-        if (note_parse(note, &noted, &key) && strcmp(noted, kind) == 0 && strings_add(&keys, key) < 0)
-            return -ENOMEM;
-    }
-    *ret_keys = TAKE(keys);
-    return 0;
+    struct wanted_notes wanted = {.kind = kind};
+    if (holder_fd < 0)
+        return holder_fd == -ENOENT ? 0 : holder_fd;
+    int r = notes_visit(holder_fd, add_key, &wanted);
+    autostrings char **found = wanted.found;
+    if (r == 0)
+        *ret_keys = TAKE(found);
+    return r;
+}
+
+static int add_volume(void *data, int notes_fd, const char *note, const char *kind, const char *key)
+{
+    return kind && starts_with(kind, "volume-use/") ? strings_add(data, kind + strlen("volume-use/")) : 0;
 }
 
 int leases_noted_volumes(int folder_fd, char ***ret_names)
 {
-    autoclose int notes_fd = open_folder_at(folder_fd, "leases");
-    if (notes_fd < 0)
-        return notes_fd == -ENOENT ? 0 : notes_fd;
-    autoentries DIR *dir = entries_open(notes_fd);
-    if (!dir)
-        return -errno;
-    const struct dirent *entry;
-    while ((entry = entries_next(dir))) {
-        char note[NAME_MAX + 1];
-        const char *kind, *key;
-        snprintf(note, sizeof(note), "%s", entry->d_name);
-        if (!note_parse(note, &kind, &key) || !starts_with(kind, "volume-use/"))
-            continue;
-        int r = strings_add(ret_names, kind + strlen("volume-use/"));
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    return notes_visit(folder_fd, add_volume, ret_names);
 }
 
 int lease_holders(struct store *store, const char *kind, bool ids, char ***ret)
