@@ -25,12 +25,8 @@ static bool wants_start(struct container *c, struct workload *w)
 {
     struct status status;
     bool alive;
-    autofree char *json = NULL;
     autoclean(cleanup_plan) struct plan *plan = NULL;
-    size_t size;
-    if (settle_status(c, w, &status, &alive, NULL) < 0 || alive ||
-        workload_read(w, PLAN_FILE, PLAN_MAX_BYTES, &json, &size, NULL) < 0 ||
-        plan_parse(json, size, &plan, NULL) < 0)
+    if (settle_status(c, w, &status, &alive, NULL) < 0 || alive || document_plan(w, &plan, NULL) < 0)
         return false;
     return due(plan, &status);
 }

@@ -16,9 +16,7 @@ static int ask(struct container *c, const struct berth_handle *h, const char *ve
     autoworkload w = NULL;
     int r = container_need(verb, err);
     if (r == 0)
-        r = container_get(c, h, &w, err);
-    if (r == 0)
-        r = settle_status(c, w, &status, &alive, err);
+        r = settle_handle(c, h, &w, &status, &alive, err);
     if (r < 0)
         return r;
     if (!alive || has_ended(&status, alive))
@@ -83,13 +81,6 @@ static int get_locked(struct container *c, const char *verb, const struct berth_
 
 /* ---- update */
 
-static int write_text(struct workload *w, const char *name, char *text, struct berth_error *err)
-{
-    int r = text ? workload_write(w, name, text, strlen(text), err) : fail_memory(err);
-    free(text);
-    return r;
-}
-
 /** The running one first: what the kernel refuses is not written down. */
 static int tell_supervisor(struct workload *w, const struct plan *plan, struct berth_error *err)
 {
@@ -111,23 +102,13 @@ static int remember_limit(struct workload *w, const struct plan *plan, struct be
     return workload_status_write(w, &status, false, err);
 }
 
-static int read_plan(struct workload *w, struct plan **ret, struct berth_error *err)
-{
-    autofree char *json = NULL;
-    size_t size;
-    int r = workload_read(w, PLAN_FILE, PLAN_MAX_BYTES, &json, &size, err);
-    return r < 0 ? r : plan_parse(json, size, ret, err);
-}
-
 static int write_all(struct workload *w, const struct spec *spec, const struct image *image, const struct plan *plan,
                      struct berth_error *err)
 {
-    int r = write_text(w, PLAN_FILE, plan_print(plan), err);
+    int r = document_write(w, PLAN_FILE, plan_print(plan), err);
     if (r == 0)
-        r = write_text(w, SPEC_FILE, spec_print(spec), err);
-    if (r == 0)
-        r = write_text(w, FACTS_FILE, facts_print(spec, image, plan), err);
-    return r < 0 ? r : network_file_write(workload_fd(w), spec, plan, err);
+        r = document_write(w, SPEC_FILE, spec_print(spec), err);
+    return r < 0 ? r : document_views(w, spec, image, plan, err);
 }
 
 /** From a changed spec to a changed workload. What was leased on the way goes back when it fails. */
@@ -136,7 +117,7 @@ static int spec_changed(struct container *c, struct workload *w, struct spec *sp
 {
     autoclean(cleanup_settings) struct settings *settings = NULL;
     autoclean(cleanup_plan) struct plan *plan = NULL, *before = NULL;
-    int r = read_plan(w, &before, err);
+    int r = document_plan(w, &before, err);
     if (r == 0 && spec->n_ports)
         r = settings_read(c, &settings, err);
     if (r == 0 && settings)
@@ -164,29 +145,27 @@ static int spec_changed(struct container *c, struct workload *w, struct spec *sp
     return r;
 }
 
-static int read_spec(struct workload *w, struct spec **ret, struct berth_error *err)
+/** The same, and the event of it. */
+static int spec_replaced(struct container *c, struct workload *w, struct spec *spec, const char *event,
+                         struct berth_error *err)
 {
-    autofree char *json = NULL;
-    size_t size;
-    int r = workload_read(w, SPEC_FILE, SPEC_MAX_BYTES, &json, &size, err);
-    return r < 0 ? r : spec_parse(json, size, ret, err);
+    char name[BERTH_NAME_MAX + 8];
+    int r = workload_name(w, name, err);
+    if (r == 0)
+        r = spec_changed(c, w, spec, name, err);
+    if (r == 0)
+        event_append(store_root_fd(c->store), event, workload_id(w), name, NULL);
+    return r;
 }
 
 static int update_locked(struct container *c, struct workload *w, const char *patch_json,
                          struct berth_error *err)
 {
     autoclean(cleanup_spec) struct spec *spec = NULL;
-    char name[BERTH_NAME_MAX + 8];
-    int r = read_spec(w, &spec, err);
+    int r = document_spec(w, &spec, err);
     if (r == 0)
         r = spec_patch(spec, patch_json, err);
-    if (r == 0)
-        r = workload_name(w, name, err);
-    if (r == 0)
-        r = spec_changed(c, w, spec, name, err);
-    if (r == 0)
-        event_append(store_root_fd(c->store), "update", workload_id(w), name, NULL);
-    return r;
+    return r < 0 ? r : spec_replaced(c, w, spec, "update", err);
 }
 
 int container_update(void *self, const struct berth_handle *h, const char *patch_json,
@@ -209,7 +188,6 @@ int container_change(struct container *c, const struct berth_handle *h, const ch
     autoworkload w = NULL;
     autofree char *json = NULL;
     autoclean(cleanup_spec) struct spec *spec = NULL;
-    char name[BERTH_NAME_MAX + 8];
     size_t size;
     int r = get_locked(c, verb, h, &w, err);
     if (r < 0)
@@ -225,11 +203,7 @@ int container_change(struct container *c, const struct berth_handle *h, const ch
     if (r == 0)
         r = edited ? spec_parse(edited, strlen(edited), &spec, err) : fail_memory(err);
     if (r == 0)
-        r = workload_name(w, name, err);
-    if (r == 0)
-        r = spec_changed(c, w, spec, name, err);
-    if (r == 0)
-        event_append(store_root_fd(c->store), event, workload_id(w), name, NULL);
+        r = spec_replaced(c, w, spec, event, err);
     workload_unlock_change(w);
     return r;
 }
@@ -240,7 +214,7 @@ int container_change(struct container *c, const struct berth_handle *h, const ch
 static int plan_renamed(struct workload *w, const char *new_name, struct berth_error *err)
 {
     autoclean(cleanup_plan) struct plan *plan = NULL;
-    int r = read_plan(w, &plan, err);
+    int r = document_plan(w, &plan, err);
     if (r < 0)
         return r;
     free(plan->name);
@@ -249,7 +223,7 @@ static int plan_renamed(struct workload *w, const char *new_name, struct berth_e
         return fail_memory(err);
     if (plan->n_links && workload_alive(w, NULL) > 0 && (r = tell_supervisor(w, plan, err)) < 0)
         return r;
-    return write_text(w, PLAN_FILE, plan_print(plan), err);
+    return document_write(w, PLAN_FILE, plan_print(plan), err);
 }
 
 int container_rename(void *self, const struct berth_handle *h, const char *new_name,

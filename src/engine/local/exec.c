@@ -607,12 +607,8 @@ int container_exec(void *self, const struct berth_handle *h, const char *const *
 /** Whether the workload has a terminal, from its plan. */
 static int has_terminal(struct workload *w, bool *ret_tty, struct berth_error *err)
 {
-    autofree char *json = NULL;
     autoclean(cleanup_plan) struct plan *plan = NULL;
-    size_t size;
-    int r = workload_read(w, PLAN_FILE, PLAN_MAX_BYTES, &json, &size, err);
-    if (r == 0)
-        r = plan_parse(json, size, &plan, err);
+    int r = document_plan(w, &plan, err);
     if (r == 0)
         *ret_tty = plan->tty;
     return r;

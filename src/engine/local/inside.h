@@ -149,12 +149,19 @@ int plan_add_device(struct plan *plan, const struct plan_device *device);
 char *plan_stamp(void);
 /** Anonymous and named volumes of the plan, made and marked as used, when missing. */
 int plan_volumes_make(struct store *store, const struct plan *plan, const char *id, struct berth_error *err);
-/** Names of the volumes that a plan mounts, out of their paths. */
-int plan_volume_names(const struct store *store, const struct plan *plan, char ***ret_names);
 /** The profile's text and where its compiled filter is. *ret_text NULL: unconfined. */
 int seccomp_profile(const struct spec *spec, uint64_t caps, char **ret_text, char ret_key[40], struct berth_error *err);
 /** Members for status: image, command, ports, labels, network, restart. free(3) */
 char *facts_print(const struct spec *spec, const struct image *image, const struct plan *plan);
+
+/* ---- documents */
+int document_plan(struct workload *w, struct plan **ret, struct berth_error *err);
+int document_spec(struct workload *w, struct spec **ret, struct berth_error *err);
+/** `text` (freed; NULL: memory ran out) as one of its documents. */
+int document_write(struct workload *w, const char *name, char *text, struct berth_error *err);
+/** What readers use instead of spec and plan: the facts for status, the addresses for the resolve verbs. */
+int document_views(struct workload *w, const struct spec *spec, const struct image *image, const struct plan *plan,
+                   struct berth_error *err);
 
 /* ---- networks */
 enum network_mode { NETWORK_BRIDGED, NETWORK_NONE, NETWORK_HOST, NETWORK_JOINED };
@@ -191,9 +198,9 @@ void report_addresses(struct text *t, struct workload *w, bool runs);
 /* ---- settings */
 /** What berth.toml says now; settings_free(). Waits for a child when the file is not known yet. INVALID: file, line, key. */
 int settings_read(struct container *c, struct settings **ret, struct berth_error *err);
-/** The same as JSON text; free(3). */
 /** Where a network is chosen that says nothing of it. */
 int network_settings(struct container *c, struct network_wish *wish, struct berth_error *err);
+/** The same as JSON text; free(3). */
 int settings_text(struct container *c, char **ret_json, struct berth_error *err);
 /** A spec with them below it. */
 int settings_spec(const struct settings *s, const char *spec_json, struct spec **ret, struct berth_error *err);
@@ -238,6 +245,9 @@ int wrong_state(const struct workload *w, const char *verb, int state, struct be
 void settle_breath(struct workload *w);
 /** Read the record; a death nobody recorded is told as failed and, if `change` is free, cleared away. */
 int settle_status(struct container *c, struct workload *w, struct status *ret, bool *ret_alive, struct berth_error *err);
+/** Open what a handle means, and that. *ret is the caller's, of a failure too. */
+int settle_handle(struct container *c, const struct berth_handle *h, struct workload **ret, struct status *ret_status,
+                  bool *ret_alive, struct berth_error *err);
 /** The same with `change` held: killed, removed, written down. */
 int settle_locked(struct container *c, struct workload *w, struct status *status, struct berth_error *err);
 /** cgroups of an ended workload: killed, removed. 0 or -errno. */
@@ -272,8 +282,6 @@ int container_update(void *self, const struct berth_handle *h, const char *patch
 int container_rename(void *self, const struct berth_handle *h, const char *new_name, struct berth_error *err);
 int container_inspect(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err);
 
-/** Start from where `change` is not yet taken; `restarting`: an end that was asked for is no obstacle. */
-int start_call(struct container *c, struct workload *w, struct berth_call **ret_call, struct berth_error *err);
 /** Stats' kept group of a workload that is going away. */
 void cache_forget(struct container *c, const char *id);
 void cache_clear(struct container *c);

@@ -252,8 +252,6 @@ static int wish_from(struct compile *k, struct wishes *w, const char *from, stru
     bool read_only = colon && !strcmp(colon, ":ro");
     char id[BERTH_ID_TEXT];
     autofree char *name = strndup(from, colon ? (size_t)(colon - from) : strlen(from));
-    autofree char *json = NULL;
-    size_t size;
     if (!name)
         return fail_memory(err);
     if (colon && !read_only && strcmp(colon, ":rw"))
@@ -263,9 +261,7 @@ static int wish_from(struct compile *k, struct wishes *w, const char *from, stru
         return fail_context(err, "volumes_from");
     autoworkload other = NULL;
     autoclean(cleanup_plan) struct plan *plan = NULL;
-    if ((r = workload_open(k->store, id, &other, err)) < 0 ||
-        (r = workload_read(other, PLAN_FILE, PLAN_MAX_BYTES, &json, &size, err)) < 0 ||
-        (r = plan_parse(json, size, &plan, err)) < 0)
+    if ((r = workload_open(k->store, id, &other, err)) < 0 || (r = document_plan(other, &plan, err)) < 0)
         return fail_context(err, "volumes_from %s", name);
     for (size_t i = 0; r == 0 && i < plan->n_mounts; i++) {
         const struct plan_mount *m = &plan->mounts[i];
@@ -423,15 +419,6 @@ static bool volume_name(const struct store *store, const struct plan_mount *m, c
     memcpy(ret, m->source + prefix, n);
     ret[n] = 0;
     return true;
-}
-
-int plan_volume_names(const struct store *store, const struct plan *plan, char ***ret_names)
-{
-    char name[BERTH_NAME_MAX + 8];
-    for (size_t i = 0; i < plan->n_mounts; i++)
-        if (volume_name(store, &plan->mounts[i], name, sizeof(name)) && strings_add(ret_names, name) < 0)
-            return -ENOMEM;
-    return 0;
 }
 
 static bool uses(struct store *store, const char *name, const char *id)

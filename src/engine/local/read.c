@@ -95,9 +95,7 @@ int container_status(void *self, const struct berth_handle *h, struct berth_stat
     struct status status;
     bool alive;
     autoworkload w = NULL;
-    int r = container_get(self, h, &w, err);
-    if (r == 0)
-        r = settle_status(self, w, &status, &alive, err);
+    int r = settle_handle(self, h, &w, &status, &alive, err);
     if (r < 0)
         return r;
     struct berth_status *b = calloc(1, sizeof(*b));
@@ -261,9 +259,7 @@ int container_stats(void *self, const struct berth_handle *h, struct berth_stats
     struct cgroup_figures f = {0};
     bool alive;
     autoworkload w = NULL;
-    int r = container_get(self, h, &w, err);
-    if (r == 0)
-        r = settle_status(self, w, &status, &alive, err);
+    int r = settle_handle(self, h, &w, &status, &alive, err);
     if (r < 0)
         return r;
     if (!alive || !state_lives(status.state) || status.state == BERTH_RESTARTING)

@@ -102,9 +102,7 @@ static int find(struct container *c, const struct berth_handle *h, struct found 
     bool alive;
     autoworkload w = NULL;
     *f = (struct found){0};
-    int r = container_get(c, h, &w, err);
-    if (r == 0)
-        r = settle_status(c, w, &status, &alive, err);
+    int r = settle_handle(c, h, &w, &status, &alive, err);
     if (r == 0)
         r = read_lines(w, &f->text, err);
     if (r < 0)

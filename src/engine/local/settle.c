@@ -110,3 +110,10 @@ int settle_status(struct container *c, struct workload *w, struct status *ret, b
         return r;
     return settle(c, w, ret, ret_alive, err);
 }
+
+int settle_handle(struct container *c, const struct berth_handle *h, struct workload **ret, struct status *ret_status,
+                  bool *ret_alive, struct berth_error *err)
+{
+    int r = container_get(c, h, ret, err);
+    return r < 0 ? r : settle_status(c, *ret, ret_status, ret_alive, err);
+}

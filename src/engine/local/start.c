@@ -18,29 +18,6 @@
 
 /* ---- the plan, made anew when something else made it */
 
-static int read_plan(struct workload *w, struct plan **ret, struct berth_error *err)
-{
-    autofree char *json = NULL;
-    size_t size;
-    int r = workload_read(w, PLAN_FILE, PLAN_MAX_BYTES, &json, &size, err);
-    return r < 0 ? r : plan_parse(json, size, ret, err);
-}
-
-static int write_text(struct workload *w, const char *name, char *text, struct berth_error *err)
-{
-    int r = text ? workload_write(w, name, text, strlen(text), err) : fail_memory(err);
-    free(text);
-    return r;
-}
-
-static int read_spec(struct workload *w, struct spec **ret, struct berth_error *err)
-{
-    autofree char *json = NULL;
-    size_t size;
-    int r = workload_read(w, SPEC_FILE, SPEC_MAX_BYTES, &json, &size, err);
-    return r < 0 ? r : spec_parse(json, size, ret, err);
-}
-
 static int plan_again(struct container *c, struct workload *w, const struct spec *spec,
                       struct plan **ret, struct berth_error *err)
 {
@@ -57,11 +34,9 @@ static int plan_again(struct container *c, struct workload *w, const struct spec
         k.plan = NULL;
     }
     if (r == 0)
-        r = write_text(w, PLAN_FILE, plan_print(plan), err);
+        r = document_write(w, PLAN_FILE, plan_print(plan), err);
     if (r == 0)
-        r = write_text(w, FACTS_FILE, facts_print(spec, k.image, plan), err);
-    if (r == 0)
-        r = network_file_write(workload_fd(w), spec, plan, err);
+        r = document_views(w, spec, k.image, plan, err);
     compile_clear(&k);
     if (r < 0) {
         plan_free(plan);
@@ -110,7 +85,7 @@ static int make_whole(struct container *c, struct workload *w, struct plan **pla
     bool no_filter = (*plan)->seccomp && access((*plan)->seccomp, R_OK) < 0;
     if (old || no_filter) {
         autoclean(cleanup_spec) struct spec *spec = NULL;
-        r = read_spec(w, &spec, err);
+        r = document_spec(w, &spec, err);
         if (r == 0 && old)
             r = plan_again(c, w, spec, plan, err);
         if (r == 0)
@@ -263,7 +238,7 @@ static int start_locked(struct job *j, struct berth_error *err)
     if (alive)
         return refuse_running(j, state_lives(status.state) ? status.state : BERTH_CREATING, err);
     if ((r = settle_locked(j->c, j->w, &status, err)) < 0 ||
-        (r = read_plan(j->w, &plan, err)) < 0 || (r = make_whole(j->c, j->w, &plan, err)) < 0)
+        (r = document_plan(j->w, &plan, err)) < 0 || (r = make_whole(j->c, j->w, &plan, err)) < 0)
         return r;
     workload_name(j->w, j->handle.name, NULL);
     r = take_life(j, err);
