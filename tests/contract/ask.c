@@ -290,3 +290,12 @@ bool process_exists(int pid)
     free(path);
     return exists;
 }
+
+size_t count_workloads(struct contract *c)
+{
+    struct berth_handle *list = NULL;
+    size_t n = 0;
+    ok(berth_list(c->runtime, &list, &n, ERR));
+    free(list);
+    return n;
+}

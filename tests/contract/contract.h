@@ -140,6 +140,8 @@ void pause_msec(int64_t msec);
 
 int state_of(struct contract *c, const struct berth_handle *h);
 struct berth_status *status_of(struct contract *c, const struct berth_handle *h);
+/** How many there are, running or not. */
+size_t count_workloads(struct contract *c);
 void is_state(struct contract *c, const struct berth_handle *h, int wanted);
 /** Wait until it has that state; fails after ten seconds. */
 void until_state(struct contract *c, const struct berth_handle *h, int wanted);

@@ -11,15 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static size_t count_workloads(struct contract *c)
-{
-    struct berth_handle *list = NULL;
-    size_t n = 0;
-    ok(berth_list(c->runtime, &list, &n, ERR));
-    free(list);
-    return n;
-}
-
 /** A whole document that must be refused with `code`; nothing is left of it. */
 static void refuses_text(struct contract *c, int code, const char *text)
 {

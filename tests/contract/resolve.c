@@ -187,15 +187,6 @@ static void network_a_hundred_have_addresses_of_their_own(struct contract *c)
     }
 }
 
-static size_t count_workloads(struct contract *c)
-{
-    struct berth_handle *list = NULL;
-    size_t n = 0;
-    ok(berth_list(c->runtime, &list, &n, ERR));
-    free(list);
-    return n;
-}
-
 static void network_a_free_port_is_given_once_and_stays_over_a_restart(struct contract *c)
 {
     struct berth_host_port a = {0}, b = {0}, again = {0};

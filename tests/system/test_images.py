@@ -2,6 +2,7 @@
 """Images in and out, and what a hostile one may try: refused with a clear error, nothing led out, nothing left."""
 import gzip, hashlib, io, json, os, shutil, signal, stat, subprocess, tarfile, tempfile, time
 import pytest
+from image_tool import ImageTool
 from place import CACHE, PROGRAMS, TOP
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -14,39 +15,16 @@ def sha(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-class Store:
-    """A root of its own and berth-image called as the library calls it."""
-
-    def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="berth-images.", dir="/var/tmp")
-        self.root = self.folder + "/root"
-
-    def start(self, applet, *words, stdin=subprocess.DEVNULL):
-        read, write = os.pipe()
-        def place():
-            os.dup2(write, 3)
-        process = subprocess.Popen([PROGRAMS + "/berth-image", applet, self.root, self.folder + "/run", *words], stdin=stdin,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[3, write] if write != 3 else [3],
-                                   preexec_fn=place)
-        os.close(write)
-        return process, read
-
-    def call(self, applet, *words, stdin=None):
-        """Results, and how it ended: None or the error."""
-        process, read = self.start(applet, *words, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
-        out, _ = process.communicate(stdin, timeout=120)
-        with os.fdopen(read) as f:
-            end = json.loads(f.read())
-        self.out = out
-        assert "error" in end or end == {"done": True}, end
-        return end.get("error")
+class Store(ImageTool):
+    def call(self, *words, **kw):
+        error = super().call(*words, **kw)
+        assert error is None or error["code"] != "LOST", self.err
+        return error
 
     def must(self, *words, **kw):
-        error = self.call(*words, **kw)
-        assert error is None, error
         try:
-            return [json.loads(line) for line in self.out.splitlines()]
-        except ValueError:
+            return super().must(*words, **kw)
+        except ValueError: # a tar, not lines
             return None
 
     def refused(self, code, *words, says=None, **kw):
@@ -62,16 +40,10 @@ class Store:
         assert os.listdir(self.root + "/images/aside") == []
 
     def images(self):
-        return sorted(os.listdir(self.root + "/images/refs")) if os.path.isdir(self.root + "/images/refs") else []
-
-    def layer(self, diff_id):
-        return f"{self.root}/images/layers/{diff_id[7:]}/fs"
+        return self.list("refs")
 
     def layers(self):
         return os.listdir(self.root + "/images/layers")
-
-    def close(self):
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -287,7 +259,7 @@ def made(tmp_path_factory, tiny):
 
 def merged(store, reference, box):
     record = json.loads(open(f"{store.root}/images/refs/{reference}").readline())
-    lower = ":".join(store.layer(d) for d in reversed(record["layers"]))
+    lower = ":".join(store.fs(d) for d in reversed(record["layers"]))
     os.makedirs(box + "/m", exist_ok=True)
     run("mount", "-t", "overlay", "overlay", "-o", "lowerdir=" + lower, box + "/m")
     try:
@@ -558,7 +530,7 @@ def load(store, box, layer, compress=False):
         assert store.images() == [] and store.layers() == [], "a refused layer is left"
     else:
         store.must("verify")
-    return error, store.layer(sha(layer))
+    return error, store.fs(sha(layer))
 
 
 SYM, LNK, DIR, CHR, FIFO = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE

@@ -2,60 +2,33 @@
 """Pull from a real registry: what comes, what need not, what is left after every kind of end."""
 import glob, hashlib, json, os, random, re, shutil, signal, stat, subprocess, tarfile, tempfile, threading, time
 import pytest
+from image_tool import ImageTool
 from place import CACHE, LONG, PROGRAMS, TOP
 from registry import Layout, Registry, Slow, sha, tar_of
 
 rnd = random.Random(7)
 
 
-class Store:
-    """A root of its own and berth-image called as the library calls it."""
-
-    def __init__(self, folder=None):
-        self.folder = folder or tempfile.mkdtemp(prefix="berth-pull.", dir="/var/tmp")
-        self.root = self.folder + "/root"
-
-    def start(self, applet, *words, env=None):
-        read, write = os.pipe()
-        process = subprocess.Popen([PROGRAMS + "/berth-image", applet, self.root, self.folder + "/run", *words], stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[3, write] if write != 3 else [3],
-                                   preexec_fn=lambda: os.dup2(write, 3), start_new_session=True, env={**os.environ, **(env or {})})
-        os.close(write)
-        return process, read
-
-    def end(self, process, read):
-        """Results, and how it ended: None or the error."""
-        with os.fdopen(read) as f:
-            end = f.read()
-        self.out, self.err = process.communicate(timeout=120)
-        end = json.loads(end) if end else {"error": {"code": "LOST", "message": ""}}
-        return end.get("error")
-
-    def call(self, applet, *words, **kw):
-        return self.end(*self.start(applet, *words, **kw))
-
-    def must(self, *words, **kw):
-        error = self.call(*words, **kw)
-        assert error is None, error
-        return [json.loads(line) for line in self.out.splitlines()]
-
+class Store(ImageTool):
     def steps(self):
         return [json.loads(line) for line in self.err.splitlines()]
 
-    def list(self, folder):
-        path = f"{self.root}/images/{folder}"
-        return sorted(os.listdir(path)) if os.path.isdir(path) else []
-
     def layers(self):
         return ["sha256:" + l for l in self.list("layers")]
-
-    def fs(self, diff_id):
-        return f"{self.root}/images/layers/{diff_id[7:]}/fs"
 
     def record(self):
         names = self.list("refs")
         assert len(names) == 1, names
         return json.loads(open(f"{self.root}/images/refs/{names[0]}").readline())
+
+    def made_of_another_boot(self, boot):
+        """The record as a boot left it that could not sync it."""
+        file = f"{self.root}/images/refs/{self.list('refs')[0]}"
+        record, settings = open(file).read().split("\n", 1)
+        record = {**json.loads(record), "boot": boot}
+        with open(file, "w") as f:
+            f.write(json.dumps(record, separators=(",", ":")) + "\n" + settings)
+        return record
 
     def nothing_left(self):
         """What killed ones left goes behind the next answer."""
@@ -70,9 +43,6 @@ class Store:
         while any(b'"boot"' in open(p, "rb").read() for p in glob.glob(self.root + "/images/refs/*.json")):
             assert time.monotonic() < end, "never synced"
             time.sleep(0.02)
-
-    def close(self):
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -501,11 +471,7 @@ def test_fifty_kills_at_random_moments(registry, three, layouts):
 def test_a_record_of_another_boot_that_was_not_synced_is_no_image(registry, three, store):
     store.must("pull", three)
     store.settled()
-    file = f"{store.root}/images/refs/{store.list('refs')[0]}"
-    record, settings = open(file).read().split("\n", 1)
-    record = {**json.loads(record), "boot": "00000000-0000-0000-0000-000000000000"}
-    with open(file, "w") as f:
-        f.write(json.dumps(record, separators=(",", ":")) + "\n" + settings)
+    record = store.made_of_another_boot("00000000-0000-0000-0000-000000000000")
     torn = store.layers()[0]
     with open(f"{store.root}/images/layers/{torn[7:]}/layer.json") as f:
         note = {**json.load(f), "boot": record["boot"]}
@@ -523,10 +489,7 @@ def test_a_record_of_another_boot_that_was_not_synced_is_no_image(registry, thre
 def test_an_unsynced_record_of_another_boot_is_collected(registry, three, store):
     store.must("pull", three)
     store.settled()
-    file = f"{store.root}/images/refs/{store.list('refs')[0]}"
-    record, settings = open(file).read().split("\n", 1)
-    with open(file, "w") as f:
-        f.write(json.dumps({**json.loads(record), "boot": "0"}, separators=(",", ":")) + "\n" + settings)
+    store.made_of_another_boot("0")
     store.must("collect")
     assert store.list("refs") == [] and store.list("layers") == [] and store.list("blobs/sha256") == []
 

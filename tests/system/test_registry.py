@@ -3,15 +3,15 @@
 import base64, json, os, shutil, subprocess, sys, tempfile, time
 import pytest
 from faulty import INDEX, Answer, Faulty, body, cut, early_cut, endless, headers, many_headers, silent, slow, status
+from image_tool import ImageTool
 from place import TOP, PROGRAMS
 from registry import CONFIG, MANIFEST, Registry, sha
-from test_pull import Store
 
 DENIED, CORRUPT, IO, TIMED_OUT, NOT_FOUND = "DENIED", "CORRUPT", "IO", "TIMED_OUT", "NOT_FOUND"
 BLOB, MANIFESTS = r"GET .*/blobs/sha256", r"GET .*/manifests/"
 
 
-class Puller(Store):
+class Puller(ImageTool):
     """A store whose settings and home are its own."""
 
     def __init__(self):

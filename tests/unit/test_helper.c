@@ -2,7 +2,7 @@
 /*
  * berth-helper as it is run: descriptors handed over, results by pipe, files and locks.
  */
-#include "unit.h"
+#include "store_rig.h"
 
 #include "base/file.h"
 #include "base/spawn.h"
@@ -19,38 +19,19 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-struct fixture {
-    char path[64], root[80], run[80];
-    struct store *s;
-    char id[BERTH_ID_TEXT];
-};
-
-static int open_store(void **state)
+/* A store with a workload in it that has ended. */
+static int open_ended(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     struct store_draft *draft;
     struct status status = {.version = STATUS_VERSION, .state = BERTH_COMPLETED};
-    snprintf(f->path, sizeof(f->path), "/tmp/berth-helper-XXXXXX");
-    if (!mkdtemp(f->path))
+    if (open_store(state) < 0)
         return -1;
-    snprintf(f->root, sizeof(f->root), "%s/root", f->path);
-    snprintf(f->run, sizeof(f->run), "%s/run", f->path);
-    *state = f;
-    if (store_open(f->root, f->run, true, &f->s, NULL) < 0 ||
-        store_draft_begin(f->s, "web", &draft, NULL) < 0 ||
+    struct fixture *f = *state;
+    if (store_draft_begin(f->s, "web", &draft, NULL) < 0 ||
         status_write_at(store_draft_fd(draft), &status, false, NULL) < 0)
         return -1;
     memcpy(f->id, store_draft_id(draft), sizeof(f->id));
     return store_draft_commit(draft, NULL);
-}
-
-static int close_store(void **state)
-{
-    struct fixture *f = *state;
-    store_close(f->s);
-    tree_remove(AT_FDCWD, f->path);
-    free(f);
-    return 0;
 }
 
 static struct workload *get(struct fixture *f)
@@ -322,7 +303,7 @@ static void seccomp_compiles_into_a_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(f) cmocka_unit_test_setup_teardown(f, open_store, close_store)
+#define T(f) cmocka_unit_test_setup_teardown(f, open_ended, close_store)
         T(wrong_arguments_are_told),
         T(logs_come_by_pipe),
         T(follower_ends_at_once_when_the_supervisor_is_killed),

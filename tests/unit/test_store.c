@@ -3,7 +3,7 @@
  * The store: what is taken is taken once, what a dead process held comes back, what is removed
  * leaves nothing; with many processes at the same names.
  */
-#include "unit.h"
+#include "store_rig.h"
 
 #include "base/crash_points.h"
 #include "base/file.h"
@@ -21,35 +21,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-
-struct fixture {
-    char path[64], root[80], run[80];
-    struct store *s;
-};
-
-static int open_store(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    snprintf(f->path, sizeof(f->path), "/tmp/berth-store-XXXXXX");
-    if (!mkdtemp(f->path))
-        return -1;
-    snprintf(f->root, sizeof(f->root), "%s/root", f->path);
-    snprintf(f->run, sizeof(f->run), "%s/run", f->path);
-    *state = f;
-    return store_open(f->root, f->run, true, &f->s, NULL);
-}
-
-static int close_store(void **state)
-{
-    struct fixture *f = *state;
-    store_close(f->s);
-    autofree char *disk = format_text("%s/disk", f->path);
-    if (disk)
-        umount2(disk, MNT_DETACH); /* a failed case left it */
-    tree_remove(AT_FDCWD, f->path);
-    free(f);
-    return 0;
-}
 
 /* ---- helpers */
 

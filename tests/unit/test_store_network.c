@@ -2,7 +2,7 @@
 /*
  * Networks as stored objects: what is given is given once, to the living, by however many at once.
  */
-#include "unit.h"
+#include "store_rig.h"
 
 #include "base/file.h"
 #include "base/text.h"
@@ -15,32 +15,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-
-struct fixture {
-    char path[64], root[80], run[80];
-    struct store *s;
-};
-
-static int open_store(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    snprintf(f->path, sizeof(f->path), "/tmp/berth-network-XXXXXX");
-    if (!mkdtemp(f->path))
-        return -1;
-    snprintf(f->root, sizeof(f->root), "%s/root", f->path);
-    snprintf(f->run, sizeof(f->run), "%s/run", f->path);
-    *state = f;
-    return store_open(f->root, f->run, true, &f->s, NULL);
-}
-
-static int close_store(void **state)
-{
-    struct fixture *f = *state;
-    store_close(f->s);
-    tree_remove(AT_FDCWD, f->path);
-    free(f);
-    return 0;
-}
 
 /* ---- helpers */
 
