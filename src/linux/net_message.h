@@ -47,7 +47,6 @@ void netlink_free(struct netlink_batch *b);
 void *netlink_begin(struct netlink_batch *b, uint16_t type, uint16_t flags, size_t body);
 void netlink_put(struct netlink_batch *b, uint16_t type, const void *data, size_t size);
 void netlink_put_u8(struct netlink_batch *b, uint16_t type, uint8_t value);
-void netlink_put_u16(struct netlink_batch *b, uint16_t type, uint16_t value);
 void netlink_put_u32(struct netlink_batch *b, uint16_t type, uint32_t value);
 void netlink_put_text(struct netlink_batch *b, uint16_t type, const char *s); /**< with its NUL */
 size_t netlink_nest(struct netlink_batch *b, uint16_t type);

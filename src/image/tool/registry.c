@@ -384,14 +384,6 @@ int registry_transfer_reject(struct registry_transfer *t, struct berth_error *er
     return t->x->over ? t->x->code : 0;
 }
 
-void registry_transfer_pause(struct registry_transfer *t, bool pause)
-{
-    bool was = t->paused;
-    t->paused = pause; /* take_blob() says so to libcurl, also of the next connection */
-    if (was && !pause && t->x->easy)
-        curl_easy_pause(t->x->easy, CURLPAUSE_CONT);
-}
-
 uint64_t registry_transfer_bytes(const struct registry_transfer *t)
 {
     return t->here;

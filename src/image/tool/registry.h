@@ -74,7 +74,7 @@ int registry_blob(struct registry *r, const char *digest, uint64_t size, size_t 
 /* ---- large blobs: any number at once, in this one thread ------------------------------------------ */
 
 /**
- * Where the bytes of a blob go. Called from registry_step(), and when a pause ends or a blob is rejected.
+ * Where the bytes of a blob go. Called from registry_step(), and when a blob is rejected.
  * A caller that hashes elsewhere (its workers do so anyway) sets `unhashed`, and answers for the digest: when it was
  * wrong, registry_transfer_reject().
  */
@@ -101,8 +101,6 @@ enum transfer_state { TRANSFER_RUNS, TRANSFER_DONE, TRANSFER_FAILED };
 enum transfer_state registry_transfer_state(const struct registry_transfer *t, struct berth_error *err);
 /** Of a DONE one whose digest (found elsewhere) is wrong: restart() and on to the next source; FAILED when there is none. */
 int registry_transfer_reject(struct registry_transfer *t, struct berth_error *err);
-/** Take no bytes for a while (its sink is full), and go on. */
-void registry_transfer_pause(struct registry_transfer *t, bool pause);
 /** Bytes here, those that were here before included. */
 uint64_t registry_transfer_bytes(const struct registry_transfer *t);
 void registry_transfer_free(struct registry_transfer *t);

@@ -158,8 +158,6 @@ static size_t take_text(struct exchange *x, const char *bytes, size_t n)
 static size_t take_blob(struct exchange *x, const char *bytes, size_t n)
 {
     struct registry_transfer *t = x->transfer;
-    if (t->paused)
-        return CURL_WRITEFUNC_PAUSE;
     size_t skip = (size_t)MIN(t->skip, n), left = n - skip;
     t->skip -= skip;
     bytes += skip;

@@ -107,7 +107,6 @@ struct registry_transfer {
     char digest[DIGEST_TEXT];
     uint64_t size, here, skip;
     bool mixed;             /* of more than one answer: begun before, or gone on with */
-    bool paused;
     struct registry_sink sink;
     struct hasher *hasher;
 };
