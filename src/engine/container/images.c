@@ -16,7 +16,7 @@
 #define WORDS_MAX 40
 #define LOGIN_MAX_BYTES 32768
 
-struct words { const char *list[WORDS_MAX + 1]; size_t n; char folder[PATH_MAX]; };
+struct words { const char *list[WORDS_MAX + 1]; size_t n; char folder[PATH_MAX]; bool progress; };
 
 static void add(struct words *w, const char *word)
 {
@@ -33,7 +33,7 @@ static void add_option(struct words *w, const char *option, const char *value)
 }
 
 /** The engine, its store (made), and the words that every applet begins with. */
-static int begin(struct berth_runtime *runtime, const char *applet, struct container **ret_c,
+static int begin(struct berth_runtime *runtime, const char *applet, bool progress, struct container **ret_c,
                  struct words *w, struct berth_error *err)
 {
     struct store *store;
@@ -42,14 +42,21 @@ static int begin(struct berth_runtime *runtime, const char *applet, struct conta
         r = container_store(*ret_c, true, &store, err);
     if (r < 0)
         return r;
-    *w = (struct words){0};
+    *w = (struct words){.progress = progress};
     add(w, IMAGE_TOOL_PROGRAM);
     add(w, applet);
     add(w, store_root(store));
     add(w, store_run(store));
     if (getcwd(w->folder, sizeof(w->folder))) /* the program runs in "/"; the caller's paths don't begin there */
         add_option(w, "--folder", w->folder);
+    if (progress)
+        add(w, "--progress");
     return 0;
+}
+
+static int run(struct container *c, const struct words *w, int input_fd, struct berth_call **ret_call, struct berth_error *err)
+{
+    return tool_call(c, w->list, TOOL_OUTPUT | (w->progress ? TOOL_PROGRESS : 0), input_fd, ret_call, err);
 }
 
 int berth_image_import_call(struct berth_runtime *runtime,
@@ -64,16 +71,14 @@ int berth_image_import_call(struct berth_runtime *runtime,
         return r;
     if (!o.source || !o.reference || !ret_call)
         return fail(err, BERTH_INVALID, NULL, "import: a source and a reference are needed");
-    if ((r = begin(runtime, "import", &c, &w, err)) < 0)
+    if ((r = begin(runtime, "import", o.progress, &c, &w, err)) < 0)
         return r;
     add_option(&w, "--reference", o.reference);
     add_option(&w, "--config", o.config_json);
     add_option(&w, "--platform", o.platform);
-    if (o.progress)
-        add(&w, "--progress");
     add(&w, o.source);
     int input = !strcmp(o.source, "-") ? o.input_fd : -1;
-    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), input, ret_call, err);
+    return run(c, &w, input, ret_call, err);
 }
 
 int berth_image_load_call(struct berth_runtime *runtime,
@@ -88,15 +93,13 @@ int berth_image_load_call(struct berth_runtime *runtime,
         return r;
     if (!o.source || !ret_call)
         return fail(err, BERTH_INVALID, NULL, "load: a source is needed");
-    if ((r = begin(runtime, "load", &c, &w, err)) < 0)
+    if ((r = begin(runtime, "load", o.progress, &c, &w, err)) < 0)
         return r;
     add_option(&w, "--reference", o.reference);
     add_option(&w, "--platform", o.platform);
-    if (o.progress)
-        add(&w, "--progress");
     add(&w, o.source);
     int input = !strcmp(o.source, "-") ? STDIN_FILENO : -1;
-    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), input, ret_call, err);
+    return run(c, &w, input, ret_call, err);
 }
 
 int berth_image_pull_call(struct berth_runtime *runtime, const struct berth_image_pull_options *options,
@@ -126,15 +129,13 @@ int berth_image_save_call(struct berth_runtime *runtime,
         return fail(err, BERTH_INVALID, NULL, "save: a target and references are needed");
     if (strings_count((char *const *)o.references) > WORDS_MAX - 10)
         return fail(err, BERTH_TOO_BIG, NULL, "save: more than %d images at once", WORDS_MAX - 10);
-    if ((r = begin(runtime, "save", &c, &w, err)) < 0)
+    if ((r = begin(runtime, "save", o.progress, &c, &w, err)) < 0)
         return r;
     add_option(&w, "--format", o.format);
-    if (o.progress)
-        add(&w, "--progress");
     add(&w, o.target);
     for (size_t i = 0; o.references[i]; i++)
         add(&w, o.references[i]);
-    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), -1, ret_call, err);
+    return run(c, &w, -1, ret_call, err);
 }
 
 int berth_image_push_call(struct berth_runtime *runtime, const struct berth_image_push_options *options,
@@ -148,12 +149,10 @@ int berth_image_push_call(struct berth_runtime *runtime, const struct berth_imag
         return r;
     if (!o.reference || !ret_call)
         return fail(err, BERTH_INVALID, NULL, "push: a reference is needed");
-    if ((r = begin(runtime, "push", &c, &w, err)) < 0)
+    if ((r = begin(runtime, "push", o.progress, &c, &w, err)) < 0)
         return r;
-    if (o.progress)
-        add(&w, "--progress");
     add(&w, o.reference);
-    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), -1, ret_call, err);
+    return run(c, &w, -1, ret_call, err);
 }
 
 /** A pipe that holds a login, for berth-image's descriptor 0: a password belongs into no argv. */
@@ -186,13 +185,13 @@ int berth_registry_login_call(struct berth_runtime *runtime, const char *registr
     autoclose int input_fd = -1;
     if (!registry || !username || !password || !ret_call)
         return fail(err, BERTH_INVALID, NULL, "login: registry, user name and password are needed");
-    int r = begin(runtime, "login", &c, &w, err);
+    int r = begin(runtime, "login", false, &c, &w, err);
     if (r == 0)
         r = login_pipe(username, password, &input_fd, err);
     if (r < 0)
         return r;
     add(&w, registry);
-    return tool_call(c, w.list, TOOL_OUTPUT, input_fd, ret_call, err);
+    return run(c, &w, input_fd, ret_call, err);
 }
 
 int berth_registry_logout_call(struct berth_runtime *runtime, const char *registry, struct berth_call **ret_call,
@@ -202,11 +201,11 @@ int berth_registry_logout_call(struct berth_runtime *runtime, const char *regist
     struct words w;
     if (!registry || !ret_call)
         return fail(err, BERTH_INVALID, NULL, "logout: a registry is needed");
-    int r = begin(runtime, "logout", &c, &w, err);
+    int r = begin(runtime, "logout", false, &c, &w, err);
     if (r < 0)
         return r;
     add(&w, registry);
-    return tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
+    return run(c, &w, -1, ret_call, err);
 }
 
 int berth_image_verify_call(struct berth_runtime *runtime, struct berth_call **ret_call,
@@ -214,8 +213,8 @@ int berth_image_verify_call(struct berth_runtime *runtime, struct berth_call **r
 {
     struct container *c;
     struct words w;
-    int r = begin(runtime, "verify", &c, &w, err);
-    return r < 0 ? r : tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
+    int r = begin(runtime, "verify", false, &c, &w, err);
+    return r < 0 ? r : run(c, &w, -1, ret_call, err);
 }
 
 /* ---- the local store of images */
@@ -349,7 +348,7 @@ static int root_words(struct berth_runtime *runtime, const struct berth_handle *
                       struct container **ret_c, struct words *w, struct berth_error *err)
 {
     autoworkload workload = NULL;
-    int r = begin(runtime, applet, ret_c, w, err);
+    int r = begin(runtime, applet, false, ret_c, w, err);
     if (r < 0)
         return r;
     if (!handle)
@@ -386,18 +385,16 @@ int berth_commit_call(struct berth_runtime *runtime, const struct berth_handle *
     if (r == 0 && (!o.reference || !handle || !ret_call))
         r = fail(err, BERTH_INVALID, NULL, "commit: a handle and a reference are needed");
     if (r == 0)
-        r = begin(runtime, "commit", &c, &w, err);
+        r = begin(runtime, "commit", o.progress, &c, &w, err);
     if (r < 0 || (r = container_need("commit", err)) < 0 || (r = container_get(c, handle, &workload, err)) < 0)
         return r;
     add_option(&w, "--config", o.config_json);
     add_option(&w, "--message", o.message);
     add_option(&w, "--author", o.author);
-    if (o.progress)
-        add(&w, "--progress");
     berth_id_print(handle->id, id);
     add(&w, id);
     add(&w, o.reference);
-    return tool_call(c, w.list, TOOL_OUTPUT | (o.progress ? TOOL_PROGRESS : 0), -1, ret_call, err);
+    return run(c, &w, -1, ret_call, err);
 }
 
 int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -407,7 +404,7 @@ int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *
     struct words w;
     char id[BERTH_ID_TEXT];
     int r = root_words(runtime, handle, "export", NULL, id, &c, &w, err);
-    return r < 0 ? r : tool_call(c, w.list, TOOL_OUTPUT, -1, ret_call, err);
+    return r < 0 ? r : run(c, &w, -1, ret_call, err);
 }
 
 static int copy(struct berth_runtime *runtime, const struct berth_handle *handle, const char *applet,
