@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rules of `wasm.allowed_hosts`: which names, networks and ports a guest may reach. Default: none.
+ *
+ * One piece of code reads them for the spec's check, for the packet filter and for the worker's callback.
+ *
+ *     *                       any name and address on any port, but no special address (below)
+ *     NAME[:PORTS]            one host name, any case
+ *     *.NAME[:PORTS]          every name below it
+ *     ADDRESS[/BITS][:PORTS]  a network; IPv6 in brackets, "[fd00::]/8:443"
+ *     PORTS                   443, 8000-8010; nothing: 80 and 443 for names, all for networks
+ *
+ * Special addresses are loopback, link-local (cloud metadata), unspecified, multicast and broadcast: reached only
+ * through a rule that is a network which lies in the special range itself, never through a name or "*" or 0.0.0.0/0.
+ */
+#ifndef MODEL_ALLOWED_H
+#define MODEL_ALLOWED_H
+
+#include "base/error.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct allowed_rule {
+    char name[256];           /**< lower case; "" for a network */
+    bool below;               /**< *.NAME; with an empty name and family 0: "*" */
+    int family;               /**< AF_INET, AF_INET6; 0: a name */
+    uint8_t address[16];      /**< network order */
+    uint8_t bits;
+    bool special;             /**< the network lies within special addresses */
+    uint16_t first, last;     /**< ports; with `web`: 80 and 443 */
+    bool web;
+};
+
+/** INVALID with what is wrong with it. */
+int allowed_parse(const char *text, struct allowed_rule *ret_rule, struct berth_error *err);
+/** Some rule lets this name be looked up for any port. */
+bool allowed_name(const struct allowed_rule *rules, size_t n, const char *name);
+/** Some rule allows this address and port, reached by `name` (NULL: by address alone). */
+bool allowed_address(const struct allowed_rule *rules, size_t n, const char *name, const struct sockaddr *address);
+/** Loopback, link-local, unspecified, multicast, broadcast; also as IPv4 mapped into IPv6. */
+bool allowed_is_special(const struct sockaddr *address);
+
+#endif
