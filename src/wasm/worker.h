@@ -15,7 +15,9 @@
  *         code to --out and what it needs to --meta; both should be empty files that it alone has. Nothing is
  *         synced. --memory (2 GiB) limits its address space, --time (300) its CPU seconds. It has no network and
  *         opens no file: after its start only a list of system calls is allowed.
- *         Exit 0: done. 1: a struct berth_error is on --error, and its message on descriptor 2. Killed by
+ *         At the end a struct berth_error is written to --error, with code 0 when it is done: our programs are
+ *         nobody's children (base/spawn.h), so only a pipe says how one ended.
+ *         Exit 0: done. 1: what the error says; its message is on descriptor 2 too. Killed by
  *         SIGXCPU: out of time. Killed by SIGABRT or exit 137: out of memory. What --out holds then is rubbish.
  *     P is "command" (no epoch checks; for run and invoke) or "serve".
  *
@@ -56,6 +58,8 @@
  *     --dir-ro /PATH         the same, refused to write by the engine too
  *     --sockets yes          preview 2 may open sockets (as --allow rules)
  *     --allow RULE           a host it may reach; repeated; see model/allowed.h
+ *     --nameserver ADDRESS   names are asked of it, port 53; repeated, in this order. There is no /etc in the root
+ *     --host NAME=ADDRESS    a name that is known without asking; repeated
  *     --fuel N               for one call; the code must have been compiled with --fuel
  *     --memory N --memory-total N --table-elements N --instances N --stack N --call-time N --host-memory N --handles N
  *                            struct berth_wasm_limits, in which 0 or nothing means the same
@@ -70,6 +74,9 @@
  * Ready: "ready\n" on $BERTH_READY_FD once every import is linked and the next thing is the guest's first instruction (run,
  * invoke) or accept(2) (serve); else a struct berth_error: NOT_FOUND with the missing import as object, CORRUPT for
  * code of another engine, INVALID for an argument that is not UTF-8. Without the variable (an exec) the message is on 2.
+ * The descriptor stays open behind "ready": a worker that ends in another way than by the guest's own exit, or its own when
+ * idle, writes one line there, at most 400 bytes of printable ASCII, which becomes the reason in the status record:
+ * "trap: unreachable", "out of time: ...", "out of memory: ..." (these first words make it an OOM), then function names.
  *
  * Exit codes: what proc_exit or wasi:cli/exit said, 0-255; 134 trap, or out of time or fuel; 137 out of memory; 125 failed on
  * our side before or beside the guest; 128 + N a signal. Which of them it was, with the trap's name and the backtrace,
