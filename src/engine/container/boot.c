@@ -21,7 +21,7 @@ static bool due(const struct plan *plan, const struct status *s)
     }
 }
 
-static bool wants_start(struct container *c, struct workload *w)
+static bool wants_start(struct local *c, struct workload *w)
 {
     struct status status;
     bool alive;
@@ -52,25 +52,25 @@ static void finish_all(json_t *list, struct starting *all, size_t n)
     }
 }
 
-static void begin(struct container *c, struct workload *w, struct starting *s)
+static void begin(struct local *c, struct workload *w, struct starting *s)
 {
     *s = (struct starting){0};
-    container_handle(w, &s->handle);
-    s->code = container_start(c, &s->handle, &s->call, &s->err); /* its answer is waited for later */
+    local_handle(w, &s->handle);
+    s->code = local_start(c, &s->handle, &s->call, &s->err); /* its answer is waited for later */
 }
 
 int berth_boot(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     struct starting some[AT_ONCE];
     size_t n = 0;
     autostrings char **ids = NULL;
     int r = container_self(runtime, &c, err);
     if (r == 0)
-        r = container_need("boot", err);
+        r = local_need("boot", err);
     if (r == 0)
-        r = container_store(c, true, &store, err);
+        r = local_store(c, true, &store, err);
     if (r == 0)
         r = store_sweep(store, err);
     if (r == 0)

@@ -15,7 +15,7 @@
 #include <sys/utsname.h>
 
 struct exam {
-    struct container *c;
+    struct local *c;
     struct store *store;                /* NULL: there is none yet */
     const struct cgroup_layout *layout; /* NULL: no cgroups */
     bool repair;
@@ -54,7 +54,7 @@ static bool check_kernel(struct exam *x)
 static bool check_capabilities(struct exam *x)
 {
     struct berth_error err = {0};
-    bool ok = container_need("doctor", &err) == 0;
+    bool ok = local_need("doctor", &err) == 0;
     return say(x, ok, "run berth as root", "%s", ok ? "all that berth needs" : err.message);
 }
 
@@ -139,7 +139,7 @@ static bool check_programs(struct exam *x)
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         autofree char *path = NULL;
         struct berth_error err = {0};
-        if (container_program(x->c, names[i], &path, &err) < 0)
+        if (local_program(x->c, names[i], &path, &err) < 0)
             return say(x, ILL, "install berth anew", "%.380s", err.message);
     }
     return say(x, FINE, NULL, "in %s", x->c->programs);
@@ -417,8 +417,8 @@ int berth_doctor(struct berth_runtime *runtime, bool repair, char **ret_json, st
     int r = container_self(runtime, &x.c, err);
     if (r < 0)
         return r;
-    r = container_store(x.c, false, &x.store, &why);
-    container_layout(x.c, &x.layout, NULL);
+    r = local_store(x.c, false, &x.store, &why);
+    local_layout(x.c, &x.layout, NULL);
     json_t *list = json_array();
     note(list, &x, "store", check_store(&x, r, &why), &well);
     for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {

@@ -6,7 +6,7 @@
 
 extern const struct berth_engine container_engine;
 
-int container_self(struct berth_runtime *runtime, struct container **ret, struct berth_error *err)
+int container_self(struct berth_runtime *runtime, struct local **ret, struct berth_error *err)
 {
     void *self;
     int r = berth_runtime_self(runtime, &container_engine, &self, err);
@@ -18,7 +18,7 @@ int container_self(struct berth_runtime *runtime, struct container **ret, struct
 static int container_open(const struct berth_options *options, void **ret_self,
                           struct berth_error *err)
 {
-    return container_open_as(&container_kind, options, ret_self, err);
+    return local_open_as(&container_kind, options, ret_self, err);
 }
 
 const struct berth_engine container_engine = {
@@ -26,30 +26,30 @@ const struct berth_engine container_engine = {
     .abi_version = BERTH_ABI_VERSION,
     .name = "container",
     .open = container_open,
-    .close = container_close,
-    .create = container_create,
-    .start = container_start,
-    .stop = container_stop,
-    .remove = container_remove,
-    .status = container_status,
-    .logs = container_logs,
-    .exec = container_exec,
-    .stats = container_stats,
-    .resolve_host_port = container_host_port,
-    .resolve_container_address = container_address,
-    .find = container_find,
-    .list = container_list,
-    .wait = container_wait,
-    .signal = container_signal,
-    .attach = container_attach,
-    .pause = container_pause,
-    .unpause = container_unpause,
-    .update = container_update,
-    .rename = container_rename,
-    .restart = container_restart,
-    .events = container_events,
-    .inspect = container_inspect,
-    .exec_list = container_exec_list,
-    .exec_kill = container_exec_kill,
-    .plan = container_plan,
+    .close = local_close,
+    .create = local_create,
+    .start = local_start,
+    .stop = local_stop,
+    .remove = local_remove,
+    .status = local_status,
+    .logs = local_logs,
+    .exec = local_exec,
+    .stats = local_stats,
+    .resolve_host_port = local_host_port,
+    .resolve_container_address = local_address,
+    .find = local_find,
+    .list = local_list,
+    .wait = local_wait,
+    .signal = local_signal,
+    .attach = local_attach,
+    .pause = local_pause,
+    .unpause = local_unpause,
+    .update = local_update,
+    .rename = local_rename,
+    .restart = local_restart,
+    .events = local_events,
+    .inspect = local_inspect,
+    .exec_list = local_exec_list,
+    .exec_kill = local_exec_kill,
+    .plan = local_plan,
 };

@@ -33,13 +33,13 @@ static void add_option(struct words *w, const char *option, const char *value)
 }
 
 /** The engine, its store (made), and the words that every applet begins with. */
-static int begin(struct berth_runtime *runtime, const char *applet, bool progress, struct container **ret_c,
+static int begin(struct berth_runtime *runtime, const char *applet, bool progress, struct local **ret_c,
                  struct words *w, struct berth_error *err)
 {
     struct store *store;
     int r = container_self(runtime, ret_c, err);
     if (r == 0)
-        r = container_store(*ret_c, true, &store, err);
+        r = local_store(*ret_c, true, &store, err);
     if (r < 0)
         return r;
     *w = (struct words){.progress = progress};
@@ -54,7 +54,7 @@ static int begin(struct berth_runtime *runtime, const char *applet, bool progres
     return 0;
 }
 
-static int run(struct container *c, const struct words *w, int input_fd, struct berth_call **ret_call, struct berth_error *err)
+static int run(struct local *c, const struct words *w, int input_fd, struct berth_call **ret_call, struct berth_error *err)
 {
     return tool_call(c, w->list, TOOL_OUTPUT | (w->progress ? TOOL_PROGRESS : 0), input_fd, ret_call, err);
 }
@@ -64,7 +64,7 @@ int berth_image_import_call(struct berth_runtime *runtime,
                             struct berth_call **ret_call, struct berth_error *err)
 {
     struct berth_image_import_options o;
-    struct container *c;
+    struct local *c;
     struct words w;
     int r = options_take(options, &o, sizeof(o), err);
     if (r < 0)
@@ -86,7 +86,7 @@ int berth_image_load_call(struct berth_runtime *runtime,
                           struct berth_call **ret_call, struct berth_error *err)
 {
     struct berth_image_load_options o;
-    struct container *c;
+    struct local *c;
     struct words w;
     int r = options_take(options, &o, sizeof(o), err);
     if (r < 0)
@@ -106,7 +106,7 @@ int berth_image_pull_call(struct berth_runtime *runtime, const struct berth_imag
                           struct berth_call **ret_call, struct berth_error *err)
 {
     struct berth_image_pull_options o;
-    struct container *c;
+    struct local *c;
     int r = options_take(options, &o, sizeof(o), err);
     if (r == 0 && (!o.reference || !ret_call))
         r = fail(err, BERTH_INVALID, NULL, "pull: a reference is needed");
@@ -120,7 +120,7 @@ int berth_image_save_call(struct berth_runtime *runtime,
                           struct berth_call **ret_call, struct berth_error *err)
 {
     struct berth_image_save_options o;
-    struct container *c;
+    struct local *c;
     struct words w;
     int r = options_take(options, &o, sizeof(o), err);
     if (r < 0)
@@ -142,7 +142,7 @@ int berth_image_push_call(struct berth_runtime *runtime, const struct berth_imag
                           struct berth_call **ret_call, struct berth_error *err)
 {
     struct berth_image_push_options o;
-    struct container *c;
+    struct local *c;
     struct words w;
     int r = options_take(options, &o, sizeof(o), err);
     if (r < 0)
@@ -180,7 +180,7 @@ static int login_pipe(const char *username, const char *password, int *ret_fd, s
 int berth_registry_login_call(struct berth_runtime *runtime, const char *registry, const char *username, const char *password,
                               struct berth_call **ret_call, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct words w;
     autoclose int input_fd = -1;
     if (!registry || !username || !password || !ret_call)
@@ -197,7 +197,7 @@ int berth_registry_login_call(struct berth_runtime *runtime, const char *registr
 int berth_registry_logout_call(struct berth_runtime *runtime, const char *registry, struct berth_call **ret_call,
                                struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct words w;
     if (!registry || !ret_call)
         return fail(err, BERTH_INVALID, NULL, "logout: a registry is needed");
@@ -211,7 +211,7 @@ int berth_registry_logout_call(struct berth_runtime *runtime, const char *regist
 int berth_image_verify_call(struct berth_runtime *runtime, struct berth_call **ret_call,
                             struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct words w;
     int r = begin(runtime, "verify", false, &c, &w, err);
     return r < 0 ? r : run(c, &w, -1, ret_call, err);
@@ -219,11 +219,11 @@ int berth_image_verify_call(struct berth_runtime *runtime, struct berth_call **r
 
 /* ---- the local store of images */
 
-static int images_store(struct berth_runtime *runtime, struct container **ret_c, struct store **ret,
+static int images_store(struct berth_runtime *runtime, struct local **ret_c, struct store **ret,
                         struct berth_error *err)
 {
     int r = container_self(runtime, ret_c, err);
-    return r < 0 ? r : container_store(*ret_c, true, ret, err);
+    return r < 0 ? r : local_store(*ret_c, true, ret, err);
 }
 
 static void print_image(struct text *t, const struct image *image)
@@ -248,7 +248,7 @@ static void print_image(struct text *t, const struct image *image)
 
 int berth_image_list(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     struct image **images = NULL;
     size_t n = 0;
@@ -273,7 +273,7 @@ int berth_image_list(struct berth_runtime *runtime, char **ret_json, struct bert
 int berth_image_inspect(struct berth_runtime *runtime, const char *reference, char **ret_json,
                         struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     int r = images_store(runtime, &c, &store, err);
     if (r == 0 && (!reference || !ret_json))
@@ -284,14 +284,14 @@ int berth_image_inspect(struct berth_runtime *runtime, const char *reference, ch
 int berth_image_remove(struct berth_runtime *runtime, const char *reference, bool force,
                        struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     autofree char *report = NULL;
     int r = images_store(runtime, &c, &store, err);
     if (r == 0 && !reference)
         r = fail(err, BERTH_INVALID, NULL, "rmi: `reference` is NULL");
     if (r == 0)
-        r = container_need("rmi", err);
+        r = local_need("rmi", err);
     if (r == 0)
         r = image_untag(store, reference, force, err);
     if (r == 0)
@@ -304,7 +304,7 @@ int berth_image_remove(struct berth_runtime *runtime, const char *reference, boo
 int berth_image_tag(struct berth_runtime *runtime, const char *source, const char *target,
                     struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     int r = images_store(runtime, &c, &store, err);
     if (r == 0 && (!source || !target))
@@ -315,11 +315,11 @@ int berth_image_tag(struct berth_runtime *runtime, const char *source, const cha
 int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
                       struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     int r = images_store(runtime, &c, &store, err);
     if (r == 0)
-        r = container_need("prune", err);
+        r = local_need("prune", err);
     if (r == 0)
         r = image_collect(store, !all, all, ret_json, err);
     if (r == 0)
@@ -329,11 +329,11 @@ int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
 
 int berth_image_prune_blobs(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     int r = images_store(runtime, &c, &store, err);
     if (r == 0)
-        r = container_need("prune", err);
+        r = local_need("prune", err);
     if (r == 0)
         r = image_prune_blobs(store, ret_json, err);
     if (r == 0)
@@ -345,7 +345,7 @@ int berth_image_prune_blobs(struct berth_runtime *runtime, char **ret_json, stru
 
 static int root_words(struct berth_runtime *runtime, const struct berth_handle *handle,
                       const char *applet, const char *path, char id[BERTH_ID_TEXT],
-                      struct container **ret_c, struct words *w, struct berth_error *err)
+                      struct local **ret_c, struct words *w, struct berth_error *err)
 {
     autoworkload workload = NULL;
     int r = begin(runtime, applet, false, ret_c, w, err);
@@ -353,7 +353,7 @@ static int root_words(struct berth_runtime *runtime, const struct berth_handle *
         return r;
     if (!handle)
         return fail(err, BERTH_INVALID, NULL, "%s: `handle` is NULL", applet);
-    if ((r = container_need(applet, err)) < 0 || (r = container_get(*ret_c, handle, &workload, err)) < 0)
+    if ((r = local_need(applet, err)) < 0 || (r = local_get(*ret_c, handle, &workload, err)) < 0)
         return r;
     berth_id_print(handle->id, id);
     add(w, id);
@@ -365,7 +365,7 @@ static int root_words(struct berth_runtime *runtime, const struct berth_handle *
 int berth_diff(struct berth_runtime *runtime, const struct berth_handle *handle, char **ret_json,
                struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct words w;
     char id[BERTH_ID_TEXT];
     int r = root_words(runtime, handle, "diff", NULL, id, &c, &w, err);
@@ -377,7 +377,7 @@ int berth_commit_call(struct berth_runtime *runtime, const struct berth_handle *
                       struct berth_error *err)
 {
     struct berth_commit_options o;
-    struct container *c;
+    struct local *c;
     struct words w;
     char id[BERTH_ID_TEXT];
     autoworkload workload = NULL;
@@ -386,7 +386,7 @@ int berth_commit_call(struct berth_runtime *runtime, const struct berth_handle *
         r = fail(err, BERTH_INVALID, NULL, "commit: a handle and a reference are needed");
     if (r == 0)
         r = begin(runtime, "commit", o.progress, &c, &w, err);
-    if (r < 0 || (r = container_need("commit", err)) < 0 || (r = container_get(c, handle, &workload, err)) < 0)
+    if (r < 0 || (r = local_need("commit", err)) < 0 || (r = local_get(c, handle, &workload, err)) < 0)
         return r;
     add_option(&w, "--config", o.config_json);
     add_option(&w, "--message", o.message);
@@ -400,7 +400,7 @@ int berth_commit_call(struct berth_runtime *runtime, const struct berth_handle *
 int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *handle,
                       struct berth_call **ret_call, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct words w;
     char id[BERTH_ID_TEXT];
     int r = root_words(runtime, handle, "export", NULL, id, &c, &w, err);
@@ -411,7 +411,7 @@ static int copy(struct berth_runtime *runtime, const struct berth_handle *handle
                 const char *path, unsigned streams, struct berth_call **ret_call,
                 struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct words w;
     char id[BERTH_ID_TEXT];
     if (!path || !*path)

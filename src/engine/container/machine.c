@@ -34,7 +34,7 @@ static json_t *controllers(const struct cgroup_layout *layout)
     return list;
 }
 
-static json_t *count_states(struct container *c, struct store *store)
+static json_t *count_states(struct local *c, struct store *store)
 {
     autostrings char **ids = NULL;
     json_t *counts = json_object();
@@ -72,14 +72,14 @@ static json_t *forwarding(const struct store *store)
 
 int berth_settings(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     int r = container_self(runtime, &c, err);
     return r < 0 ? r : settings_text(c, ret_json, err);
 }
 
 int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store = NULL;
     autoclean(cleanup_settings) struct settings *settings = NULL;
     const struct cgroup_layout *layout = NULL;
@@ -88,10 +88,10 @@ int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_erro
     int r = container_self(runtime, &c, err);
     if (r < 0)
         return r;
-    r = container_store(c, false, &store, err);
+    r = local_store(c, false, &store, err);
     if (r < 0 && r != BERTH_NOT_FOUND)
         return r;
-    container_layout(c, &layout, NULL);
+    local_layout(c, &layout, NULL);
     (void)settings_read(c, &settings, NULL); /* what is wrong with them, others say */
     uname(&machine);
     sysinfo(&memory);
@@ -138,7 +138,7 @@ static void put_row(json_t *usage, const char *kind, const struct row *row)
 }
 
 /** What workloads wrote, and their logs; an ended one's is spare. */
-static void workloads_rows(struct container *c, struct store *store, struct row *written, struct row *logs)
+static void workloads_rows(struct local *c, struct store *store, struct row *written, struct row *logs)
 {
     autostrings char **ids = NULL;
     if (store_list(store, &ids, NULL) < 0)
@@ -195,13 +195,13 @@ static void images_row(struct store *store, struct row *row)
 
 int berth_disk_usage(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     struct statvfs disk;
     struct row images = {0}, written = {0}, volumes = {0}, logs = {0};
     int r = container_self(runtime, &c, err);
     if (r == 0)
-        r = container_store(c, true, &store, err);
+        r = local_store(c, true, &store, err);
     if (r < 0)
         return r;
     json_t *usage = json_object();
@@ -291,7 +291,7 @@ static json_t *process(int proc_fd, const char *pid)
 int berth_top(struct berth_runtime *runtime, const struct berth_handle *handle, char **ret_json,
               struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct status status;
     bool alive;
     autoworkload w = NULL;
@@ -299,7 +299,7 @@ int berth_top(struct berth_runtime *runtime, const struct berth_handle *handle, 
     if (r == 0 && (!handle || !ret_json))
         r = fail(err, BERTH_INVALID, NULL, "top: an argument is NULL");
     if (r == 0)
-        r = container_get(c, handle, &w, err);
+        r = local_get(c, handle, &w, err);
     if (r == 0)
         r = settle_status(c, w, &status, &alive, err);
     if (r < 0)

@@ -14,11 +14,11 @@
 
 /* ---- making */
 
-static int open_store(struct berth_runtime *runtime, bool make, struct container **ret_c, struct store **ret,
+static int open_store(struct berth_runtime *runtime, bool make, struct local **ret_c, struct store **ret,
                       struct berth_error *err)
 {
     int r = container_self(runtime, ret_c, err);
-    return r < 0 ? r : container_store(*ret_c, make, ret, err);
+    return r < 0 ? r : local_store(*ret_c, make, ret, err);
 }
 
 static int parse_subnet(const char *field, const char *text, struct address *ret, struct berth_error *err)
@@ -30,7 +30,7 @@ static int parse_subnet(const char *field, const char *text, struct address *ret
     return 0;
 }
 
-static int wish_from(struct container *c, const struct berth_network_options *o, struct network_wish *w, struct berth_error *err)
+static int wish_from(struct local *c, const struct berth_network_options *o, struct network_wish *w, struct berth_error *err)
 {
     struct address second = {0};
     char pool[ADDRESS_TEXT_MAX];
@@ -62,7 +62,7 @@ static int wish_from(struct container *c, const struct berth_network_options *o,
 int berth_network_create(struct berth_runtime *runtime, const char *name, const struct berth_network_options *options,
                          struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     struct network made;
     autofree char *labels = NULL;
@@ -72,7 +72,7 @@ int berth_network_create(struct berth_runtime *runtime, const char *name, const 
     if (r == 0)
         r = open_store(runtime, true, &c, &store, err);
     if (r == 0)
-        r = container_need("network create", err);
+        r = local_need("network create", err);
     if (r == 0)
         r = wish_from(c, o, &wish, err);
     if (r == 0)
@@ -105,7 +105,7 @@ static json_t *describe(struct store *store, const char *name, struct berth_erro
         autostrings char **addresses = NULL;
         if (workload_open(store, users[i], &w, NULL) < 0)
             continue;
-        container_handle(w, &h);
+        local_handle(w, &h);
         network_held(store, name, users[i], &addresses);
         json_t *held = json_array();
         for (size_t a = 0; addresses && addresses[a]; a++)
@@ -130,7 +130,7 @@ static const char *real_name(const char *name)
 
 int berth_network_inspect(struct berth_runtime *runtime, const char *name, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     struct berth_error mine = {0};
     int r = open_store(runtime, true, &c, &store, err);
@@ -146,7 +146,7 @@ int berth_network_inspect(struct berth_runtime *runtime, const char *name, char 
 
 int berth_network_list(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     autostrings char **names = NULL;
     int r = open_store(runtime, true, &c, &store, err);
@@ -166,11 +166,11 @@ int berth_network_list(struct berth_runtime *runtime, char **ret_json, struct be
 
 int berth_network_remove(struct berth_runtime *runtime, const char *name, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     int r = open_store(runtime, true, &c, &store, err);
     if (r == 0)
-        r = container_need("network rm", err);
+        r = local_need("network rm", err);
     if (r == 0)
         r = network_remove(store, real_name(name), err);
     if (r < 0)
@@ -182,12 +182,12 @@ int berth_network_remove(struct berth_runtime *runtime, const char *name, struct
 
 int berth_network_prune(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     autostrings char **names = NULL;
     int r = open_store(runtime, true, &c, &store, err);
     if (r == 0)
-        r = container_need("network prune", err);
+        r = local_need("network prune", err);
     if (r == 0)
         r = network_list(store, &names, err);
     if (r < 0)
@@ -239,7 +239,7 @@ struct connect {
     struct berth_connect_options o;
 };
 
-static int connect_edit(struct container *c, json_t *spec, void *data, struct berth_error *err)
+static int connect_edit(struct local *c, json_t *spec, void *data, struct berth_error *err)
 {
     const struct connect *d = data;
     const char *name = real_name(d->name);
@@ -267,7 +267,7 @@ static int connect_edit(struct container *c, json_t *spec, void *data, struct be
     return json_array_append_new(networks, entry) < 0 ? fail_memory(err) : 0;
 }
 
-static int disconnect_edit(struct container *c, json_t *spec, void *data, struct berth_error *err)
+static int disconnect_edit(struct local *c, json_t *spec, void *data, struct berth_error *err)
 {
     const char *name = real_name(data);
     struct network n;
@@ -292,15 +292,15 @@ static int disconnect_edit(struct container *c, json_t *spec, void *data, struct
 }
 
 static int change(struct berth_runtime *runtime, const struct berth_handle *handle, const char *event,
-                  int (*edit)(struct container *c, json_t *spec, void *data, struct berth_error *err), void *data,
+                  int (*edit)(struct local *c, json_t *spec, void *data, struct berth_error *err), void *data,
                   const char *words, const char *object, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     int r = container_self(runtime, &c, err);
     if (r == 0 && !handle)
         r = fail(err, BERTH_INVALID, NULL, "%s: the handle is NULL", words);
     if (r == 0)
-        r = container_change(c, handle, words, event, edit, data, err);
+        r = local_change(c, handle, words, event, edit, data, err);
     return r < 0 && handle ? fail_context(err, "%s %s%s%s", words, handle->name, *object ? " and network " : "", object)
                            : r;
 }
@@ -370,7 +370,7 @@ static int take_back(json_t *ports, const char *text, struct berth_error *err)
     return r < 0 || found ? r : fail(err, BERTH_NOT_FOUND, text, "port %s is not published", text);
 }
 
-static int publish_edit(struct container *c, json_t *spec, void *data, struct berth_error *err)
+static int publish_edit(struct local *c, json_t *spec, void *data, struct berth_error *err)
 {
     const struct publish *d = data;
     json_t *ports = json_object_get(spec, "ports");

@@ -8,17 +8,17 @@
 #include <jansson.h>
 #include <stdio.h>
 
-static int volumes_store(struct berth_runtime *runtime, struct container **ret_c, struct store **ret,
+static int volumes_store(struct berth_runtime *runtime, struct local **ret_c, struct store **ret,
                          struct berth_error *err)
 {
     int r = container_self(runtime, ret_c, err);
-    return r < 0 ? r : container_store(*ret_c, true, ret, err);
+    return r < 0 ? r : local_store(*ret_c, true, ret, err);
 }
 
 int berth_volume_create(struct berth_runtime *runtime, const char *name, const char *const *labels,
                         struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     autofree char *json = NULL;
     int r = volumes_store(runtime, &c, &store, err);
@@ -60,7 +60,7 @@ static int dump(json_t *json, char **ret, struct berth_error *err)
 int berth_volume_inspect(struct berth_runtime *runtime, const char *name, char **ret_json,
                          struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     struct berth_error mine = {0};
     int r = volumes_store(runtime, &c, &store, err);
@@ -76,7 +76,7 @@ int berth_volume_inspect(struct berth_runtime *runtime, const char *name, char *
 
 int berth_volume_list(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     autostrings char **names = NULL;
     int r = volumes_store(runtime, &c, &store, err);
@@ -95,11 +95,11 @@ int berth_volume_list(struct berth_runtime *runtime, char **ret_json, struct ber
 
 int berth_volume_remove(struct berth_runtime *runtime, const char *name, struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     int r = volumes_store(runtime, &c, &store, err);
     if (r == 0)
-        r = container_need("volume rm", err);
+        r = local_need("volume rm", err);
     if (r == 0 && (r = name_check("volume", name ? name : "", err)) == 0)
         r = volume_remove(store, name, err);
     if (r == 0)
@@ -119,13 +119,13 @@ static bool prunable(struct store *store, const char *name, bool all)
 int berth_volume_prune(struct berth_runtime *runtime, bool all, char **ret_json,
                        struct berth_error *err)
 {
-    struct container *c;
+    struct local *c;
     struct store *store;
     autostrings char **names = NULL;
     uint64_t freed = 0;
     int r = volumes_store(runtime, &c, &store, err);
     if (r == 0)
-        r = container_need("volume prune", err);
+        r = local_need("volume prune", err);
     if (r == 0)
         r = volume_list(store, &names, err);
     if (r < 0)

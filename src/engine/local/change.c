@@ -8,13 +8,13 @@
 #include <stdio.h>
 
 /** Ask a running one. Without a supervisor it is the wrong state. */
-static int ask(struct container *c, const struct berth_handle *h, const char *verb, uint32_t type,
+static int ask(struct local *c, const struct berth_handle *h, const char *verb, uint32_t type,
                const char *body, char **ret_body, struct berth_error *err)
 {
     struct status status;
     bool alive;
     autoworkload w = NULL;
-    int r = container_need(verb, err);
+    int r = local_need(verb, err);
     if (r == 0)
         r = settle_handle(c, h, &w, &status, &alive, err);
     if (r < 0)
@@ -29,24 +29,24 @@ static int ask(struct container *c, const struct berth_handle *h, const char *ve
     return r;
 }
 
-int container_signal(void *self, const struct berth_handle *h, int signal, struct berth_error *err)
+int local_signal(void *self, const struct berth_handle *h, int signal, struct berth_error *err)
 {
     char body[40];
     snprintf(body, sizeof(body), "{\"signal\":%d}", signal);
     return ask(self, h, "signal", MESSAGE_SIGNAL, body, NULL, err);
 }
 
-int container_pause(void *self, const struct berth_handle *h, struct berth_error *err)
+int local_pause(void *self, const struct berth_handle *h, struct berth_error *err)
 {
     return ask(self, h, "pause", MESSAGE_PAUSE, "{}", NULL, err);
 }
 
-int container_unpause(void *self, const struct berth_handle *h, struct berth_error *err)
+int local_unpause(void *self, const struct berth_handle *h, struct berth_error *err)
 {
     return ask(self, h, "unpause", MESSAGE_UNPAUSE, "{}", NULL, err);
 }
 
-int container_exec_list(void *self, const struct berth_handle *h, char **ret_json,
+int local_exec_list(void *self, const struct berth_handle *h, char **ret_json,
                         struct berth_error *err)
 {
     autofree char *body = NULL;
@@ -60,7 +60,7 @@ int container_exec_list(void *self, const struct berth_handle *h, char **ret_jso
     return *ret_json ? 0 : fail(err, BERTH_CORRUPT, h->name, "execs of %s: a strange answer", h->name);
 }
 
-int container_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_id, int signal,
+int local_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_id, int signal,
                         struct berth_error *err)
 {
     char body[80];
@@ -70,12 +70,12 @@ int container_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_
 }
 
 /* The workload, opened and under `change`, for a verb that rewrites its records. */
-static int get_locked(struct container *c, const char *verb, const struct berth_handle *h,
+static int get_locked(struct local *c, const char *verb, const struct berth_handle *h,
                       struct workload **ret_workload, struct berth_error *err)
 {
-    int r = container_need(verb, err);
+    int r = local_need(verb, err);
     if (r == 0)
-        r = container_get(c, h, ret_workload, err);
+        r = local_get(c, h, ret_workload, err);
     return r < 0 ? r : change_lock_wait(c, *ret_workload, err);
 }
 
@@ -112,7 +112,7 @@ static int write_all(struct workload *w, const struct spec *spec, const struct i
 }
 
 /** From a changed spec to a changed workload. What was leased on the way goes back when it fails. */
-static int spec_changed(struct container *c, struct workload *w, struct spec *spec, const char *name,
+static int spec_changed(struct local *c, struct workload *w, struct spec *spec, const char *name,
                         struct berth_error *err)
 {
     autoclean(cleanup_settings) struct settings *settings = NULL;
@@ -146,7 +146,7 @@ static int spec_changed(struct container *c, struct workload *w, struct spec *sp
 }
 
 /** The same, and the event of it. */
-static int spec_replaced(struct container *c, struct workload *w, struct spec *spec, const char *event,
+static int spec_replaced(struct local *c, struct workload *w, struct spec *spec, const char *event,
                          struct berth_error *err)
 {
     char name[BERTH_NAME_MAX + 8];
@@ -158,7 +158,7 @@ static int spec_replaced(struct container *c, struct workload *w, struct spec *s
     return r;
 }
 
-static int update_locked(struct container *c, struct workload *w, const char *patch_json,
+static int update_locked(struct local *c, struct workload *w, const char *patch_json,
                          struct berth_error *err)
 {
     autoclean(cleanup_spec) struct spec *spec = NULL;
@@ -168,10 +168,10 @@ static int update_locked(struct container *c, struct workload *w, const char *pa
     return r < 0 ? r : spec_replaced(c, w, spec, "update", err);
 }
 
-int container_update(void *self, const struct berth_handle *h, const char *patch_json,
+int local_update(void *self, const struct berth_handle *h, const char *patch_json,
                      struct berth_error *err)
 {
-    struct container *c = self;
+    struct local *c = self;
     autoworkload w = NULL;
     int r = get_locked(c, "update", h, &w, err);
     if (r < 0)
@@ -181,8 +181,8 @@ int container_update(void *self, const struct berth_handle *h, const char *patch
     return r < 0 ? fail_context(err, "update %s", h->name) : 0;
 }
 
-int container_change(struct container *c, const struct berth_handle *h, const char *verb, const char *event,
-                     int (*edit)(struct container *c, json_t *spec, void *data, struct berth_error *err), void *data,
+int local_change(struct local *c, const struct berth_handle *h, const char *verb, const char *event,
+                     int (*edit)(struct local *c, json_t *spec, void *data, struct berth_error *err), void *data,
                      struct berth_error *err)
 {
     autoworkload w = NULL;
@@ -226,10 +226,10 @@ static int plan_renamed(struct workload *w, const char *new_name, struct berth_e
     return document_write(w, PLAN_FILE, plan_print(plan), err);
 }
 
-int container_rename(void *self, const struct berth_handle *h, const char *new_name,
+int local_rename(void *self, const struct berth_handle *h, const char *new_name,
                      struct berth_error *err)
 {
-    struct container *c = self;
+    struct local *c = self;
     autoworkload w = NULL;
     int r = get_locked(c, "rename", h, &w, err);
     if (r < 0)

@@ -13,7 +13,7 @@
 #include <sys/epoll.h>
 
 struct create {
-    struct container *c;
+    struct local *c;
     struct store *store;
     struct spec *spec;
     struct store_draft *draft;
@@ -119,10 +119,10 @@ static int begin_filter(struct create *j, struct berth_error *err)
 static int begin(struct create *j, const char *json, struct berth_error *err)
 {
     autoclean(cleanup_settings) struct settings *settings = NULL;
-    int r = container_need("create", err);
+    int r = local_need("create", err);
     if (r < 0 || (r = settings_read(j->c, &settings, err)) < 0 || (r = settings_spec(settings, json, &j->spec, err)) < 0 ||
         (r = plan_refuse(j->c->kind, j->spec, err)) < 0 ||
-        (r = container_store(j->c, true, &j->store, err)) < 0)
+        (r = local_store(j->c, true, &j->store, err)) < 0)
         return r;
     return want_begin(j->c, j->store, j->spec, &j->want, err);
 }
@@ -265,7 +265,7 @@ static const struct berth_call_ops create_ops = {
     .undo = create_undo, .stream_fd = create_stream_fd,
 };
 
-int container_create(void *self, const char *spec_json, struct berth_call **ret_call,
+int local_create(void *self, const char *spec_json, struct berth_call **ret_call,
                      struct berth_error *err)
 {
     struct create *j = calloc(1, sizeof(*j));
@@ -283,20 +283,20 @@ int container_create(void *self, const char *spec_json, struct berth_call **ret_
     return berth_call_new(&create_ops, j, j->want ? j->poll_fd : j->helper_fd, ret_call, err);
 }
 
-int container_plan(void *self, const char *spec_json, char **ret_json, struct berth_error *err)
+int local_plan(void *self, const char *spec_json, char **ret_json, struct berth_error *err)
 {
     static const char id[] = "00000000000000000000000000000000";
     struct spec *spec = NULL;
     struct plan *plan = NULL;
     autoclean(cleanup_settings) struct settings *settings = NULL;
-    struct compile k = {.c = self, .kind = ((struct container *)self)->kind, .id = id, .dry = true};
+    struct compile k = {.c = self, .kind = ((struct local *)self)->kind, .id = id, .dry = true};
     int r = settings_read(k.c, &settings, err);
     if (r == 0)
         r = settings_spec(settings, spec_json, &spec, err);
     if (r == 0)
         r = plan_refuse(k.kind, spec, err);
     if (r == 0)
-        r = container_store(k.c, false, &k.store, err);
+        r = local_store(k.c, false, &k.store, err);
     autofree char *dir = r == 0 ? format_text("%s/workloads/%s", store_root(k.store), id) : NULL;
     k.spec = spec;
     k.name = spec && spec->name ? spec->name : "unnamed";

@@ -155,11 +155,11 @@ static int on_connect(struct job *j, struct berth_result *ret, struct berth_erro
     return ask_or_watch(j, on_run_changed, err);
 }
 
-int container_stop(void *self, const struct berth_handle *h, int64_t timeout_msec,
+int local_stop(void *self, const struct berth_handle *h, int64_t timeout_msec,
                    struct berth_call **ret_call, struct berth_error *err)
 {
     struct job *j;
-    int r = container_need("stop", err);
+    int r = local_need("stop", err);
     if (r == 0)
         r = job_new(self, h, "stop", &j, err);
     if (r < 0)
@@ -273,16 +273,16 @@ static int on_ended(struct job *j, struct berth_result *ret, struct berth_error 
     return JOB_ON;
 }
 
-int container_remove(void *self, const struct berth_handle *h,
+int local_remove(void *self, const struct berth_handle *h,
                      const struct berth_remove_options *o, struct berth_call **ret_call,
                      struct berth_error *err)
 {
     struct job *j;
     struct store *store;
-    int r = container_need("remove", err);
+    int r = local_need("remove", err);
     if (r < 0)
         return r;
-    if (container_store(self, false, &store, NULL) == 0)
+    if (local_store(self, false, &store, NULL) == 0)
         store_sweep(store, NULL); /* what others died over goes too: "rm" of all is an empty store */
     r = job_new(self, h, "remove", &j, err);
     if (r == BERTH_NOT_FOUND)
@@ -339,7 +339,7 @@ static int status_from_event(struct job *j, struct berth_status **ret)
 
 static int wait_over(struct job *j, struct berth_result *ret, struct berth_error *err)
 {
-    int r = container_status(j->c, &j->handle, &ret->status, err);
+    int r = local_status(j->c, &j->handle, &ret->status, err);
     if (r == BERTH_NOT_FOUND && status_from_event(j, &ret->status) == 0)
         return JOB_DONE;
     return r < 0 ? r : JOB_DONE;
@@ -388,7 +388,7 @@ static int on_wait(struct job *j, struct berth_result *ret, struct berth_error *
     return r < 0 ? r : first ? JOB_ON : JOB_WAIT; /* it may have happened before we watched */
 }
 
-int container_wait(void *self, const struct berth_handle *h, struct berth_call **ret_call,
+int local_wait(void *self, const struct berth_handle *h, struct berth_call **ret_call,
                    struct berth_error *err)
 {
     struct job *j;

@@ -21,7 +21,7 @@
 #define OUTPUT_MAX (UINT64_C(1) << 30)
 
 struct exec {
-    struct container *c;
+    struct local *c;
     struct berth_handle handle;
     const char *verb;
     struct workload *w;
@@ -76,7 +76,7 @@ static void expect_no_more(struct exec *x)
     free(x->expected);
 }
 
-int expected_send(struct container *c, const char *id, int starter_fd, struct berth_error *err)
+int expected_send(struct local *c, const char *id, int starter_fd, struct berth_error *err)
 {
     int r = 0;
     pthread_mutex_lock(&c->lock);
@@ -323,7 +323,7 @@ static int exec_step(void *data, struct berth_result *ret, struct berth_error *e
         return 0;
     if (!x->attach)
         return exec_result(x, ret, err);
-    container_status(x->c, &x->handle, &ret->status, NULL);
+    local_status(x->c, &x->handle, &ret->status, NULL);
     return 1;
 }
 
@@ -501,7 +501,7 @@ static int not_there(struct exec *x, bool next_start, struct berth_error *err)
     return wrong_state(x->w, x->verb, status.state, err);
 }
 
-static int exec_new(struct container *c, const struct berth_handle *h, const char *verb,
+static int exec_new(struct local *c, const struct berth_handle *h, const char *verb,
                     bool next_start, struct exec **ret, struct berth_error *err)
 {
     struct exec *x = calloc(1, sizeof(*x));
@@ -510,7 +510,7 @@ static int exec_new(struct container *c, const struct berth_handle *h, const cha
     *x = (struct exec){.c = c, .handle = *h, .verb = verb, .socket_fd = -1, .ends = {-1, -1, -1},
                        .output_max = OUTPUT_MAX, .next_tag = 1};
     x->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    int r = x->epoll_fd < 0 ? fail_os(err, errno, NULL, "epoll_create1") : container_get(c, h, &x->w, err);
+    int r = x->epoll_fd < 0 ? fail_os(err, errno, NULL, "epoll_create1") : local_get(c, h, &x->w, err);
     if (r == 0)
         r = workload_connect(x->w, &x->socket_fd, err);
     if (r == BERTH_LOST)
@@ -580,7 +580,7 @@ static int exec_setup(struct exec *x, const struct berth_exec_options *o, struct
     return 0;
 }
 
-int container_exec(void *self, const struct berth_handle *h, const char *const *argv,
+int local_exec(void *self, const struct berth_handle *h, const char *const *argv,
                    const struct berth_exec_options *o, struct berth_call **ret_call,
                    struct berth_error *err)
 {
@@ -614,7 +614,7 @@ static int has_terminal(struct workload *w, bool *ret_tty, struct berth_error *e
     return r;
 }
 
-int container_attach(void *self, const struct berth_handle *h, const struct berth_attach_options *o,
+int local_attach(void *self, const struct berth_handle *h, const struct berth_attach_options *o,
                      struct berth_call **ret_call, struct berth_error *err)
 {
     struct exec *x;

@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-int container_program(const struct container *c, const char *name, char **ret_path,
+int local_program(const struct local *c, const char *name, char **ret_path,
                       struct berth_error *err)
 {
     autofree char *path = format_text("%s/%s", c->programs, name);
@@ -30,7 +30,7 @@ static const char *const passed[] = {"PATH=", "HOME=", "DOCKER_CONFIG=", "REGIST
     "XDG_CONFIG_HOME=", "SSL_CERT_FILE=", "http_proxy=", "HTTP_PROXY=", "https_proxy=", "HTTPS_PROXY=", "all_proxy=",
     "ALL_PROXY=", "no_proxy=", "NO_PROXY=", "BERTH_CRASH_POINT=", "BERTH_FAIL_"};
 
-static char **image_env(const struct container *c)
+static char **image_env(const struct local *c)
 {
     char **env = NULL;
     autofree char *config = c->config ? format_text("BERTH_CONFIG=%s", c->config) : NULL;
@@ -46,13 +46,13 @@ static char **image_env(const struct container *c)
     return env;
 }
 
-int helper_spawn(const struct container *c, const char *program, const char *const *argv,
+int helper_spawn(const struct local *c, const char *program, const char *const *argv,
                  const int *fds, size_t n_fds, int *ret_pid_fd, struct berth_error *err)
 {
     autofree char *path = NULL;
     autoclose int pid_fd = -1;
     pid_t pid;
-    int r = container_program(c, program, &path, err);
+    int r = local_program(c, program, &path, err);
     if (r < 0)
         return r;
     bool image = strcmp(program, IMAGE_TOOL_PROGRAM) == 0;
@@ -69,7 +69,7 @@ int helper_spawn(const struct container *c, const char *program, const char *con
 }
 
 /** berth-helper with a pipe as its descriptor 2: the read end is the caller's. */
-static int spawn_with_words(const struct container *c, const char *const *argv, int input_fd,
+static int spawn_with_words(const struct local *c, const char *const *argv, int input_fd,
                             int extra_fd, int *ret_fd, int *ret_pid_fd, struct berth_error *err)
 {
     int ends[2];
@@ -98,14 +98,14 @@ int helper_end(int fd, struct berth_error *err)
     return fail(err, BERTH_IO, NULL, "%s", words);
 }
 
-int lock_helper(const struct container *c, int lock_fd, int *ret_fd, int *ret_pid_fd,
+int lock_helper(const struct local *c, int lock_fd, int *ret_fd, int *ret_pid_fd,
                 struct berth_error *err)
 {
     const char *const argv[] = {"berth-helper", "lock", "3", NULL};
     return spawn_with_words(c, argv, -1, lock_fd, ret_fd, ret_pid_fd, err);
 }
 
-int change_lock_wait(struct container *c, struct workload *w, struct berth_error *err)
+int change_lock_wait(struct local *c, struct workload *w, struct berth_error *err)
 {
     autoclose int words = -1;
     int r = workload_lock_change(w, err);
@@ -122,7 +122,7 @@ int change_lock_wait(struct container *c, struct workload *w, struct berth_error
     return r < 0 ? r : workload_lock_change(w, err);
 }
 
-void trash_helper(const struct container *c)
+void trash_helper(const struct local *c)
 {
     const char *const argv[] = {"berth-helper", "delete", store_root(c->store), store_run(c->store),
                                 store_tag(c->store), NULL};
@@ -130,7 +130,7 @@ void trash_helper(const struct container *c)
     helper_spawn(c, "berth-helper", argv, fds, ARRAY_SIZE(fds), NULL, NULL);
 }
 
-int seccomp_helper(const struct container *c, struct store *store, const char *text, const char *key,
+int seccomp_helper(const struct local *c, struct store *store, const char *text, const char *key,
                    uint64_t caps, int *ret_fd, struct berth_error *err)
 {
     char mask[20], place[64];

@@ -40,7 +40,7 @@
 
 #define CACHE_SLOTS 64
 
-struct container {
+struct local {
     const struct local_kind *kind;
     char *root, *run, *programs;
     char *config;                  /* berth.toml when it is not the usual one, else NULL */
@@ -75,9 +75,9 @@ extern const struct local_kind container_kind;
 const struct local_kind *kind_find(const char *name);
 /** Whose workload this is; the container engine's when it was made before others were. */
 const struct local_kind *kind_of(struct workload *w);
-int container_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
+int local_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
                       struct berth_error *err);
-void container_close(void *self);
+void local_close(void *self);
 
 /** A connection made before there is a supervisor: its far end goes with the start. */
 struct expected {
@@ -86,11 +86,11 @@ struct expected {
     struct expected *next;
 };
 /** Hand what waits for workload `id` to its supervisor-to-be, over the starter's socket. */
-int expected_send(struct container *c, const char *id, int starter_fd, struct berth_error *err);
+int expected_send(struct local *c, const char *id, int starter_fd, struct berth_error *err);
 
 /** The store, opened at first use. NOT_FOUND without `make` when there is none yet: then there are no workloads. */
-int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err);
-int container_layout(struct container *c, const struct cgroup_layout **ret_layout, struct berth_error *err);
+int local_store(struct local *c, bool make, struct store **ret_store, struct berth_error *err);
+int local_layout(struct local *c, const struct cgroup_layout **ret_layout, struct berth_error *err);
 /**
  * What is kept open for long must not lie at 0, 1 or 2, where a host that closed those later expects
  * its own: occupy them while opening, then let go.
@@ -99,21 +99,21 @@ struct low_fds { int fds[3]; };
 struct low_fds low_fds_occupy(void);
 void low_fds_release(struct low_fds *low);
 /** The container engine behind a runtime, for container.h. */
-int container_self(struct berth_runtime *runtime, struct container **ret, struct berth_error *err);
+int container_self(struct berth_runtime *runtime, struct local **ret, struct berth_error *err);
 /** Path of a program of berth's; NOT_FOUND when it is not installed. free(3) */
-int container_program(const struct container *c, const char *name, char **ret_path, struct berth_error *err);
+int local_program(const struct local *c, const char *name, char **ret_path, struct berth_error *err);
 /** Open what a handle means. NOT_FOUND names it. */
-int container_get(struct container *c, const struct berth_handle *h, struct workload **ret, struct berth_error *err);
+int local_get(struct local *c, const struct berth_handle *h, struct workload **ret, struct berth_error *err);
 static inline void cleanup_workload(struct workload **w) { workload_close(*w); }
 #define autoworkload __attribute__((cleanup(cleanup_workload))) struct workload *
 static inline void cleanup_image(struct image **i) { image_free(*i); }
-void container_handle(struct workload *w, struct berth_handle *ret);
+void local_handle(struct workload *w, struct berth_handle *ret);
 /** What berth does with the kernel needs these: DENIED names the missing one. */
-int container_need(const char *verb, struct berth_error *err);
+int local_need(const char *verb, struct berth_error *err);
 
 /* ---- compiling */
 struct compile {
-    struct container *c;
+    struct local *c;
     const struct local_kind *kind;
     struct store *store;
     const struct spec *spec;
@@ -174,7 +174,7 @@ int plan_bridges(struct compile *k, struct berth_error *err);
 /** What `before` held and `now` does not is given back. 0 or -errno. */
 int plan_network_release(struct compile *k, const struct plan *before, const struct plan *now);
 /** The default network, made when missing; `dry`: only named then. */
-int network_default(struct container *c, struct store *store, bool dry, struct network *ret, struct berth_error *err);
+int network_default(struct local *c, struct store *store, bool dry, struct network *ret, struct berth_error *err);
 /**
  * Before an address is taken on it: one that nobody is on yet gets its bridge, so that the subnet is seen
  * to be taken, by other roots too; a chosen subnet that the host has come to cover is chosen anew.
@@ -186,8 +186,8 @@ int network_make(struct store *store, struct network_wish *wish, struct network 
 /** Where it is reached, for the resolve verbs: beside the plan. */
 int network_file_write(int folder_fd, const struct spec *spec, const struct plan *plan, struct berth_error *err);
 /** Change its spec as `edit` says, under `change`: recompiled, told to its supervisor, written down. */
-int container_change(struct container *c, const struct berth_handle *h, const char *verb, const char *event,
-                     int (*edit)(struct container *c, json_t *spec, void *data, struct berth_error *err), void *data,
+int local_change(struct local *c, const struct berth_handle *h, const char *verb, const char *event,
+                     int (*edit)(struct local *c, json_t *spec, void *data, struct berth_error *err), void *data,
                      struct berth_error *err);
 /** The networks that it is on, running or not; NULL for none. */
 char **network_names(struct workload *w);
@@ -197,11 +197,11 @@ void report_addresses(struct text *t, struct workload *w, bool runs);
 
 /* ---- settings */
 /** What berth.toml says now; settings_free(). Waits for a child when the file is not known yet. INVALID: file, line, key. */
-int settings_read(struct container *c, struct settings **ret, struct berth_error *err);
+int settings_read(struct local *c, struct settings **ret, struct berth_error *err);
 /** Where a network is chosen that says nothing of it. */
-int network_settings(struct container *c, struct network_wish *wish, struct berth_error *err);
+int network_settings(struct local *c, struct network_wish *wish, struct berth_error *err);
 /** The same as JSON text; free(3). */
-int settings_text(struct container *c, char **ret_json, struct berth_error *err);
+int settings_text(struct local *c, char **ret_json, struct berth_error *err);
 /** A spec with them below it. */
 int settings_spec(const struct settings *s, const char *spec_json, struct spec **ret, struct berth_error *err);
 /** publish_address into the ports of a spec that name none. */
@@ -209,17 +209,17 @@ int settings_ports(const struct settings *s, struct spec *spec, struct berth_err
 
 /* ---- programs and waiting */
 /** Spawn a program of berth's, fds[i] becoming descriptor i. */
-int helper_spawn(const struct container *c, const char *program, const char *const *argv,
+int helper_spawn(const struct local *c, const char *program, const char *const *argv,
                  const int *fds, size_t n_fds, int *ret_pid_fd, struct berth_error *err);
 /** Start the helper that waits for a lock file; *ret_fd is readable when it has ended. ret_pid_fd may be NULL. */
-int lock_helper(const struct container *c, int lock_fd, int *ret_fd, int *ret_pid_fd,
+int lock_helper(const struct local *c, int lock_fd, int *ret_fd, int *ret_pid_fd,
                 struct berth_error *err);
 /** Take `change`, waiting (in a helper) while somebody else has it. Blocks: for verbs without a call. */
-int change_lock_wait(struct container *c, struct workload *w, struct berth_error *err);
+int change_lock_wait(struct local *c, struct workload *w, struct berth_error *err);
 /** Empty the trash: a helper nobody waits for. */
-void trash_helper(const struct container *c);
+void trash_helper(const struct local *c);
 /** Compile a seccomp filter into the cache unless it is there; *ret_fd -1: it is, else readable when done. */
-int seccomp_helper(const struct container *c, struct store *store, const char *text, const char *key,
+int seccomp_helper(const struct local *c, struct store *store, const char *text, const char *key,
                    uint64_t caps, int *ret_fd, struct berth_error *err);
 /** What the helper said on its way out: 0 or its failure. */
 int helper_end(int fd, struct berth_error *err);
@@ -244,46 +244,46 @@ int wrong_state(const struct workload *w, const char *verb, int state, struct be
  *  before its `life` falls free. Waits for that, 20 ms at most. */
 void settle_breath(struct workload *w);
 /** Read the record; a death nobody recorded is told as failed and, if `change` is free, cleared away. */
-int settle_status(struct container *c, struct workload *w, struct status *ret, bool *ret_alive, struct berth_error *err);
+int settle_status(struct local *c, struct workload *w, struct status *ret, bool *ret_alive, struct berth_error *err);
 /** Open what a handle means, and that. *ret is the caller's, of a failure too. */
-int settle_handle(struct container *c, const struct berth_handle *h, struct workload **ret, struct status *ret_status,
+int settle_handle(struct local *c, const struct berth_handle *h, struct workload **ret, struct status *ret_status,
                   bool *ret_alive, struct berth_error *err);
 /** The same with `change` held: killed, removed, written down. */
-int settle_locked(struct container *c, struct workload *w, struct status *status, struct berth_error *err);
+int settle_locked(struct local *c, struct workload *w, struct status *status, struct berth_error *err);
 /** cgroups of an ended workload: killed, removed. 0 or -errno. */
-int settle_cgroup(struct container *c, const char *path, int wait_msec);
+int settle_cgroup(struct local *c, const char *path, int wait_msec);
 /** What a supervisor that was killed left of the network: links, rules. */
-int settle_network(struct container *c, struct workload *w, struct berth_error *err);
+int settle_network(struct local *c, struct workload *w, struct berth_error *err);
 
 /* ---- verbs */
-int container_create(void *self, const char *spec_json, struct berth_call **ret_call, struct berth_error *err);
-int container_plan(void *self, const char *spec_json, char **ret_json, struct berth_error *err);
-int container_start(void *self, const struct berth_handle *h, struct berth_call **ret_call, struct berth_error *err);
-int container_stop(void *self, const struct berth_handle *h, int64_t timeout_msec, struct berth_call **ret_call, struct berth_error *err);
-int container_restart(void *self, const struct berth_handle *h, int64_t timeout_msec, struct berth_call **ret_call, struct berth_error *err);
-int container_remove(void *self, const struct berth_handle *h, const struct berth_remove_options *o, struct berth_call **ret_call, struct berth_error *err);
-int container_wait(void *self, const struct berth_handle *h, struct berth_call **ret_call, struct berth_error *err);
-int container_status(void *self, const struct berth_handle *h, struct berth_status **ret, struct berth_error *err);
-int container_stats(void *self, const struct berth_handle *h, struct berth_stats *ret, struct berth_error *err);
-int container_logs(void *self, const struct berth_handle *h, const struct berth_logs_options *o, struct berth_stream **ret, struct berth_error *err);
-int container_events(void *self, const struct berth_events_options *o, struct berth_stream **ret, struct berth_error *err);
-int container_exec(void *self, const struct berth_handle *h, const char *const *argv, const struct berth_exec_options *o, struct berth_call **ret_call, struct berth_error *err);
-int container_attach(void *self, const struct berth_handle *h, const struct berth_attach_options *o, struct berth_call **ret_call, struct berth_error *err);
-int container_exec_list(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err);
-int container_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_id, int signal, struct berth_error *err);
-int container_host_port(void *self, const struct berth_handle *h, const struct berth_port *port, struct berth_host_port *ret, struct berth_error *err);
-int container_address(void *self, const struct berth_handle *h, const struct berth_port *port, const char *network, char ret[BERTH_ADDRESS_TEXT], struct berth_error *err);
-int container_find(void *self, const char *name, struct berth_handle *ret, struct berth_error *err);
-int container_list(void *self, struct berth_handle **ret, size_t *ret_count, struct berth_error *err);
-int container_signal(void *self, const struct berth_handle *h, int signal, struct berth_error *err);
-int container_pause(void *self, const struct berth_handle *h, struct berth_error *err);
-int container_unpause(void *self, const struct berth_handle *h, struct berth_error *err);
-int container_update(void *self, const struct berth_handle *h, const char *patch_json, struct berth_error *err);
-int container_rename(void *self, const struct berth_handle *h, const char *new_name, struct berth_error *err);
-int container_inspect(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err);
+int local_create(void *self, const char *spec_json, struct berth_call **ret_call, struct berth_error *err);
+int local_plan(void *self, const char *spec_json, char **ret_json, struct berth_error *err);
+int local_start(void *self, const struct berth_handle *h, struct berth_call **ret_call, struct berth_error *err);
+int local_stop(void *self, const struct berth_handle *h, int64_t timeout_msec, struct berth_call **ret_call, struct berth_error *err);
+int local_restart(void *self, const struct berth_handle *h, int64_t timeout_msec, struct berth_call **ret_call, struct berth_error *err);
+int local_remove(void *self, const struct berth_handle *h, const struct berth_remove_options *o, struct berth_call **ret_call, struct berth_error *err);
+int local_wait(void *self, const struct berth_handle *h, struct berth_call **ret_call, struct berth_error *err);
+int local_status(void *self, const struct berth_handle *h, struct berth_status **ret, struct berth_error *err);
+int local_stats(void *self, const struct berth_handle *h, struct berth_stats *ret, struct berth_error *err);
+int local_logs(void *self, const struct berth_handle *h, const struct berth_logs_options *o, struct berth_stream **ret, struct berth_error *err);
+int local_events(void *self, const struct berth_events_options *o, struct berth_stream **ret, struct berth_error *err);
+int local_exec(void *self, const struct berth_handle *h, const char *const *argv, const struct berth_exec_options *o, struct berth_call **ret_call, struct berth_error *err);
+int local_attach(void *self, const struct berth_handle *h, const struct berth_attach_options *o, struct berth_call **ret_call, struct berth_error *err);
+int local_exec_list(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err);
+int local_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_id, int signal, struct berth_error *err);
+int local_host_port(void *self, const struct berth_handle *h, const struct berth_port *port, struct berth_host_port *ret, struct berth_error *err);
+int local_address(void *self, const struct berth_handle *h, const struct berth_port *port, const char *network, char ret[BERTH_ADDRESS_TEXT], struct berth_error *err);
+int local_find(void *self, const char *name, struct berth_handle *ret, struct berth_error *err);
+int local_list(void *self, struct berth_handle **ret, size_t *ret_count, struct berth_error *err);
+int local_signal(void *self, const struct berth_handle *h, int signal, struct berth_error *err);
+int local_pause(void *self, const struct berth_handle *h, struct berth_error *err);
+int local_unpause(void *self, const struct berth_handle *h, struct berth_error *err);
+int local_update(void *self, const struct berth_handle *h, const char *patch_json, struct berth_error *err);
+int local_rename(void *self, const struct berth_handle *h, const char *new_name, struct berth_error *err);
+int local_inspect(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err);
 
 /** Stats' kept group of a workload that is going away. */
-void cache_forget(struct container *c, const char *id);
-void cache_clear(struct container *c);
+void cache_forget(struct local *c, const char *id);
+void cache_clear(struct local *c);
 
 #endif

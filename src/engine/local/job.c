@@ -10,7 +10,7 @@
 #include <sys/inotify.h>
 #include <sys/syscall.h>
 
-int job_new(struct container *c, const struct berth_handle *h, const char *verb, struct job **ret,
+int job_new(struct local *c, const struct berth_handle *h, const char *verb, struct job **ret,
             struct berth_error *err)
 {
     struct job *j = calloc(1, sizeof(*j));
@@ -19,7 +19,7 @@ int job_new(struct container *c, const struct berth_handle *h, const char *verb,
     *j = (struct job){.c = c, .handle = *h, .verb = verb, .watched_fd = -1, .lock_fd = -1, .lock_pid_fd = -1,
                       .socket_fd = -1, .life_fd = -1, .inotify_fd = -1};
     j->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    int r = j->epoll_fd < 0 ? fail_os(err, errno, NULL, "epoll_create1") : container_get(c, h, &j->w, err);
+    int r = j->epoll_fd < 0 ? fail_os(err, errno, NULL, "epoll_create1") : local_get(c, h, &j->w, err);
     if (r < 0) {
         job_free(j);
         return r;

@@ -11,7 +11,7 @@
 enum { JOB_WAIT = 0, JOB_DONE = 1, JOB_ON = 2, JOB_LIVES = 3 };
 
 struct job {
-    struct container *c;
+    struct local *c;
     struct workload *w;
     struct berth_handle handle;
     const char *verb;
@@ -30,7 +30,7 @@ struct job {
     int tries, deaf;
 };
 
-int job_new(struct container *c, const struct berth_handle *h, const char *verb, struct job **ret,
+int job_new(struct local *c, const struct berth_handle *h, const char *verb, struct job **ret,
             struct berth_error *err);
 void job_free(void *data);
 /** Hand over to the caller. The job is freed on failure. */

@@ -8,10 +8,10 @@
 #include <linux/capability.h>
 #include <stdio.h>
 
-int container_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
+int local_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
                       struct berth_error *err)
 {
-    struct container *c = calloc(1, sizeof(*c));
+    struct local *c = calloc(1, sizeof(*c));
     if (!c)
         return fail_memory(err);
     c->kind = kind;
@@ -34,9 +34,9 @@ int container_open_as(const struct local_kind *kind, const struct berth_options 
     return 0;
 }
 
-void container_close(void *self)
+void local_close(void *self)
 {
-    struct container *c = self;
+    struct local *c = self;
     cache_clear(c);
     store_close(c->store);
     cgroup_layout_free(c->layout);
@@ -89,7 +89,7 @@ void low_fds_release(struct low_fds *low)
         close_fd(&low->fds[i]);
 }
 
-int container_store(struct container *c, bool make, struct store **ret_store, struct berth_error *err)
+int local_store(struct local *c, bool make, struct store **ret_store, struct berth_error *err)
 {
     int r = 0;
     pthread_mutex_lock(&c->lock);
@@ -103,7 +103,7 @@ int container_store(struct container *c, bool make, struct store **ret_store, st
     return r;
 }
 
-int container_layout(struct container *c, const struct cgroup_layout **ret_layout,
+int local_layout(struct local *c, const struct cgroup_layout **ret_layout,
                      struct berth_error *err)
 {
     int r = 0;
@@ -118,7 +118,7 @@ int container_layout(struct container *c, const struct cgroup_layout **ret_layou
     return r;
 }
 
-int container_need(const char *verb, struct berth_error *err)
+int local_need(const char *verb, struct berth_error *err)
 {
     static const int needed[] = {CAP_SYS_ADMIN, CAP_CHOWN,    CAP_DAC_OVERRIDE, CAP_FOWNER,
                                  CAP_SETUID,    CAP_SETGID,   CAP_SETPCAP,      CAP_KILL,
@@ -129,19 +129,19 @@ int container_need(const char *verb, struct berth_error *err)
     return capability_need(mask, verb, err);
 }
 
-int container_get(struct container *c, const struct berth_handle *h, struct workload **ret,
+int local_get(struct local *c, const struct berth_handle *h, struct workload **ret,
                   struct berth_error *err)
 {
     char id[BERTH_ID_TEXT];
     struct store *store;
     berth_id_print(h->id, id);
-    int r = container_store(c, false, &store, err);
+    int r = local_store(c, false, &store, err);
     if (r == 0)
         r = workload_open(store, id, ret, err);
     return r == BERTH_NOT_FOUND ? fail(err, r, h->name, "no workload \"%s\" (%.12s)", h->name, id) : r;
 }
 
-void container_handle(struct workload *w, struct berth_handle *ret)
+void local_handle(struct workload *w, struct berth_handle *ret)
 {
     *ret = (struct berth_handle){0};
     snprintf(ret->runtime, sizeof(ret->runtime), "%s", kind_of(w)->name);

@@ -66,7 +66,7 @@ int network_make(struct store *store, struct network_wish *wish, struct network 
     return r < 0 ? r : network_create(store, wish, ret, err);
 }
 
-int network_settings(struct container *c, struct network_wish *wish, struct berth_error *err)
+int network_settings(struct local *c, struct network_wish *wish, struct berth_error *err)
 {
     autoclean(cleanup_settings) struct settings *s = NULL;
     bool is_default = !strcmp(wish->name, NETWORK_DEFAULT);
@@ -81,7 +81,7 @@ int network_settings(struct container *c, struct network_wish *wish, struct bert
     return 0;
 }
 
-int network_default(struct container *c, struct store *store, bool dry, struct network *ret, struct berth_error *err)
+int network_default(struct local *c, struct store *store, bool dry, struct network *ret, struct berth_error *err)
 {
     struct network_wish wish = {.name = NETWORK_DEFAULT};
     struct berth_error mine = {0};

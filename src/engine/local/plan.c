@@ -180,7 +180,7 @@ int plan_program(struct compile *k, struct berth_error *err)
     p->tty = k->spec->tty;
     p->stdin_open = k->spec->stdin_open;
     p->init = k->spec->init;
-    if (p->init && (r = container_program(k->c, "berth-init", &p->init_program, err)) < 0)
+    if (p->init && (r = local_program(k->c, "berth-init", &p->init_program, err)) < 0)
         return fail_context(err, "init");
     return plan_stop(k, err);
 }

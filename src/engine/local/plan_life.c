@@ -161,7 +161,7 @@ static int plan_at_end(struct compile *k, struct berth_error *err)
     if (!k->spec->remove)
         return 0;
     autofree char *helper = NULL;
-    int r = container_program(k->c, "berth-helper", &helper, err);
+    int r = local_program(k->c, "berth-helper", &helper, err);
     if (r < 0)
         return r;
     const char *const argv[] = {helper, "remove", store_root(k->store), store_run(k->store), k->id,

@@ -89,7 +89,7 @@ static void fill_image(struct workload *w, struct berth_status *b)
     b->image[n] = 0;
 }
 
-int container_status(void *self, const struct berth_handle *h, struct berth_status **ret,
+int local_status(void *self, const struct berth_handle *h, struct berth_status **ret,
                      struct berth_error *err)
 {
     struct status status;
@@ -102,7 +102,7 @@ int container_status(void *self, const struct berth_handle *h, struct berth_stat
     if (!b)
         return fail_memory(err);
     b->size = sizeof(*b);
-    container_handle(w, &b->handle);
+    local_handle(w, &b->handle);
     fill_status(b, &status, alive);
     fill_image(w, b);
     b->json = status_json(w, b, &status);
@@ -122,7 +122,7 @@ static void slot_clear(struct cache_slot *slot)
     *slot = (struct cache_slot){0};
 }
 
-void cache_forget(struct container *c, const char *id)
+void cache_forget(struct local *c, const char *id)
 {
     pthread_mutex_lock(&c->cache_lock);
     for (size_t i = 0; i < CACHE_SLOTS; i++)
@@ -131,7 +131,7 @@ void cache_forget(struct container *c, const char *id)
     pthread_mutex_unlock(&c->cache_lock);
 }
 
-void cache_clear(struct container *c)
+void cache_clear(struct local *c)
 {
     for (size_t i = 0; i < CACHE_SLOTS; i++)
         if (c->cache[i].group)
@@ -139,7 +139,7 @@ void cache_clear(struct container *c)
 }
 
 /** The slot of a workload, or the one that was used longest ago, emptied. */
-static struct cache_slot *slot_for(struct container *c, const char *id)
+static struct cache_slot *slot_for(struct local *c, const char *id)
 {
     struct cache_slot *oldest = &c->cache[0];
     for (size_t i = 0; i < CACHE_SLOTS; i++) {
@@ -168,11 +168,11 @@ static int slot_fill(struct cache_slot *slot, const struct cgroup_layout *layout
     return r;
 }
 
-static int figures(struct container *c, struct workload *w, const struct status *s,
+static int figures(struct local *c, struct workload *w, const struct status *s,
                    struct cgroup_figures *ret, struct berth_error *err)
 {
     const struct cgroup_layout *layout;
-    int r = container_layout(c, &layout, err);
+    int r = local_layout(c, &layout, err);
     if (r < 0)
         return r;
     pthread_mutex_lock(&c->cache_lock);
@@ -252,7 +252,7 @@ static void fill_stats(struct berth_stats *b, const struct cgroup_figures *f)
     b->psi_io_full_avg10 = f->psi[4];
 }
 
-int container_stats(void *self, const struct berth_handle *h, struct berth_stats *ret,
+int local_stats(void *self, const struct berth_handle *h, struct berth_stats *ret,
                     struct berth_error *err)
 {
     struct status status;
@@ -275,36 +275,36 @@ int container_stats(void *self, const struct berth_handle *h, struct berth_stats
 
 /* ---- lists */
 
-int container_find(void *self, const char *name, struct berth_handle *ret, struct berth_error *err)
+int local_find(void *self, const char *name, struct berth_handle *ret, struct berth_error *err)
 {
     char id[BERTH_ID_TEXT];
     struct store *store;
     autoworkload w = NULL;
-    int r = container_store(self, false, &store, err);
+    int r = local_store(self, false, &store, err);
     if (r == BERTH_NOT_FOUND)
         return fail(err, r, name, "no workload \"%s\"", name);
     if (r == 0)
         r = store_find(store, name, id, err);
     if (r == 0)
         r = workload_open(store, id, &w, err);
-    if (r == 0 && kind_of(w) != ((struct container *)self)->kind)
+    if (r == 0 && kind_of(w) != ((struct local *)self)->kind)
         return fail(err, BERTH_NOT_FOUND, name, "no workload \"%s\"", name);
     if (r == 0)
-        container_handle(w, ret);
+        local_handle(w, ret);
     return r;
 }
 
-int container_list(void *self, struct berth_handle **ret, size_t *ret_count, struct berth_error *err)
+int local_list(void *self, struct berth_handle **ret, size_t *ret_count, struct berth_error *err)
 {
     struct store *store;
     autostrings char **ids = NULL;
-    int r = container_store(self, false, &store, NULL);
+    int r = local_store(self, false, &store, NULL);
     if (r == 0)
         r = store_list(store, &ids, err);
     else if (r == BERTH_NOT_FOUND)
         r = 0;
     else
-        r = container_store(self, false, &store, err);
+        r = local_store(self, false, &store, err);
     if (r < 0)
         return r;
     struct berth_handle *handles = calloc(strings_count(ids) + 1, sizeof(*handles));
@@ -314,8 +314,8 @@ int container_list(void *self, struct berth_handle **ret, size_t *ret_count, str
     for (size_t i = 0; ids && ids[i]; i++) {
         autoworkload w = NULL;
         if (workload_open(store, ids[i], &w, NULL) == 0 && /* removed meanwhile: not listed */
-            kind_of(w) == ((struct container *)self)->kind)
-            container_handle(w, &handles[n++]);
+            kind_of(w) == ((struct local *)self)->kind)
+            local_handle(w, &handles[n++]);
     }
     *ret = handles;
     *ret_count = n;
@@ -334,14 +334,14 @@ static json_t *load_file(struct workload *w, const char *name, size_t max)
     return json ? json : json_null();
 }
 
-int container_inspect(void *self, const struct berth_handle *h, char **ret_json,
+int local_inspect(void *self, const struct berth_handle *h, char **ret_json,
                       struct berth_error *err)
 {
     autoworkload w = NULL;
     struct berth_status *status;
-    int r = container_get(self, h, &w, err);
+    int r = local_get(self, h, &w, err);
     if (r == 0)
-        r = container_status(self, h, &status, err);
+        r = local_status(self, h, &status, err);
     if (r < 0)
         return r;
     json_t *state = json_loads(status->json, 0, NULL);

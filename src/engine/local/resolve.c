@@ -76,7 +76,7 @@ static int read_lines(struct workload *w, char **ret, struct berth_error *err)
 }
 
 /* The one that it joins answers for it, if that runs; a chain of them ends somewhere. */
-static int joined_lines(struct container *c, struct found *f, struct berth_error *err)
+static int joined_lines(struct local *c, struct found *f, struct berth_error *err)
 {
     for (int depth = 0; starts_with(f->text, "mode join ") && f->runs; depth++) {
         autoworkload other = NULL;
@@ -96,7 +96,7 @@ static int joined_lines(struct container *c, struct found *f, struct berth_error
     return 0;
 }
 
-static int find(struct container *c, const struct berth_handle *h, struct found *f, struct berth_error *err)
+static int find(struct local *c, const struct berth_handle *h, struct found *f, struct berth_error *err)
 {
     struct status status;
     bool alive;
@@ -129,7 +129,7 @@ static const char *behind(const char *line)
     return end ? end + 1 : NULL;
 }
 
-int container_host_port(void *self, const struct berth_handle *h, const struct berth_port *port,
+int local_host_port(void *self, const struct berth_handle *h, const struct berth_port *port,
                         struct berth_host_port *ret, struct berth_error *err)
 {
     struct found f;
@@ -154,7 +154,7 @@ int container_host_port(void *self, const struct berth_handle *h, const struct b
     return 0;
 }
 
-static int no_such_network(struct container *c, const char *network, struct berth_error *err)
+static int no_such_network(struct local *c, const char *network, struct berth_error *err)
 {
     struct network n;
     if (!strcmp(network, "host") || !strcmp(network, "none") || !strcmp(network, NETWORK_DEFAULT))
@@ -162,7 +162,7 @@ static int no_such_network(struct container *c, const char *network, struct bert
     return network_read(c->store, network, &n, err);
 }
 
-int container_address(void *self, const struct berth_handle *h, const struct berth_port *port,
+int local_address(void *self, const struct berth_handle *h, const struct berth_port *port,
                       const char *network, char ret[BERTH_ADDRESS_TEXT], struct berth_error *err)
 {
     struct found f;

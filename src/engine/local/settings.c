@@ -62,7 +62,7 @@ static int read_words(int fd, struct text *said, struct berth_error *err)
 }
 
 /* Its result, then how it ended, both into one pipe. */
-static int ask(const struct container *c, const char *path, char **ret_json, struct berth_error *err)
+static int ask(const struct local *c, const char *path, char **ret_json, struct berth_error *err)
 {
     const char *const usual[] = {IMAGE_TOOL_PROGRAM, "settings", c->root, c->run, NULL};
     const char *const other[] = {IMAGE_TOOL_PROGRAM, "settings", c->root, c->run, "--settings", path, NULL};
@@ -89,7 +89,7 @@ static int ask(const struct container *c, const char *path, char **ret_json, str
 }
 
 /* Kept only when the file was the same before and after. */
-static int ask_and_keep(const struct container *c, struct store *store, const char *path, const char *identity, char **ret_json,
+static int ask_and_keep(const struct local *c, struct store *store, const char *path, const char *identity, char **ret_json,
                         struct berth_error *err)
 {
     autofree char *after = NULL;
@@ -103,7 +103,7 @@ static int ask_and_keep(const struct container *c, struct store *store, const ch
 }
 
 /* Under c->lock: the text that is now in force, in c->settings. */
-static int refresh(struct container *c, struct store *store, struct berth_error *err)
+static int refresh(struct local *c, struct store *store, struct berth_error *err)
 {
     const char *path = c->config ? c->config : SETTINGS_FILE;
     autofree char *identity = NULL, *json = NULL;
@@ -120,10 +120,10 @@ static int refresh(struct container *c, struct store *store, struct berth_error 
     return 0;
 }
 
-int settings_text(struct container *c, char **ret_json, struct berth_error *err)
+int settings_text(struct local *c, char **ret_json, struct berth_error *err)
 {
     struct store *store = NULL;
-    (void)container_store(c, false, &store, NULL);
+    (void)local_store(c, false, &store, NULL);
     pthread_mutex_lock(&c->lock);
     int r = refresh(c, store, err);
     *ret_json = r == 0 ? strdup(c->settings) : NULL;
@@ -131,7 +131,7 @@ int settings_text(struct container *c, char **ret_json, struct berth_error *err)
     return r < 0 || *ret_json ? r : fail_memory(err);
 }
 
-int settings_read(struct container *c, struct settings **ret, struct berth_error *err)
+int settings_read(struct local *c, struct settings **ret, struct berth_error *err)
 {
     autofree char *json = NULL;
     int r = settings_text(c, &json, err);

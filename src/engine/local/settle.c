@@ -30,11 +30,11 @@ static void empty_group(struct cgroup *g)
     }
 }
 
-int settle_cgroup(struct container *c, const char *path, int wait_msec)
+int settle_cgroup(struct local *c, const char *path, int wait_msec)
 {
     const struct cgroup_layout *layout;
     struct cgroup *g;
-    if (!path[0] || container_layout(c, &layout, NULL) < 0)
+    if (!path[0] || local_layout(c, &layout, NULL) < 0)
         return 0;
     if (cgroup_open(layout, path, &g, NULL) == 0) {
         cgroup_freeze(g, false, NULL);
@@ -44,13 +44,13 @@ int settle_cgroup(struct container *c, const char *path, int wait_msec)
     return cgroup_remove(layout, path, wait_msec);
 }
 
-int settle_network(struct container *c, struct workload *w, struct berth_error *err)
+int settle_network(struct local *c, struct workload *w, struct berth_error *err)
 {
     int run_fd = workload_run_fd(w, err);
     return run_fd < 0 ? run_fd : net_record_undo(run_fd, store_tag(c->store), err);
 }
 
-static void tell_the_end(struct container *c, struct status *s)
+static void tell_the_end(struct local *c, struct status *s)
 {
     bool same_boot = !strcmp(s->boot_id, store_boot_id(c->store));
     s->state = BERTH_FAILED;
@@ -65,7 +65,7 @@ static void tell_the_end(struct container *c, struct status *s)
              same_boot ? "the supervisor was killed" : "the machine was restarted");
 }
 
-int settle_locked(struct container *c, struct workload *w, struct status *status,
+int settle_locked(struct local *c, struct workload *w, struct status *status,
                   struct berth_error *err)
 {
     char name[BERTH_NAME_MAX + 8] = "", more[sizeof(status->reason) + 80];
@@ -87,7 +87,7 @@ int settle_locked(struct container *c, struct workload *w, struct status *status
     return 0;
 }
 
-static int settle(struct container *c, struct workload *w, struct status *status, bool *ret_alive,
+static int settle(struct local *c, struct workload *w, struct status *status, bool *ret_alive,
                   struct berth_error *err)
 {
     int r = workload_lock_change(w, NULL);
@@ -102,7 +102,7 @@ static int settle(struct container *c, struct workload *w, struct status *status
     return r;
 }
 
-int settle_status(struct container *c, struct workload *w, struct status *ret, bool *ret_alive,
+int settle_status(struct local *c, struct workload *w, struct status *ret, bool *ret_alive,
                   struct berth_error *err)
 {
     int r = workload_status_read(w, ret, ret_alive, err);
@@ -111,9 +111,9 @@ int settle_status(struct container *c, struct workload *w, struct status *ret, b
     return settle(c, w, ret, ret_alive, err);
 }
 
-int settle_handle(struct container *c, const struct berth_handle *h, struct workload **ret, struct status *ret_status,
+int settle_handle(struct local *c, const struct berth_handle *h, struct workload **ret, struct status *ret_status,
                   bool *ret_alive, struct berth_error *err)
 {
-    int r = container_get(c, h, ret, err);
+    int r = local_get(c, h, ret, err);
     return r < 0 ? r : settle_status(c, *ret, ret_status, ret_alive, err);
 }

@@ -18,7 +18,7 @@
 
 /* ---- the plan, made anew when something else made it */
 
-static int plan_again(struct container *c, struct workload *w, const struct spec *spec,
+static int plan_again(struct local *c, struct workload *w, const struct spec *spec,
                       struct plan **ret, struct berth_error *err)
 {
     char name[BERTH_NAME_MAX + 8];
@@ -47,7 +47,7 @@ static int plan_again(struct container *c, struct workload *w, const struct spec
     return 0;
 }
 
-static int ensure_filter(struct container *c, const struct plan *plan, const struct spec *spec,
+static int ensure_filter(struct local *c, const struct plan *plan, const struct spec *spec,
                          struct berth_error *err)
 {
     char key[40];
@@ -74,7 +74,7 @@ static bool has_volumes(const struct plan *plan)
 }
 
 /** What may be missing since create: another berth's plan, a cleaned cache, volumes. */
-static int make_whole(struct container *c, struct workload *w, struct plan **plan,
+static int make_whole(struct local *c, struct workload *w, struct plan **plan,
                       struct berth_error *err)
 {
     autofree char *stamp = plan_stamp();
@@ -99,11 +99,11 @@ static int make_whole(struct container *c, struct workload *w, struct plan **pla
 /* ---- birth */
 
 /** The supervisor's group where it can be born there (v2); made here, removed by it. */
-static int birth_group(struct container *c, const struct plan *plan, struct cgroup **ret,
+static int birth_group(struct local *c, const struct plan *plan, struct cgroup **ret,
                        struct berth_error *err)
 {
     const struct cgroup_layout *layout;
-    int r = container_layout(c, &layout, err);
+    int r = local_layout(c, &layout, err);
     return r < 0 ? r : cgroup_make(layout, plan->cgroup_parent, plan->id, ret, err);
 }
 
@@ -112,7 +112,7 @@ static int spawn_supervisor(struct job *j, int starter_fd, int group_fd, struct 
     autofree char *path = NULL;
     autoclose int root_fd = -1;
     int run_fd = workload_run_fd(j->w, err);
-    int r = run_fd < 0 ? run_fd : container_program(j->c, "berth-supervisor", &path, err);
+    int r = run_fd < 0 ? run_fd : local_program(j->c, "berth-supervisor", &path, err);
     if (r < 0)
         return r;
     root_fd = open(store_root(j->c->store), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -274,11 +274,11 @@ static int start_job(struct job *j, struct berth_call **ret_call, struct berth_e
     return job_call(j, ret_call, err);
 }
 
-int container_start(void *self, const struct berth_handle *h, struct berth_call **ret_call,
+int local_start(void *self, const struct berth_handle *h, struct berth_call **ret_call,
                     struct berth_error *err)
 {
     struct job *j;
-    int r = container_need("start", err);
+    int r = local_need("start", err);
     if (r == 0)
         r = job_new(self, h, "start", &j, err);
     return r < 0 ? r : start_job(j, ret_call, err);
@@ -310,12 +310,12 @@ static int on_restarted(struct job *j, struct berth_result *ret, struct berth_er
     return r;
 }
 
-int container_restart(void *self, const struct berth_handle *h, int64_t timeout_msec,
+int local_restart(void *self, const struct berth_handle *h, int64_t timeout_msec,
                       struct berth_call **ret_call, struct berth_error *err)
 {
     struct job *j;
     char body[80];
-    int r = container_need("restart", err);
+    int r = local_need("restart", err);
     if (r == 0)
         r = job_new(self, h, "restart", &j, err);
     if (r < 0)

@@ -39,7 +39,7 @@ static void end_feeder(void *data)
 }
 
 /** fds[0] and fds[1] become descriptors 3 and 4 of the feeder, its output the stream. */
-static int feed(const struct container *c, const struct arguments *a, const int fds[2],
+static int feed(const struct local *c, const struct arguments *a, const int fds[2],
                 struct berth_stream **ret_stream, struct berth_error *err)
 {
     int ends[2], pid_fd;
@@ -56,14 +56,14 @@ static int feed(const struct container *c, const struct arguments *a, const int 
     return berth_stream_new(ends[0], end_feeder, (void *)(intptr_t)(pid_fd + 1), ret_stream, err);
 }
 
-int container_logs(void *self, const struct berth_handle *h, const struct berth_logs_options *o,
+int local_logs(void *self, const struct berth_handle *h, const struct berth_logs_options *o,
                    struct berth_stream **ret, struct berth_error *err)
 {
-    struct container *c = self;
+    struct local *c = self;
     struct arguments a = {0};
     autoworkload w = NULL;
     autoclose int life_fd = -1;
-    int r = container_get(c, h, &w, err);
+    int r = local_get(c, h, &w, err);
     if (r == 0)
         r = workload_life_fd(w, &life_fd, err);
     if (r < 0)
@@ -90,13 +90,13 @@ int container_logs(void *self, const struct berth_handle *h, const struct berth_
     return feed(c, &a, fds, ret, err);
 }
 
-int container_events(void *self, const struct berth_events_options *o, struct berth_stream **ret,
+int local_events(void *self, const struct berth_events_options *o, struct berth_stream **ret,
                      struct berth_error *err)
 {
-    struct container *c = self;
+    struct local *c = self;
     struct arguments a = {0};
     struct store *store;
-    int r = container_store(c, true, &store, err); /* a follower may be there before the first create */
+    int r = local_store(c, true, &store, err); /* a follower may be there before the first create */
     if (r < 0)
         return r;
     add(&a, "berth-helper");

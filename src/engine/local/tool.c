@@ -120,7 +120,7 @@ static int make_pipe(bool to_child, int *ret_child, int *ret_ours, struct berth_
     return 0;
 }
 
-static int spawn_tool(struct tool *t, const struct container *c, const char *const *argv,
+static int spawn_tool(struct tool *t, const struct local *c, const char *const *argv,
                       unsigned streams, int input_fd, struct berth_error *err)
 {
     int child[4] = {-1, -1, -1, -1}, r = 0;
@@ -141,7 +141,7 @@ static int spawn_tool(struct tool *t, const struct container *c, const char *con
     return r;
 }
 
-int tool_call(struct container *c, const char *const *argv, unsigned streams, int input_fd,
+int tool_call(struct local *c, const char *const *argv, unsigned streams, int input_fd,
               struct berth_call **ret_call, struct berth_error *err)
 {
     struct tool *t = calloc(1, sizeof(*t));
@@ -156,7 +156,7 @@ int tool_call(struct container *c, const char *const *argv, unsigned streams, in
     return berth_call_new(&tool_ops, t, t->end_fd, ret_call, err);
 }
 
-int tool_lines(struct container *c, const char *const *argv, char **ret_json, struct berth_error *err)
+int tool_lines(struct local *c, const char *const *argv, char **ret_json, struct berth_error *err)
 {
     struct berth_call *call;
     autotext struct text all = {0};

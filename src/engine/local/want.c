@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 struct want {
-    struct container *c;
+    struct local *c;
     const struct spec *spec;
     char **references;       /* what has to be pulled */
     size_t next;
@@ -33,7 +33,7 @@ static int load_call(struct want *w, const char *source, const char *platform, s
                      struct berth_error *err)
 {
     struct store *store;
-    int r = container_store(w->c, true, &store, err);
+    int r = local_store(w->c, true, &store, err);
     if (r < 0)
         return r;
     const char *argv[10] = {IMAGE_TOOL_PROGRAM, "load", store_root(store), store_run(store)};
@@ -81,11 +81,11 @@ int want_loaded(struct want *w, char **ret_image, struct berth_error *err)
     return r < 0 ? r : 1;
 }
 
-int pull_call(struct container *c, const char *reference, const char *platform, const char *policy, bool show,
+int pull_call(struct local *c, const char *reference, const char *platform, const char *policy, bool show,
               struct berth_call **ret_call, struct berth_error *err)
 {
     struct store *store;
-    int r = container_store(c, true, &store, err);
+    int r = local_store(c, true, &store, err);
     if (r < 0)
         return r;
     const char *argv[12] = {IMAGE_TOOL_PROGRAM, "pull", store_root(store), store_run(store)};
@@ -136,7 +136,7 @@ static int next_call(struct want *w, struct berth_error *err)
     return r;
 }
 
-int want_begin(struct container *c, struct store *store, const struct spec *spec, struct want **ret, struct berth_error *err)
+int want_begin(struct local *c, struct store *store, const struct spec *spec, struct want **ret, struct berth_error *err)
 {
     struct want *w = calloc(1, sizeof(*w));
     if (!w || !(w->references = calloc(1, sizeof(*w->references)))) {
