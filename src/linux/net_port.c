@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -105,6 +106,29 @@ static uint64_t find_inode(const char *file, const struct address *host, bool tc
     if (f)
         fclose(f);
     return inode;
+}
+
+static bool has_half_closed(const char *file)
+{
+    char line[512];
+    bool found = false;
+    FILE *f = fopen(file, "re");
+    while (f && !found && fgets(line, sizeof(line), f)) {
+        struct net_socket s;
+        found = net_socket_parse(line, &s) && s.state != TCP_TIME_WAIT && s.state != TCP_LISTENS;
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
+bool net_namespace_lingers(int ns_fd)
+{
+    autoclose int here = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (here < 0 || setns(ns_fd, CLONE_NEWNET) < 0)
+        return true;
+    bool found = has_half_closed("/proc/thread-self/net/tcp") || has_half_closed("/proc/thread-self/net/tcp6");
+    return setns(here, CLONE_NEWNET) < 0 || found;
 }
 
 static bool has_socket(int proc_fd, const char *pid, const char *link)

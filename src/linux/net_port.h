@@ -39,6 +39,12 @@ struct net_socket {
 bool net_socket_parse(const char *line, struct net_socket *ret);
 
 /**
+ * Does a connection that nobody has open any more keep this namespace (half closed, until its timers end:
+ * minutes)? The calling thread goes there and back. True also when it can't tell.
+ */
+bool net_namespace_lingers(int ns_fd);
+
+/**
  * Delete the kernel's memory of UDP flows to these ports, so that the next packet is looked up anew: at
  * start (a client that sent before) and at the end. `nl`: NETLINK_NETFILTER. Returns how many were
  * deleted, or a code. Ports of other protocols are skipped.

@@ -28,7 +28,6 @@
 
 #define NAME_TRIES 16
 #define FEW_SOCKETS 512
-#define GONE_MSEC 150 /* the kernel takes a namespace apart in less, and many at once better than one by one */
 
 /* ---- from the plan */
 
@@ -467,17 +466,14 @@ int net_namespace_fd(const struct net *net)
     return net->ns_fd;
 }
 
-static struct link *gone; /* links of networks that ended: the kernel's to remove, and ours to see to it */
+static struct link *gone; /* links of a network that ended and that its namespace would not take along soon */
 static size_t n_gone;
 
-/* A connection that a dead program left half closed keeps its namespace, and so the link, for minutes. */
+/* After the answers: the kernel takes a while for each. */
 void net_last(void)
 {
     autonetlink struct netlink nl = NETLINK_NONE;
-    if (n_gone == 0)
-        return;
-    poll(NULL, 0, GONE_MSEC);
-    if (netlink_open(&nl, NETLINK_ROUTE) < 0)
+    if (n_gone == 0 || netlink_open(&nl, NETLINK_ROUTE) < 0)
         return;
     for (size_t i = 0; i < n_gone; i++)
         if (net_link_index(&nl, gone[i].name) > 0)
@@ -495,13 +491,14 @@ void net_end(struct net *net)
     crash_point("net.taken");
     for (size_t i = 0; i < net->n_ports; i++)
         close_fd(&net->ports[i].fd);
+    free(gone);
+    gone = net->links;
+    /* A connection that a dead program left half closed keeps its namespace, and so the link, for minutes. */
+    n_gone = net->ns_fd >= 0 && net_namespace_lingers(net->ns_fd) ? net->n_links : 0;
     close_fd(&net->ns_fd);
     if (net->run_fd >= 0)
         unlinkat(net->run_fd, "net", 0);
     close_fd(&net->runs_fd);
     free(net->ports);
-    free(gone);
-    gone = net->links;
-    n_gone = net->n_links;
     free(net);
 }

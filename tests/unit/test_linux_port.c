@@ -97,6 +97,27 @@ static void closed_connections_hold_no_port(void **state)
     close(fd);
 }
 
+/* lo of the test's own namespace: a client that keeps its end open holds the other half closed. */
+static void half_closed_connections_are_seen(void **state)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(8090), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    says("ip link set lo up", "");
+    assert_int_equal(bind(listener, (struct sockaddr *)&here, sizeof(here)), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_false(net_namespace_lingers(ns));
+    assert_int_equal(connect(client, (struct sockaddr *)&here, sizeof(here)), 0);
+    int server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    close(server);
+    close(listener);
+    assert_true(net_namespace_lingers(ns));
+    close(client);
+    assert_false(net_namespace_lingers(ns)); /* only TIME_WAIT is left */
+    assert_true(net_namespace_lingers(-1));
+    close(ns);
+}
+
 static void lines_of_proc_are_read(void **state)
 {
     struct net_socket s;
@@ -121,7 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(held_port_is_nobody_elses),   cmocka_unit_test(any_free_port_is_found),
         cmocka_unit_test(taken_port_names_its_holder), cmocka_unit_test(closed_connections_hold_no_port),
-        cmocka_unit_test(lines_of_proc_are_read),
+        cmocka_unit_test(lines_of_proc_are_read),        cmocka_unit_test(half_closed_connections_are_seen),
     };
     if (!rig_possible())
         return 77;
