@@ -10,7 +10,9 @@
 #include "base/base.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "linux/net_doctor.h"
 #include "linux/net_filter.h"
+#include "linux/net_integrate.h"
 #include "linux/net_link.h"
 #include "linux/net_record.h"
 #include "store/network.h"
@@ -98,6 +100,8 @@ static int sweep(struct store *store, struct netlink *nl, struct berth_error *er
         autonetlink struct netlink filter = NETLINK_NONE;
         if (netlink_open(&filter, NETLINK_NETFILTER) == 0)
             r = net_filter_drop(&filter, store_tag(store), err);
+        int closed = net_integrate_end(store_run_fd(store), store_tag(store), r == 0 ? err : NULL);
+        r = r < 0 ? r : closed;
     }
     return r;
 }
@@ -116,7 +120,7 @@ static int networks_sweep_lost(const char *hash, struct berth_error *err)
         r = net_link_remove(&nl, links[i].name, err);
     if (r == 0 && netlink_open(&filter, NETLINK_NETFILTER) == 0)
         r = net_filter_drop(&filter, hash, err);
-    return r;
+    return r < 0 ? r : net_obstacles_close(hash, err);
 }
 
 static int networks_sweep(struct store *store, struct berth_error *err)

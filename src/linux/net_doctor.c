@@ -220,7 +220,7 @@ bool net_legacy_parse(const char *text, const char *hash, struct net_obstacle *r
     return drops;
 }
 
-static bool legacy_is_used(void)
+bool net_legacy_is_used(void)
 {
     autofree char *names = NULL;
     return file_read(AT_FDCWD, "/proc/net/ip_tables_names", 4096, &names, NULL) == 0 && strstr(names, "filter");
@@ -230,7 +230,7 @@ static bool read_legacy(const char *hash, struct net_obstacle *ret)
 {
     static const char *const argv[] = {"iptables-legacy", "-S", NULL};
     autofree char *said = NULL;
-    return legacy_is_used() && net_program(argv, NULL, &said, NULL) == 0 && net_legacy_parse(said, hash, ret);
+    return net_legacy_is_used() && net_program(argv, NULL, &said, NULL) == 0 && net_legacy_parse(said, hash, ret);
 }
 
 /* ---- all ---- */
@@ -364,7 +364,7 @@ int net_obstacles_close(const char *hash, struct berth_error *err)
         if (r == 0 && strcmp(all[i].chain, all[i].target) != 0)
             r = close_chain(&all[i], all[i].target, hash);
     }
-    if (r == 0 && legacy_is_used()) {
+    if (r == 0 && net_legacy_is_used()) {
         (void)read_legacy(hash, &legacy);
         if (legacy.opened)
             r = close_legacy(&legacy);

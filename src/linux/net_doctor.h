@@ -45,6 +45,8 @@ struct net_chain_seen {
     size_t n_handles;
 };
 void net_chain_parse(const char *json, size_t size, const char *hash, struct net_chain_seen *ret);
+/** Whether there is a filter table of the kernel's older kind. */
+bool net_legacy_is_used(void);
 /** What `iptables-legacy -S` says: whether FORWARD drops, where rules belong, whether ours are there. */
 bool net_legacy_parse(const char *text, const char *hash, struct net_obstacle *ret);
 

@@ -42,6 +42,11 @@ static const struct field network_rows[] = {
     {0},
 };
 
+static const struct field firewall_rows[] = {
+    {ROW("integrate", FIELD_BOOL, firewall.integrate), .doc = "other firewalls that drop are opened by a start; false"},
+    {0},
+};
+
 static const struct field image_gc_rows[] = {
     {ROW("high", FIELD_STRING, image_gc.high), .check = check_percent, .doc = "so full begins it"},
     {ROW("low", FIELD_STRING, image_gc.low), .check = check_percent, .doc = "so full ends it"},
@@ -52,6 +57,7 @@ const struct field settings_fields[] = {
     {ROW("cgroup_parent", FIELD_STRING, cgroup_parent), .check = check_target, .doc = "cgroup that workloads live under; /berth-HASH"},
     {ROW("publish_address", FIELD_STRING, publish_address), .check = check_ip, .doc = "of a published port that names none; 127.0.0.1"},
     {.name = "network", .kind = FIELD_OBJECT, .fields = network_rows, .doc = "subnets of networks"},
+    {.name = "firewall", .kind = FIELD_OBJECT, .fields = firewall_rows, .doc = "what stands in the way of networks"},
     {.name = "image_gc", .kind = FIELD_OBJECT, .fields = image_gc_rows, .doc = "images go when the disk is full; they stay"},
     {ROW("defaults", FIELD_JSON, defaults), .doc = "part of a spec that every workload begins with"},
     {ROW("registries", FIELD_JSON, registries), .doc = "by host, or *: mirrors, blocked, insecure, ca, certificate, key, timeout"},

@@ -14,6 +14,7 @@
 struct settings {
     char *cgroup_parent, *publish_address;
     struct { char *pool; uint32_t prefix, default_prefix; } network;
+    struct { bool integrate; } firewall;
     struct { char *high, *low; } image_gc;
     char *defaults;   /* part of a spec, JSON; judged as one by whoever makes a workload of it */
     char *registries; /* JSON: an object of settings_registry() entries by host */

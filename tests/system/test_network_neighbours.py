@@ -165,6 +165,72 @@ def test_anothers_drop_is_named_and_its_rules_open_it(berth, tool):
     assert firewall_line(berth)[0].startswith("ok")
 
 
+@pytest.fixture
+def integrate(berth, tmp_path):
+    (tmp_path / "berth.toml").write_text("[firewall]\nintegrate = true\n")
+    berth.env["BERTH_CONFIG"] = str(tmp_path / "berth.toml")
+    yield
+    del berth.env["BERTH_CONFIG"]
+
+
+def ours(berth):
+    """Our rules in chains of others."""
+    return [line.strip() for line in berth.sh("nft list ruleset").splitlines() if 'comment "berth ' in line and "accept" in line]
+
+
+@pytest.mark.parametrize("tool", sorted(DROPS))
+def test_integrate_opens_anothers_drop_and_closes_it_after_the_last(berth, integrate, tool):
+    before = DROPS[tool]
+    berth.sh(before)
+    name = berth.serve("-p", "0.0.0.0:8088:8080")
+    assert berth.fetch(berth.there, "192.0.2.1", 8088) == name
+    rules = ours(berth)
+    assert len(rules) in (2, 3) and firewall_line(berth)[0].startswith("ok"), rules # a third with br_netfilter
+    network = berth.json("info")["network"]
+    assert network["firewall_integrate"] is True and len(network["firewall_opened"]) == len(rules), network
+    other = berth.serve()
+    assert ours(berth) == rules, "once is enough"
+    berth.must("rm", "-f", other)
+    assert ours(berth) == rules, "somebody is still there"
+    berth.must("rm", "-f", name)
+    end = time.monotonic() + 5
+    while ours(berth):
+        assert time.monotonic() < end, ours(berth)
+        time.sleep(0.05)
+    assert berth.json("info")["network"]["firewall_opened"] == []
+    assert any(word in berth.sh("nft list ruleset") for word in ("policy drop", "reject")), "the other's own rule is as it was"
+
+
+def test_integrate_opens_again_what_another_took_away(berth, integrate):
+    name = berth.serve("-p", "0.0.0.0:8089:8080")
+    assert ours(berth) == [], "nobody is in the way"
+    berth.sh(DROPS["ufw"])
+    assert berth.fetch(berth.there, "192.0.2.1", 8089, 0) == ""
+    berth.must("doctor", "--repair")
+    assert berth.fetch(berth.there, "192.0.2.1", 8089) == name
+    berth.sh("iptables -F FORWARD") # a reload
+    assert berth.fetch(berth.there, "192.0.2.1", 8089, 0) == ""
+    berth.serve()
+    assert berth.fetch(berth.there, "192.0.2.1", 8089) == name
+
+
+def test_without_integrate_nothing_of_others_is_changed(berth):
+    berth.sh(DROPS["ufw"])
+    berth.serve()
+    berth.call("doctor", "--repair")
+    assert ours(berth) == []
+    assert berth.json("info")["network"]["firewall_integrate"] is False
+
+
+def test_integrate_leaves_firewalld_to_itself_and_an_event_says_so(berth, integrate):
+    berth.sh("nft 'add table inet firewalld; add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }; "
+             "add rule inet firewalld filter_FORWARD reject'")
+    name = berth.serve()
+    events = berth.json("events", "--since", "1m", "--no-follow", name)
+    assert [e for e in events if e["type"] == "firewall" and "firewall-cmd --permanent" in e["error"]], events
+    assert ours(berth) == []
+
+
 @pytest.mark.skipif(not shutil.which("dockerd"), reason="no docker here")
 def test_a_dockerd_beside_it(berth):
     folder = tempfile.mkdtemp(prefix="berth-docker.", dir="/var/tmp")

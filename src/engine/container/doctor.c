@@ -6,6 +6,7 @@
 #include "local/inside.h"
 #include "base/file.h"
 #include "linux/net_doctor.h"
+#include "linux/net_integrate.h"
 #include "linux/privilege.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -351,8 +352,36 @@ static bool check_network(struct exam *x)
                after.filter[0] ? ", " : "", after.filter, after.subnet[0] ? ", " : "", after.subnet);
 }
 
-/** Another's firewall drops what ours let through: its chain, and the commands that open it. Never mended
- *  unasked: the rules are not ours. */
+/** Asked for by firewall.integrate, unlike everything else that is not ours. */
+static bool open_others(struct exam *x)
+{
+    autoclean(cleanup_settings) struct settings *s = NULL;
+    if (!x->repair || settings_read(x->c, &s, NULL) < 0 || !s->firewall.integrate)
+        return false;
+    (void)net_integrate(store_run_fd(x->store), store_tag(x->store), true, NULL);
+    return true;
+}
+
+static size_t count_closed(const struct net_obstacle *all, size_t n, size_t *ret_first)
+{
+    size_t closed = 0;
+    *ret_first = n;
+    for (size_t i = n; i-- > 0;)
+        if (!all[i].opened) {
+            closed++;
+            *ret_first = i;
+        }
+    return closed;
+}
+
+static int obstacles_now(struct exam *x, struct net_obstacle **all, size_t *n, size_t *at)
+{
+    free(TAKE(*all));
+    return net_obstacles_read(store_tag(x->store), all, n, NULL) < 0 ? -EIO : (int)count_closed(*all, *n, at);
+}
+
+/** Another's firewall drops what ours let through: its chain, and the commands that open it. Mended only where
+ *  berth.toml says so: the rules are not ours. */
 static bool check_firewall(struct exam *x)
 {
     autofree struct net_obstacle *all = NULL;
@@ -361,11 +390,13 @@ static bool check_firewall(struct exam *x)
     size_t n = 0, at = 0;
     if (!x->store || network_examine(x->store, false, &now) < 0 || now.running == 0)
         return say(x, FINE, NULL, "no workload is on a bridge");
-    if (net_obstacles_read(store_tag(x->store), &all, &n, NULL) < 0)
+    int closed = obstacles_now(x, &all, &n, &at), before = closed;
+    if (closed > 0 && open_others(x))
+        closed = obstacles_now(x, &all, &n, &at);
+    if (closed < 0)
         return say(x, ILL, NULL, "other firewalls' rules can't be read");
-    while (at < n && all[at].opened)
-        at++;
-    if (at == n)
+    x->repaired = closed < before;
+    if (closed == 0)
         return say(x, FINE, NULL, n ? "%zu that drop by themselves, open for berth" : "no other firewall is in the way", n);
     for (size_t i = 0; i < ARRAY_SIZE(all[at].opens) && *all[at].opens[i]; i++)
         snprintf(advice + strlen(advice), sizeof(advice) - strlen(advice), "%s%s", i ? "; " : "", all[at].opens[i]);

@@ -4,6 +4,7 @@
  */
 #include "local/inside.h"
 #include "base/file.h"
+#include "linux/net_integrate.h"
 #include "linux/net_link.h"
 #include <ctype.h>
 #include <dirent.h>
@@ -54,20 +55,26 @@ static json_t *count_states(struct local *c, struct store *store)
     return counts;
 }
 
-/** What the host forwards, and what a start of ours turned on for it. */
-static json_t *forwarding(const struct store *store)
+/** Lines of a small file of RUN, the first `skip` left out. */
+static json_t *run_lines(const struct store *store, const char *name, size_t skip)
 {
     autofree char *text = NULL;
-    size_t size;
-    json_t *turned_on = json_array();
-    if (store && file_read(store_run_fd(store), "turned-on", 4096, &text, &size) == 0) {
-        char *rest = text, *line;
-        while ((line = strsep(&rest, "\n")))
-            if (*line)
-                json_array_append_new(turned_on, json_string(line));
-    }
-    return json_pack("{s:b,s:b,s:o}", "ip_forward", net_forwarding(AF_INET) == 1, "ipv6_forward",
-                     net_forwarding(AF_INET6) == 1, "turned_on", turned_on);
+    json_t *lines = json_array();
+    if (!store || file_read(store_run_fd(store), name, 65536, &text, NULL) < 0)
+        return lines;
+    char *rest = text, *line;
+    for (size_t i = 0; (line = strsep(&rest, "\n")); i++)
+        if (*line && i >= skip)
+            json_array_append_new(lines, json_string(line));
+    return lines;
+}
+
+/** What the host forwards, what a start of ours turned on for it, what it opened in other firewalls. */
+static json_t *forwarding(const struct store *store, const struct settings *settings)
+{
+    return json_pack("{s:b,s:b,s:o,s:b,s:o}", "ip_forward", net_forwarding(AF_INET) == 1, "ipv6_forward",
+                     net_forwarding(AF_INET6) == 1, "turned_on", run_lines(store, "turned-on", 0), "firewall_integrate",
+                     settings && settings->firewall.integrate, "firewall_opened", run_lines(store, NET_INTEGRATE_FILE, 1));
 }
 
 int berth_settings(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
@@ -105,7 +112,7 @@ int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_erro
         "cgroup_controllers", controllers(layout), "workloads", count_states(c, store));
     if (info && store)
         json_object_set_new(info, "store_format", json_integer(STORE_FORMAT));
-    json_object_set_new(info, "network", forwarding(store));
+    json_object_set_new(info, "network", forwarding(store, settings));
     if (info && store)
         json_object_set_new(info, "cgroup_parent", settings && settings->cgroup_parent ? json_string(settings->cgroup_parent)
                                                        : json_sprintf("/berth-%s", store_tag(store)));

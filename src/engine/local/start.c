@@ -10,6 +10,8 @@
 #include "base/crash.h"
 #include "base/file.h"
 #include "base/spawn.h"
+#include "linux/net_integrate.h"
+#include "model/json.h"
 #include "model/message.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -223,6 +225,20 @@ static int birth(struct job *j, const struct plan *plan, const struct status *be
     return r;
 }
 
+/** Other firewalls, where berth.toml says so, while the supervisor makes the links. One that can't be opened is no
+ *  reason not to start: an event tells, and doctor. */
+static void open_firewalls(struct job *j, const struct plan *plan)
+{
+    autoclean(cleanup_settings) struct settings *s = NULL;
+    autotext struct text why = {0};
+    struct berth_error err = {0};
+    if (plan->n_links == 0 || settings_read(j->c, &s, NULL) < 0 || !s->firewall.integrate ||
+        net_integrate(store_run_fd(j->c->store), store_tag(j->c->store), false, &err) == 0)
+        return;
+    json_put_string(&why, "error", err.message);
+    event_append(store_root_fd(j->c->store), "firewall", workload_id(j->w), j->handle.name, why.failed ? NULL : why.data);
+}
+
 static int start_locked(struct job *j, struct berth_error *err)
 {
     struct status status;
@@ -246,6 +262,8 @@ static int start_locked(struct job *j, struct berth_error *err)
         return workload_alive(j->w, NULL) > 0 ? refuse_running(j, BERTH_RUNNING, err) : JOB_ON;
     if (r == 0)
         r = birth(j, plan, &status, err);
+    if (r == 0)
+        open_firewalls(j, plan);
     return r;
 }
 
