@@ -184,7 +184,7 @@ bool agreed(struct cli *cli, const struct args *args, const char *what)
 /* What a prune reports: lists of names, and how many bytes are free again. */
 void print_pruned(struct cli *cli, json_t *report)
 {
-    static const char *const lists[] = {"workloads", "images", "volumes"};
+    static const char *const lists[] = {"workloads", "images", "volumes", "removed"};
     char size[SHORT_TEXT];
     size_t i;
     json_t *each;

@@ -236,6 +236,32 @@ static void connection_close(struct keeper *k, struct connection *c)
         k->alone_since_usec = monotonic_usec();
 }
 
+static void redirect_again(const struct keeper *k)
+{
+    for (const struct listener *l = k->listeners; l && k->hash[0]; l = l->next)
+        if (l->port != PORT_NAMES)
+            (void)redirect(k->hash, l, true, NULL);
+}
+
+/* Of all records the first trouble; with `again` those that have one are hung up on, so that they say them anew. */
+static void tell_trouble(const struct keeper *k, const struct connection *to, bool again)
+{
+    const char *trouble = NAMES_DONE;
+    for (const struct connection *c = k->connections; c; c = c->next) {
+        if (!c->trouble[0])
+            continue;
+        trouble = c->trouble;
+        if (again)
+            (void)shutdown(c->fd, SHUT_RDWR);
+    }
+    say(to, trouble);
+}
+
+static bool is_word(const char *packet, ssize_t n, const char *word)
+{
+    return (size_t)n == strlen(word) && memcmp(packet, word, (size_t)n) == 0;
+}
+
 static void connection_speaks(struct keeper *k, struct connection *c)
 {
     static char packet[NAMES_MAX_BYTES + 1];
@@ -248,6 +274,11 @@ static void connection_speaks(struct keeper *k, struct connection *c)
         return connection_close(k, c);
     if (n > (ssize_t)NAMES_MAX_BYTES)
         return say(c, "the record is too long");
+    bool again = is_word(packet, n, NAMES_AGAIN);
+    if (again)
+        redirect_again(k);
+    if (again || is_word(packet, n, NAMES_HOW))
+        return tell_trouble(k, c, again);
     if (names_parse(packet, (size_t)n, &names, &err) < 0)
         return say(c, err.message);
     if (names->hash)
@@ -290,6 +321,8 @@ static void worker_speaks(struct keeper *k)
     struct connection *c = k->connections;
     while (c && c->number != reply.connection)
         c = c->next;
+    if (c && c->sequence == reply.sequence && !c->trouble[0] && strcmp(reply.text, NAMES_DONE) != 0)
+        snprintf(c->trouble, sizeof(c->trouble), "%s", reply.text);
     if (c && c->sequence == reply.sequence)
         say(c, c->trouble[0] ? c->trouble : reply.text);
 }

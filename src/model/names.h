@@ -8,6 +8,10 @@
  * A later record replaces the earlier one whole. Each is answered, once queries see it, by
  * NAMES_DONE or by the text of what is wrong with it.
  *
+ * Who says NAMES_HOW in place of a record is told what is wrong with any of them, or NAMES_DONE. NAMES_AGAIN is that,
+ * and that what berth-dns has in the packet filter is to be put in again (it was flushed) and those with trouble are to
+ * try again.
+ *
  * Who asks is told by the network (the gateway's address that was asked) and the source address. He sees
  * the names of all networks that he is on; an unknown source those of the network it came by. On one
  * network a workload's name beats an alias that is equal to it; several workloads with one alias are
@@ -29,6 +33,8 @@
 #define NAMES_SOCKET NAMES_FOLDER "/socket"
 #define NAMES_LOCK NAMES_FOLDER "/lock" /* held (open file description) by the berth-dns that lives */
 #define NAMES_DONE "ok"
+#define NAMES_HOW "how"
+#define NAMES_AGAIN "again"
 #define NAMES_MAX_BYTES 65536u          /* of a record: some 2,000 aliases */
 #define NAMES_NETWORKS_MAX 64           /* of one workload */
 #define NAMES_ADDRESSES_MAX 8           /* of one workload on one network */

@@ -16,6 +16,8 @@
 #include "linux/net_link.h"
 #include "linux/net_port.h"
 #include "linux/net_record.h"
+#include "model/names.h"
+#include "store/names_ask.h"
 #include "store/network.h"
 
 #include <fcntl.h>
@@ -251,7 +253,7 @@ static int name_holder(const struct net_publish *p, uint16_t port, struct berth_
                 p->protocol == IPPROTO_UDP ? "udp" : "tcp", address_print(&p->host, address), name + 1);
 }
 
-static void want_descriptors(size_t n)
+void net_want_descriptors(size_t n)
 {
     struct rlimit limit;
     if (n < FEW_SOCKETS || getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -289,7 +291,7 @@ static int hold_all(struct net *net, const struct plan *plan, struct berth_error
     int r = 0;
     for (size_t i = 0; i < plan->n_ports; i++)
         total += MAX(plan->ports[i].count, 1);
-    want_descriptors(total);
+    net_want_descriptors(total);
     for (size_t i = 0; r == 0 && i < plan->n_ports; i++) {
         struct net_publish p;
         r = net_read_port(plan, &plan->ports[i], &p, err);
@@ -313,6 +315,8 @@ static int make_filter(struct net *net, struct netlink *nl, struct berth_error *
     crash_point("net.filter");
     if (r == 0 && made)
         (void)net_records_restore(nl, net->runs_fd, net->tag, NULL);
+    if (r == 0 && made)
+        (void)names_ask(net->runs_fd, NAMES_AGAIN, 0, NULL, 0);
     return r;
 }
 

@@ -89,7 +89,11 @@ static int want_port(struct change *c, const struct net_publish *p, struct berth
 
 static int want_all(struct change *c, const struct plan *plan, uint32_t mtu, struct berth_error *err)
 {
+    size_t total = c->n_old_ports; /* those that go are held until the new ones are */
     int r = 0;
+    for (size_t i = 0; i < plan->n_ports; i++)
+        total += MAX(plan->ports[i].count, 1);
+    net_want_descriptors(total);
     for (size_t i = 0; r == 0 && i < plan->n_links; i++)
         r = want_link(c, &plan->links[i], mtu, err);
     for (size_t i = 0; r == 0 && i < plan->n_ports; i++) {

@@ -54,6 +54,8 @@ int net_record_all(const struct net *net, struct berth_error *err);
 /** Make the links from number `from` on, and configure them inside. */
 int net_add_links(struct net *net, struct netlink *nl, struct netlink *inside, size_t from, bool routes,
                   struct berth_error *err);
+/** Room for `n` sockets on ports beside everything else. */
+void net_want_descriptors(size_t n);
 /** Hold every single port of a range: one entry each. */
 int net_hold(struct net *net, const struct net_publish *p, struct berth_error *err);
 /** The default routes through link number `i`, which is configured already. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks, ports, addresses: what `berth network`, `-p` and their like promise, and that nothing of it stays."""
-import json, os, random, signal, socket, subprocess, threading, time
+import json, os, re, signal, socket, subprocess, time
 import pytest
 
 SERVE = ["sh", "-c", "echo ready; while :; do hostname | nc -l -p 8080; done"]
@@ -356,35 +356,122 @@ def test_events_tell_addresses(berth):
     assert told["start"] == {"bridge": address} and told["die"] == {"bridge": address}
 
 
-def test_random_changes_from_eight_at_once_leave_nothing(berth, net):
-    """A minute at most: whatever they were doing, afterwards the machine is as it was."""
-    networks = [net(), net()]
-    own, deadline, seed = hash_of(berth), time.monotonic() + 40, random.randrange(1 << 30)
-    print("seed", seed)
-    odd = []
+# ---- while it runs
 
-    def one(n):
-        r = random.Random(seed + n)
-        mine = f"r{n}-{seed:x}"
-        steps = {
-            "create": lambda: ("create", "--name", mine, "--network", r.choice(["bridge", *networks]), *r.choice([(), ("-p", "80")]), "tiny", "sleep", "60"),
-            "start": lambda: ("start", mine), "kill": lambda: ("kill", mine), "stop": lambda: ("stop", "-t", "0", mine),
-            "connect": lambda: ("network", "connect", r.choice(networks), mine), "disconnect": lambda: ("network", "disconnect", r.choice(networks), mine),
-            "publish": lambda: ("update", "--publish-add", "81", mine), "rm": lambda: ("rm", "-f", mine)}
-        for _ in range(63):
-            if time.monotonic() > deadline:
-                break
-            result = berth.call(*steps[r.choice(list(steps))](), timeout=60)
-            if result.returncode > 1 and result.returncode != 125:
-                odd.append(result.stderr)
-        berth.call("rm", "-f", mine)
+def test_hosts_and_resolvers_follow_connect_and_disconnect(berth, net):
+    a, b = net(), net()
+    name = serve(berth, "--network", a, "--add-host", "else.where:192.0.2.9")
+    first = address_of(berth, name)
+    read = lambda file: berth.must("exec", name, "cat", "/etc/" + file)
+    own = lambda: [line.split("\t")[0] for line in read("hosts").splitlines() if line.endswith("\t" + name)]
+    assert own() == [first]
+    berth.must("network", "connect", b, name)
+    second = address_of(berth, name, "--network", b)
+    assert own() == [first, second]
+    berth.must("network", "disconnect", a, name)
+    assert own() == [second] and "192.0.2.9\telse.where" in read("hosts") and "127.0.0.1\tlocalhost" in read("hosts")
+    gateway = second.rsplit(".", 1)[0] + ".1"
+    assert re.findall(r"nameserver (\S+)", read("resolv.conf")) == [gateway]
+    assert lookup(berth, name, name) == [second]
+    berth.must("stop", "-t", "0", name)
+    berth.must("network", "connect", a, name)
+    berth.must("start", name)
+    assert own() == [second, address_of(berth, name, "--network", a)], "and one that does not run"
 
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(8)]
-    [t.start() for t in threads]
-    [t.join() for t in threads]
-    assert not odd, odd
-    for name in list(berth.names):
-        berth.call("rm", "-f", name)
-    assert berth.call("doctor").returncode == 0
-    until(lambda: not listing(own), 5)
-    assert all(w["workloads"] == [] for w in berth.json("network", "ls"))
+
+def test_hosts_that_a_workload_changed_stay_over_an_update(berth):
+    name = serve(berth)
+    berth.must("exec", name, "sh", "-c", "echo 192.0.2.1 mine >> /etc/hosts")
+    berth.must("update", "--memory", "64m", name)
+    assert "192.0.2.1 mine" in berth.must("exec", name, "cat", "/etc/hosts")
+
+
+def test_a_thousand_ports_are_published_while_it_runs(berth):
+    """With the soft limit of descriptors that shells have."""
+    name = berth.name()
+    r = berth.call("run", "-d", "--name", name, "tiny", *SERVE, wrap=["prlimit", "--nofile=1024:65536"])
+    assert r.returncode == 0, r.stderr
+    berth.must("update", "--publish-add", "127.0.0.7:31000-32022:7990-9012", name)
+    assert fetch("127.0.0.7", 31090)
+    with socket.socket() as s, pytest.raises(OSError):
+        s.bind(("127.0.0.7", 32022))
+    berth.must("update", "--publish-rm", "127.0.0.7:31000-32022:7990-9012", name)
+    with socket.socket() as s:
+        s.bind(("127.0.0.7", 32022))
+
+
+def test_prune_says_which_networks_went(berth, net):
+    used, idle = net(), net()
+    serve(berth, "--network", used)
+    assert idle in berth.must("network", "prune", "-f").splitlines()
+    left = berth.must("network", "ls", "-q").splitlines()
+    assert used in left and idle not in left
+
+
+# ---- hostile words and packets
+
+HOSTILE = ["a/b", "..", "a\nb", "x" * 10000, "a;b", "<<", "a b", "$(id)", "\u202e", "-x"]
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_hostile_names_of_networks_are_refused(berth, word):
+    before = berth.must("network", "ls", "-q")
+    for verb in (("create",), ("rm",), ("inspect",)):
+        r = berth.call("network", *verb, "--", word)
+        assert r.returncode in (1, 2) and len(r.stderr.splitlines()) == 1 and len(r.stderr) < 2000, (verb, r.stderr)
+    assert berth.must("network", "ls", "-q") == before
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+@pytest.mark.parametrize("flag", ["--network-alias", "--hostname", "--network", "--add-host", "--dns-search"])
+def test_hostile_words_of_a_workload_are_refused_before_they_reach_a_file(berth, flag, word):
+    before = berth.must("ps", "-aq")
+    value = word + ":192.0.2.1" if flag == "--add-host" else word
+    r = berth.call("create", f"{flag}={value}", "tiny", "true")
+    assert r.returncode in (1, 2) and len(r.stderr.splitlines()) == 1 and len(r.stderr) < 2000, (r.returncode, r.stderr)
+    assert berth.must("ps", "-aq") == before
+
+
+def test_a_hostile_alias_is_refused_by_connect(berth, net):
+    a = net()
+    name = serve(berth)
+    for word in HOSTILE:
+        r = berth.call("network", "connect", f"--alias={word}", a, name)
+        assert r.returncode in (1, 2) and len(r.stderr.splitlines()) == 1, (word, r.stderr)
+    assert a not in berth.must("inspect", name)
+
+
+def test_a_name_beats_anothers_alias_of_that_name(berth, net):
+    a = net()
+    one, asks = serve(berth, "--network", a), serve(berth, "--network", a)
+    thief = serve(berth, "--network", a, "--network-alias", one)
+    assert lookup(berth, asks, one) == [address_of(berth, one)] != [address_of(berth, thief)]
+    berth.must("rm", "-f", one)
+    assert lookup(berth, asks, one) == [address_of(berth, thief)], "nobody else has it now"
+
+
+def test_what_arp_says_of_another_is_not_heard(berth):
+    a, b, c = serve(berth), serve(berth, "--cap-add", "NET_ADMIN", command=["sleep", "100"]), serve(berth)
+    to, at = address_of(berth, a), address_of(berth, b)
+    knows = lambda: berth.must("exec", c, "sh", "-c", f"ping -c 1 -W 1 {to} >/dev/null; ip neigh show {to} dev eth0")
+    before = knows()
+    assert "lladdr" in before
+    for lie in (f"ip addr add {to}/20 dev eth0; arping -q -c 2 -U -I eth0 {to}; arping -q -c 2 -A -I eth0 {to}; ip addr del {to}/20 dev eth0",
+                f"ip link set eth0 address 02:00:00:00:00:05; arping -q -c 2 -U -I eth0 {at}"):
+        berth.call("exec", "--timeout", "10s", b, "sh", "-c", lie)
+        assert knows().split("lladdr")[1].split()[0] == before.split("lladdr")[1].split()[0]
+
+
+def test_a_guest_with_an_address_of_loopback_reaches_nothing(berth):
+    """127/8 arriving on a bridge, where route_localnet is on (CVE-2020-8558)."""
+    port = free_port()
+    published = serve(berth, "-p", f"{port}:8080")
+    b = serve(berth, "--cap-add", "NET_ADMIN", "--privileged", command=["sleep", "100"])
+    gateway = address_of(berth, b).rsplit(".", 2)[0]
+    gateway = berth.must("exec", b, "ip", "route").split("via ")[1].split()[0]
+    lie = (f"sysctl -w net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.eth0.route_localnet=1 >/dev/null; ip addr del 127.0.0.1/8 dev lo; "
+           f"ip route add 127.0.0.1 via {gateway} dev eth0; nc -w 1 127.0.0.1 {port} </dev/null; "
+           f"ip addr add 127.0.0.9/32 dev eth0; ping -c 1 -W 1 -I 127.0.0.9 {gateway}")
+    out = berth.call("exec", "--timeout", "10s", b, "sh", "-c", lie).stdout
+    assert published not in out and " bytes from" not in out, out
+    assert fetch("127.0.0.1", port) == published

@@ -3,7 +3,7 @@
 A host among others: a network namespace with berth in it, a wire to another host, other firewalls beside it. What
 comes from outside, what may not, and what is said when somebody else's rules are in the way.
 """
-import os, shutil, signal, subprocess, sys, tempfile, time, uuid
+import fcntl, json, os, random, re, shutil, signal, struct, subprocess, sys, tempfile, threading, time, uuid
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -272,3 +272,217 @@ def test_a_workload_reaches_its_own_published_port(berth):
     late = berth.serve()
     berth.must("update", "--publish-add", "0.0.0.0:8087:8080", late)
     assert berth.call("exec", late, "sh", "-c", ask % 8087).stdout.strip() == late
+
+
+# ---- names beside another's name server
+
+TAKES = """
+import socket, sys, time
+for port in map(int, sys.argv[1:]):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        s = socket.socket(socket.AF_INET, kind); s.setsockopt(1, 2, 1); s.bind(("0.0.0.0", port))
+        if kind == socket.SOCK_STREAM: s.listen()
+        globals()[f"s{port}{kind}"] = s
+print("taken", flush=True); time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def taker(berth):
+    """A server that has ports of every address."""
+    children = []
+
+    def take(*ports):
+        p = subprocess.Popen(["nsenter", "--net=/run/netns/" + berth.here, sys.executable, "-c", TAKES, *map(str, ports)], stdout=subprocess.PIPE)
+        children.append(p)
+        assert p.stdout.readline() == b"taken\n"
+        return p
+
+    yield take
+    for p in children:
+        p.kill()
+        p.wait()
+
+
+def doctor(berth, check, *words):
+    r = berth.call("--json", "doctor", *words)
+    return next(c for c in map(json.loads, r.stdout.splitlines()) if c["check"] == check)
+
+
+def finds(berth, who, name):
+    return berth.call("exec", "--timeout", "5s", who, "nslookup", name).returncode == 0
+
+
+def within(seconds, what):
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
+def test_names_are_answered_beside_a_server_on_port_53_and_after_a_flush(berth, taker):
+    taker(53)
+    one, two = berth.serve(), berth.serve()
+    aside = lambda: len(re.findall(r"\. 53 : \S+ \. 530", berth.sh("nft list ruleset")))
+    assert finds(berth, one, two) and aside() == 2 # UDP and TCP
+    assert doctor(berth, "names")["ok"]
+    berth.sh("nft flush ruleset")
+    assert aside() == 0 and not finds(berth, one, two)
+    assert not doctor(berth, "network")["ok"]
+    berth.must("doctor", "--repair")
+    within(2, lambda: aside() == 2)
+    assert finds(berth, one, two)
+    berth.sh("nft flush ruleset")
+    other = "n" + uuid.uuid4().hex[:8]
+    berth.must("network", "create", other)
+    try:
+        berth.serve("--network", other) # a start mends it, too, on networks that it has nothing to do with
+        within(2, lambda: aside() == 4)
+        assert finds(berth, one, two)
+    finally:
+        berth.call("rm", "-f", berth.names.pop())
+        berth.must("network", "rm", other)
+
+
+def test_names_that_can_not_be_answered_are_read_by_doctor_and_mended(berth, taker):
+    thief = taker(53, 530)
+    one, two = berth.serve(), berth.serve()
+    assert not finds(berth, one, two)
+    found = doctor(berth, "names")
+    assert not found["ok"] and "ports 53 and 530" in found["detail"] and found["advice"], found
+    assert not doctor(berth, "names", "--repair")["ok"], "they are taken still"
+    thief.kill()
+    thief.wait()
+    mended = doctor(berth, "names", "--repair")
+    assert mended["ok"] and mended["repaired"], mended
+    assert finds(berth, one, two)
+
+
+def test_doctor_says_when_nobody_answers_for_names(berth):
+    berth.serve()
+    pids = [int(p) for p in filter(str.isdigit, os.listdir("/proc")) if berth.owns(p) and os.readlink(f"/proc/{p}/exe").endswith("/berth-dns")]
+    assert len(pids) == 1
+    os.kill(pids[0], signal.SIGSTOP)
+    try:
+        found = doctor(berth, "names")
+        assert not found["ok"] and "does not answer" in found["detail"], found
+    finally:
+        os.kill(pids[0], signal.SIGCONT)
+    assert doctor(berth, "names")["ok"]
+    held = berth.supervisors()
+    [os.kill(p, signal.SIGSTOP) for p in held] # nobody else starts one
+    lock = os.open(berth.env["BERTH_RUN"] + "/dns/lock", os.O_RDWR)
+    try:
+        os.kill(pids[0], signal.SIGKILL)
+        take = lambda: not fcntl.fcntl(lock, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)) is None # F_OFD_SETLK
+
+        def taken():
+            try:
+                return take()
+            except OSError:
+                return False
+        within(2, taken)
+        [os.kill(p, signal.SIGCONT) for p in held]
+        found = doctor(berth, "names")
+        assert not found["ok"] and "does not run" in found["detail"], found
+    finally:
+        [os.kill(p, signal.SIGCONT) for p in held]
+        os.close(lock)
+    within(3, lambda: doctor(berth, "names")["ok"])
+
+
+# ---- subnets
+
+def test_a_chosen_subnet_that_the_host_took_moves_within_the_pool_of_berth_toml(berth, tmp_path):
+    (tmp_path / "berth.toml").write_text('[network]\npool = "10.208.0.0/16"\nprefix = 26\n')
+    berth.env["BERTH_CONFIG"] = str(tmp_path / "berth.toml")
+    name = "n" + uuid.uuid4().hex[:8]
+    subnet = lambda: json.loads(berth.must("network", "inspect", name))["subnet"]
+    try:
+        berth.must("network", "create", name)
+        first = subnet()
+        assert first.startswith("10.208.") and first.endswith("/26")
+        berth.sh(f"ip route add {first} via 192.0.2.2")
+        who = berth.serve("--network", name)
+        assert subnet().startswith("10.208.") and subnet() != first
+        assert berth.must("address", who, "8080").startswith("10.208.")
+        (tmp_path / "berth.toml").write_text('[network]\npool = "10.207.0.0/16"\n') # the pool moves: what is there stays
+        before, other = subnet(), "m" + uuid.uuid4().hex[:8]
+        berth.must("network", "create", other)
+        assert subnet() == before and json.loads(berth.must("network", "inspect", other))["subnet"].startswith("10.207.")
+        berth.must("network", "rm", other)
+        while berth.names:
+            berth.call("rm", "-f", berth.names.pop())
+        berth.sh(f"ip route add {before} via 192.0.2.2")
+        within(5, lambda: not [l for l in berth.sh("ip -br link").splitlines() if l.startswith("bb")])
+        who = berth.serve("--network", name)
+        assert subnet().startswith("10.207.")
+    finally:
+        while berth.names:
+            berth.call("rm", "-f", berth.names.pop())
+        berth.call("network", "rm", name)
+        del berth.env["BERTH_CONFIG"]
+        berth.sh("ip route flush root 10.208.0.0/16")
+
+
+# ---- everything at once
+
+def everything(berth):
+    """Full listings of the host's network: links, addresses, routes, rules, remembered connections, namespaces."""
+    lists = {what: berth.sh(line).splitlines() for what, line in {
+        "links": "ip -br link | awk '{print $1, $3}'", "addresses": "ip -br addr", "routes": "ip route show table all; ip -6 route show table all",
+        "neighbours": "ip neigh show nud permanent", "rules": "nft list ruleset", "policy": "ip rule; ip -6 rule",
+        "connections": "conntrack -L 2>/dev/null | sed -E 's/ +[0-9]+ ([A-Z]|src)/ \\1/'"}.items()}
+    held = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if berth.owns(pid):
+            for link in [f"/proc/{pid}/ns/net", *(f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd"))]:
+                try:
+                    held |= {to for to in [os.readlink(link)] if to.startswith("net:")}
+                except OSError:
+                    pass
+    lists["namespaces"] = sorted(held - {os.readlink("/proc/self/ns/net"), "net:[%d]" % os.stat("/run/netns/" + berth.here).st_ino})
+    return {what: sorted(lines) for what, lines in lists.items()}
+
+
+def test_random_changes_from_eight_at_once_leave_nothing(berth):
+    """A minute at most: whatever they were doing, afterwards the machine is as it was."""
+    berth.sh("sysctl -q net.ipv4.ip_forward=1; conntrack -F 2>/dev/null")
+    networks = ["n" + uuid.uuid4().hex[:8] for _ in range(2)]
+    before = everything(berth)
+    assert before["namespaces"] == [] and before["connections"] == []
+    [berth.must("network", "create", n) for n in networks]
+    deadline, seed = time.monotonic() + 40, random.randrange(1 << 30)
+    print("seed", seed)
+    odd = []
+
+    def one(n):
+        r = random.Random(seed + n)
+        mine = f"r{n}-{seed:x}"
+        steps = {
+            "create": lambda: ("create", "--name", mine, "--network", r.choice(["bridge", *networks]), *r.choice([(), ("-p", "80")]), "tiny", "sleep", "60"),
+            "start": lambda: ("start", mine), "kill": lambda: ("kill", mine), "stop": lambda: ("stop", "-t", "0", mine),
+            "connect": lambda: ("network", "connect", r.choice(networks), mine), "disconnect": lambda: ("network", "disconnect", r.choice(networks), mine),
+            "publish": lambda: ("update", "--publish-add", "81", mine), "rm": lambda: ("rm", "-f", mine)}
+        for _ in range(63):
+            if time.monotonic() > deadline:
+                break
+            result = berth.call(*steps[r.choice(list(steps))](), timeout=60)
+            if result.returncode > 1 and result.returncode != 125:
+                odd.append(result.stderr)
+        berth.call("rm", "-f", mine)
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not odd, odd
+    for name in list(berth.names):
+        berth.call("rm", "-f", name)
+    assert berth.call("doctor").returncode == 0
+    assert all(w["workloads"] == [] for w in berth.json("network", "ls"))
+    [berth.must("network", "rm", n) for n in networks]
+    end = time.monotonic() + 8
+    while (after := everything(berth)) != before:
+        assert time.monotonic() < end, {what: (before[what], after[what]) for what in before if before[what] != after[what]}
+        time.sleep(0.1)

@@ -8,9 +8,12 @@
 #include "linux/net_doctor.h"
 #include "linux/net_integrate.h"
 #include "linux/privilege.h"
+#include "model/names.h"
+#include "store/names_ask.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
 #include <sys/utsname.h>
@@ -20,6 +23,7 @@ struct exam {
     struct store *store;                /* NULL: there is none yet */
     const struct cgroup_layout *layout; /* NULL: no cgroups */
     bool repair;
+    size_t bridged;                     /* workloads that run on bridges; check_network counts them */
     char detail[400], advice[700];
     bool repaired;
 };
@@ -343,6 +347,7 @@ static bool check_network(struct exam *x)
         (network_examine(x->store, true, &after) < 0 || network_examine(x->store, false, &after) < 0))
         return say(x, ILL, NULL, "the machine's links can't be changed");
     x->repaired = !report_well(&before) && report_well(&after);
+    x->bridged = after.running;
     if (x->repair)
         trash_helper(x->c); /* and bridges of networks that nobody is on */
     if (report_well(&after))
@@ -350,6 +355,46 @@ static bool check_network(struct exam *x)
     return say(x, ILL, after.subnet[0] ? "move the network (network create --subnet) or the route" : "berth doctor --repair",
                "%zu links of nobody, %zu links without their bridge%s%s%s%s", after.orphans, after.loose,
                after.filter[0] ? ", " : "", after.filter, after.subnet[0] ? ", " : "", after.subnet);
+}
+
+#define NAMES_TRIES 40
+#define NAMES_TRY_MSEC 5 /* a supervisor starts one that was killed within 50 ms */
+#define NAMES_ANSWER_MSEC 1000
+
+/* What berth-dns says of itself; one of before there was this question says something else, and is there. */
+static int names_now(struct exam *x, const char *word, char *said, size_t room)
+{
+    int r = -ENOENT;
+    for (int i = 0; i < NAMES_TRIES && (r == -ENOENT || r == -ECONNREFUSED || r == -ECONNRESET); i++) {
+        if (i > 0)
+            poll(NULL, 0, NAMES_TRY_MSEC);
+        r = names_ask(store_run_fd(x->store), word, NAMES_ANSWER_MSEC, said, room);
+    }
+    if (r == 0 && starts_with(said, "names: "))
+        snprintf(said, room, "%s", NAMES_DONE);
+    return r;
+}
+
+/** Names of workloads: whether berth-dns is there, answers, and could do what all of them asked of it. */
+static bool check_names(struct exam *x)
+{
+    char said[sizeof(x->detail)] = "", before[sizeof(said)] = "";
+    if (!x->store || x->bridged == 0)
+        return say(x, FINE, NULL, "no workload is on a bridge");
+    int r = names_now(x, x->repair ? NAMES_AGAIN : NAMES_HOW, said, sizeof(said));
+    if (r == 0 && x->repair && strcmp(said, NAMES_DONE)) {
+        memcpy(before, said, sizeof(before));
+        for (int i = 0; i < NAMES_TRIES && r == 0 && strcmp(said, NAMES_DONE); i++) {
+            poll(NULL, 0, NAMES_TRY_MSEC);
+            r = names_now(x, NAMES_HOW, said, sizeof(said));
+        }
+    }
+    if (r < 0)
+        return say(x, ILL, "berth events tells why; install berth anew if berth-dns is missing",
+                   "berth-dns %s: workloads find nobody by name", r == -ETIMEDOUT ? "does not answer" : "does not run");
+    x->repaired = *before && !strcmp(said, NAMES_DONE);
+    return say(x, !strcmp(said, NAMES_DONE), "berth doctor --repair, once that is changed", "%s",
+               strcmp(said, NAMES_DONE) ? said : "berth-dns answers");
 }
 
 /** Asked for by firewall.integrate, unlike everything else that is not ours. */
@@ -385,10 +430,9 @@ static int obstacles_now(struct exam *x, struct net_obstacle **all, size_t *n, s
 static bool check_firewall(struct exam *x)
 {
     autofree struct net_obstacle *all = NULL;
-    struct network_report now = {0};
     char advice[sizeof(x->advice)] = "";
     size_t n = 0, at = 0;
-    if (!x->store || network_examine(x->store, false, &now) < 0 || now.running == 0)
+    if (!x->store || x->bridged == 0)
         return say(x, FINE, NULL, "no workload is on a bridge");
     int closed = obstacles_now(x, &all, &n, &at), before = closed;
     if (closed > 0 && open_others(x))
@@ -420,6 +464,7 @@ static const struct { const char *name; bool (*run)(struct exam *x); } checks[] 
     {"groups", check_groups},
     {"leases", check_leases},
     {"network", check_network},
+    {"names", check_names},
     {"firewall", check_firewall},
     {"leftovers", check_leftovers},
 };

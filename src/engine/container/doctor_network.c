@@ -10,6 +10,8 @@
 #include "linux/net_filter.h"
 #include "linux/net_link.h"
 #include "linux/net_record.h"
+#include "model/names.h"
+#include "store/names_ask.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -137,8 +139,10 @@ static void check_filter(struct look *l, bool mend)
                  state == NET_FILTER_ABSENT ? "berth's tables are not there (flushed?)" : "berth's tables are damaged");
     autoclose int lock = mend ? networks_lock(store_run_fd(l->store), true) : -1;
     if (lock >= 0 && net_filter_ensure(&l->filter, store_tag(l->store), &made, NULL) == 0 &&
-        net_records_restore(&l->filter, store_run_fd(l->store), store_tag(l->store), NULL) == 0)
+        net_records_restore(&l->filter, store_run_fd(l->store), store_tag(l->store), NULL) == 0) {
         l->report->filter[0] = 0;
+        (void)names_ask(store_run_fd(l->store), NAMES_AGAIN, 0, NULL, 0);
+    }
 }
 
 /** A network in use whose subnet the host has another way to by now. */

@@ -125,11 +125,11 @@ static int spec_changed(struct local *c, struct workload *w, struct spec *spec, 
     if (r < 0)
         return r;
     struct compile k = {.c = c, .kind = kind_of(w), .store = c->store, .spec = spec, .id = workload_id(w),
-                        .name = name, .dir = workload_path(w), .before = before};
+                        .name = name, .dir = workload_path(w), .before = before, .mounted = workload_alive(w, NULL) > 0};
     r = plan_refuse(k.kind, spec, err);
     if (r == 0)
         r = compile_plan(&k, &plan, err);
-    bool alive = workload_alive(w, NULL) > 0;
+    bool alive = k.mounted;
     if (r == 0 && alive)
         r = tell_supervisor(w, plan, err);
     const struct plan *made = plan ? plan : k.plan;
@@ -137,6 +137,8 @@ static int spec_changed(struct local *c, struct workload *w, struct spec *spec, 
         (void)plan_network_release(&k, made, before);
     if (r == 0)
         r = write_all(w, spec, k.image, plan, err);
+    if (r == 0)
+        r = plan_files_changed(&k, before, plan, workload_fd(w), err);
     if (r == 0)
         (void)plan_network_release(&k, before, plan);
     if (r == 0 && !alive)

@@ -125,6 +125,7 @@ struct compile {
     const char *dir;               /* final path of the workload's folder */
     const struct plan *before;     /* the plan that it had; NULL: none */
     bool dry;                      /* nothing may be made */
+    bool mounted;                  /* it runs: its files are written in place, where it sees them */
 };
 /** Everything but files: what create writes and --dry-run prints. The plan is the caller's. */
 int compile_plan(struct compile *k, struct plan **ret_plan, struct berth_error *err);
@@ -143,6 +144,8 @@ int plan_refuse(const struct local_kind *kind, const struct spec *spec, struct b
 int plan_set_up(struct compile *k, struct berth_error *err);
 /** hosts, hostname, resolv.conf, secrets into the folder. */
 int plan_files(const struct compile *k, int folder_fd, struct berth_error *err);
+/** Of these hosts and resolv.conf, anew when the networks are others than in `before`. */
+int plan_files_changed(struct compile *k, const struct plan *before, struct plan *now, int folder_fd, struct berth_error *err);
 int plan_add_mount(struct plan *plan, const struct plan_mount *mount);
 int plan_add_device(struct plan *plan, const struct plan_device *device);
 /** "berth 0.1.0 MACHINE": a plan with another stamp is made anew by start. */
@@ -180,7 +183,7 @@ int network_default(struct local *c, struct store *store, bool dry, struct netwo
  * to be taken, by other roots too; a chosen subnet that the host has come to cover is chosen anew.
  * *ret_lock (may stay -1) is to be held until the address is taken. EXISTS: the subnet is the host's.
  */
-int network_place(struct store *store, struct network *n, int *ret_lock, struct berth_error *err);
+int network_place(struct local *c, struct network *n, int *ret_lock, struct berth_error *err);
 /** A network whose subnet is what the wish says or, without one, is free on this host. */
 int network_make(struct store *store, struct network_wish *wish, struct network *ret, struct berth_error *err);
 /** Where it is reached, for the resolve verbs: beside the plan. */

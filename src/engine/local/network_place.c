@@ -124,8 +124,9 @@ static int ensure_bridge(struct store *store, struct netlink *nl, const struct n
 }
 
 /** Out of the way of the host. 1: it had to move. */
-static int move_away(struct store *store, struct netlink *nl, struct network *n, struct berth_error *err)
+static int move_away(struct local *c, struct netlink *nl, struct network *n, struct berth_error *err)
 {
+    struct store *store = c->store;
     struct network_wish wish = {.name = n->name, .length = n->subnet.prefix};
     autofree struct net_range *ranges = NULL;
     autofree struct address *taken = NULL;
@@ -136,7 +137,9 @@ static int move_away(struct store *store, struct netlink *nl, struct network *n,
         return r;
     if (!n->chosen)
         return refuse(n, theirs, err);
-    r = wish_ranges(&wish, ranges, count, &taken, err);
+    r = network_settings(c, &wish, err);
+    if (r == 0)
+        r = wish_ranges(&wish, ranges, count, &taken, err);
     if (r == 0)
         r = network_move(store, &wish, n, err);
     return r < 0 ? r : 1;
@@ -156,8 +159,9 @@ static int came_later(struct store *store, struct netlink *nl, const struct netw
     return other < bridge;
 }
 
-static int place(struct store *store, struct network *n, struct berth_error *err)
+static int place(struct local *c, struct network *n, struct berth_error *err)
 {
+    struct store *store = c->store;
     autonetlink struct netlink nl = NETLINK_NONE;
     char bridge_name[NET_LINK_MAX];
     int r = open_route(&nl, err);
@@ -165,7 +169,7 @@ static int place(struct store *store, struct network *n, struct berth_error *err
     if (r == 0 && net_link_index(&nl, bridge_name) > 0) /* of a moment ago: its subnet is seen to be taken */
         return ensure_bridge(store, &nl, n, err);
     for (int round = 0; r >= 0 && round < PLACE_ROUNDS; round++) {
-        r = move_away(store, &nl, n, err);
+        r = move_away(c, &nl, n, err);
         int bridge = r < 0 ? r : ensure_bridge(store, &nl, n, err);
         if (bridge < 0)
             return bridge;
@@ -177,8 +181,9 @@ static int place(struct store *store, struct network *n, struct berth_error *err
     return r < 0 ? r : fail(err, BERTH_AGAIN, n->name, "the machine's routes change all the time");
 }
 
-int network_place(struct store *store, struct network *n, int *ret_lock, struct berth_error *err)
+int network_place(struct local *c, struct network *n, int *ret_lock, struct berth_error *err)
 {
+    struct store *store = c->store;
     if (!network_idle(store, n->name))
         return 0;
     autoclose int lock = networks_hold(store);
@@ -186,7 +191,7 @@ int network_place(struct store *store, struct network *n, int *ret_lock, struct 
         return fail_os(err, lock, n->name, "lock the networks");
     int r = network_read(store, n->name, n, err); /* it may have moved while we waited */
     if (r == 0 && network_idle(store, n->name))
-        r = place(store, n, err);
+        r = place(c, n, err);
     if (r >= 0)
         *ret_lock = take_fd(&lock);
     return MIN(r, 0);

@@ -235,7 +235,7 @@ static int plan_links(struct compile *k, struct berth_error *err)
         autoclose int lock = -1;
         int r = find_network(k, want.name, &network, err);
         if (r == 0 && !k->dry)
-            r = network_place(k->store, &network, &lock, err);
+            r = network_place(k->c, &network, &lock, err);
         if (r == 0)
             r = fill_link(k, &network, &want, &k->plan->links[k->plan->n_links++], err);
         if (r < 0)

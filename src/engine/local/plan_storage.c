@@ -452,11 +452,20 @@ int plan_volumes_make(struct store *store, const struct plan *plan, const char *
 
 /* ---- files of the workload's folder */
 
-static int put(int folder_fd, const char *name, struct text *t, struct berth_error *err)
+/* A running workload has the file itself mounted, not its name: over the old text, then what is too long goes. */
+static int put_in_place(int folder_fd, const char *name, const struct text *t)
+{
+    autoclose int fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    int r = fd < 0 ? -errno : fd_write_all(fd, t->data ? t->data : "", t->length);
+    return r == 0 && ftruncate(fd, (off_t)t->length) < 0 ? -errno : r;
+}
+
+static int put(const struct compile *k, int folder_fd, const char *name, struct text *t, struct berth_error *err)
 {
     if (t->failed)
         return fail_memory(err);
-    int r = file_write(folder_fd, name, t->data ? t->data : "", t->length, 0644, 0);
+    int r = k->mounted ? put_in_place(folder_fd, name, t)
+                       : file_write(folder_fd, name, t->data ? t->data : "", t->length, 0644, 0);
     if (r == 0 && fchmodat(folder_fd, name, 0644, 0) < 0)
         r = -errno;
     return r < 0 ? fail_os(err, r, name, "write %s", name) : 0;
@@ -486,13 +495,13 @@ static int joined_file(const struct compile *k, const char *name, struct text *t
 static void own_name(const struct compile *k, struct text *t)
 {
     const struct plan *p = k->plan;
-    const char *const six[] = {p->n_links ? p->links[0].address6 : NULL, p->n_links ? p->links[0].address : NULL};
     bool bridged = false;
-    for (size_t i = 0; i < ARRAY_SIZE(six); i++) {
-        if (!six[i])
+    for (size_t i = 0; i < 2 * p->n_links; i++) {
+        const char *address = i % 2 ? p->links[i / 2].address : p->links[i / 2].address6;
+        if (!address)
             continue;
         bridged = true;
-        text_printf(t, "%.*s\t%s%s%s\n", (int)strcspn(six[i], "/"), six[i], p->hostname,
+        text_printf(t, "%.*s\t%s%s%s\n", (int)strcspn(address, "/"), address, p->hostname,
                     strcmp(p->hostname, k->name) ? " " : "", strcmp(p->hostname, k->name) ? k->name : "");
     }
     if (!bridged)
@@ -527,7 +536,7 @@ static int write_hosts(const struct compile *k, int folder_fd, struct berth_erro
             return fail(err, BERTH_INVALID, "hosts", "hosts[%zu]: a name and an address, no blanks", i);
         text_printf(&t, "%s\t%s\n", strcmp(h->address, "host-gateway") ? h->address : gateway, h->name);
     }
-    return put(folder_fd, "hosts", &t, err);
+    return put(k, folder_fd, "hosts", &t, err);
 }
 
 static const char *host_resolver(void)
@@ -589,7 +598,7 @@ static int write_resolver(const struct compile *k, int folder_fd, struct berth_e
     autotext struct text t = {0};
     bool bridged = k->plan->n_links > 0;
     if (spec_network_mode(k->spec) == NETWORK_JOINED && joined_file(k, "resolv.conf", &t) == 0)
-        return put(folder_fd, "resolv.conf", &t, err);
+        return put(k, folder_fd, "resolv.conf", &t, err);
     if (bridged)
         gateways(k, &t);
     copy_resolver(k, &t);
@@ -600,7 +609,7 @@ static int write_resolver(const struct compile *k, int folder_fd, struct berth_e
         r = add_words(&t, bridged ? "options ndots:0 " : "options ", k->spec->dns_options, "dns_options", true, err);
     if (r == 0 && bridged && !k->spec->dns_options)
         text_add(&t, "options ndots:0\n");
-    return r < 0 ? r : put(folder_fd, "resolv.conf", &t, err);
+    return r < 0 ? r : put(k, folder_fd, "resolv.conf", &t, err);
 }
 
 #define SECRET_MAX (1u << 20)
@@ -682,10 +691,33 @@ int plan_files(const struct compile *k, int folder_fd, struct berth_error *err)
     if (fchmodat(folder_fd, "fs/upper", 0755, 0) < 0)
         return fail_os(err, errno, NULL, "fs/upper");
     text_printf(&hostname, "%s\n", k->plan->hostname);
-    int r = put(folder_fd, "hostname", &hostname, err);
+    int r = put(k, folder_fd, "hostname", &hostname, err);
     if (r == 0)
         r = write_hosts(k, folder_fd, err);
     if (r == 0)
         r = write_resolver(k, folder_fd, err);
     return r < 0 ? r : write_secrets(k, folder_fd, err);
+}
+
+static bool same_links(const struct plan *a, const struct plan *b)
+{
+    bool same = a->n_links == b->n_links;
+    for (size_t i = 0; same && i < a->n_links; i++) {
+        const struct plan_link *x = &a->links[i], *y = &b->links[i];
+        same = !strcmp(x->network, y->network) && !strcmp(x->address, y->address) &&
+               !strcmp(x->address6 ? x->address6 : "", y->address6 ? y->address6 : "");
+    }
+    return same;
+}
+
+int plan_files_changed(struct compile *k, const struct plan *before, struct plan *now, int folder_fd, struct berth_error *err)
+{
+    if (same_links(before, now))
+        return 0;
+    k->plan = now;
+    int r = write_hosts(k, folder_fd, err);
+    if (r == 0)
+        r = write_resolver(k, folder_fd, err);
+    k->plan = NULL;
+    return r;
 }
