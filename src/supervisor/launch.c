@@ -111,7 +111,7 @@ static struct launch *launch_new(int root_fd, int run_fd, int workload_fd)
     l->root_fd = root_fd;
     l->run_fd = run_fd;
     l->workload_fd = workload_fd;
-    l->proc_fd = l->init_fd = l->net_fd = l->told_fd = l->main_ready_fd = l->held_root_fd = -1;
+    l->proc_fd = l->init_fd = l->net_fd = l->users_fd = l->told_fd = l->main_ready_fd = l->held_root_fd = -1;
     for (int i = 0; i < PLAN_NS_COUNT; i++)
         l->join_fds[i] = -1;
     return l;
@@ -205,6 +205,7 @@ void launch_free(struct launch *l)
     if (!l)
         return;
     close_fd(&l->net_fd);
+    close_fd(&l->users_fd);
     net_end(TAKE(l->net));
     close_later(l->held_root_fd);
     if (l->group)
@@ -346,6 +347,7 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
     st.user = plan->user;
     st.groups = plan->groups;
     st.fds[STAGE_NET] = l->net_fd;
+    st.fds[STAGE_USERS] = l->users_fd;
     st.fds[STAGE_INIT] = l->init_fd;
     memcpy(&st.fds[STAGE_JOIN], l->join_fds, sizeof(l->join_fds));
     memcpy(st.sockets, l->sockets, sizeof(st.sockets));

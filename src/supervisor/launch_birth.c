@@ -154,18 +154,10 @@ static int user_namespace_of(int pid_fd)
     return fd < 0 ? -errno : fd;
 }
 
-static int make_user_namespace(struct stage *st, struct berth_error *err)
+int users_make(const struct plan *p, int *ret_fd, struct berth_error *err)
 {
-    const struct plan *p = st->plan;
     char path[64], byte;
     int hold[2];
-    if (p->namespaces[PLAN_NS_USER].mode == PLAN_NS_JOIN) {
-        st->userns_fd = user_namespace_of(st->fds[STAGE_JOIN + PLAN_NS_USER]);
-        return st->userns_fd < 0
-                   ? fail_os(err, st->userns_fd, p->namespaces[PLAN_NS_USER].id,
-                             "namespaces.userns: open that of %s", p->namespaces[PLAN_NS_USER].id)
-                   : 0;
-    }
     if (pipe2(hold, O_CLOEXEC) < 0)
         return fail_os(err, errno, "userns", "make a pipe");
     pid_t pid = clone_child(CLONE_NEWUSER, -1);
@@ -179,8 +171,8 @@ static int make_user_namespace(struct stage *st, struct berth_error *err)
                     : namespace_write_maps(pid, p->uid_map, p->n_uid_map, p->gid_map, p->n_gid_map);
     if (r == 0) {
         snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-        st->userns_fd = open(path, O_RDONLY | O_CLOEXEC);
-        r = st->userns_fd < 0 ? -errno : 0;
+        *ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+        r = *ret_fd < 0 ? -errno : 0;
     }
     close(hold[1]);
     if (pid > 0)
@@ -190,6 +182,15 @@ static int make_user_namespace(struct stage *st, struct berth_error *err)
                     "namespaces.userns: this machine allows no more user namespaces "
                     "(user.max_user_namespaces)");
     return r < 0 ? fail_os(err, r, "userns", "namespaces.userns: make the user namespace") : 0;
+}
+
+static int find_user_namespace(struct stage *st, struct berth_error *err)
+{
+    const char *id = st->plan->namespaces[PLAN_NS_USER].id;
+    if (st->plan->namespaces[PLAN_NS_USER].mode != PLAN_NS_JOIN && st->fds[STAGE_USERS] < 0)
+        return users_make(st->plan, &st->userns_fd, err);
+    st->userns_fd = st->fds[STAGE_USERS] >= 0 ? st->fds[STAGE_USERS] : user_namespace_of(st->fds[STAGE_JOIN + PLAN_NS_USER]);
+    return st->userns_fd < 0 ? fail_os(err, st->userns_fd, id, "namespaces.userns: open that of %s", id) : 0;
 }
 
 /* Ids of the host mean nothing inside: root of the namespace is who we are from here on. */
@@ -238,7 +239,7 @@ static _Noreturn void forerunner(struct stage *st, int pid_pipe)
     int r = enter_v1_groups(st, &err);
     if (r == 0 && unshare(CLONE_NEWNS) < 0)
         r = fail_os(&err, errno, "mnt", "make a mount namespace");
-    r = r < 0 ? r : make_user_namespace(st, &err);
+    r = r < 0 ? r : find_user_namespace(st, &err);
     r = r < 0 ? r : join_others(st, &err);
     r = r < 0 ? r : stage_open_trees(st, &err);
     give_pipes_to_inner_root(st);

@@ -21,6 +21,7 @@ struct launch {
     struct cgroup_layout *layout;
     struct cgroup *group;
     int proc_fd, init_fd, net_fd;
+    int users_fd;    /* of a private user namespace on networks: it owns net_fd */
     struct net *net; /* of a plan with links */
     int join_fds[PLAN_NS_COUNT];
     int sockets[STAGE_SOCKETS_MAX];
@@ -40,6 +41,9 @@ int pid_fd_open(pid_t pid);
 /* ---- launch_birth.c */
 /** Clone a stage for `st`. 0 or -errno. */
 int birth_stage(struct stage *st, struct birth *ret);
+
+/** A user namespace with the plan's maps, which nobody is in yet. */
+int users_make(const struct plan *plan, int *ret_fd, struct berth_error *err);
 
 /* ---- launch_net.c */
 /** The plan's links and ports are made, its sockets opened in the workload's network namespace; a

@@ -161,6 +161,41 @@ static int open_apart(struct launch *l, const struct plan *plan, bool make, stru
     return 0;
 }
 
+/* The child: what it makes in a user namespace belongs to that, and may be changed there. */
+static _Noreturn void make_owned(int users_fd, int socket_fd)
+{
+    int fd = -1, r = setns(users_fd, CLONE_NEWUSER) < 0 || unshare(CLONE_NEWNET) < 0 ? -errno : 0;
+    if (r == 0 && (fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) < 0)
+        r = -errno;
+    (void)send_with_fds(socket_fd, &r, sizeof(r), &fd, r == 0);
+    _exit(0);
+}
+
+/* A network namespace that the workload's own root has a say in: its /sys and its sysctls are of it. */
+static int owned_namespace(struct launch *l, const struct plan *plan, int *ret_fd, struct berth_error *err)
+{
+    int ends[2], result = 0;
+    size_t n = 1;
+    if (plan->namespaces[PLAN_NS_USER].mode != PLAN_NS_PRIVATE)
+        return 0;
+    int r = users_make(plan, &l->users_fd, err);
+    if (r < 0)
+        return r;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return fail_os(err, errno, NULL, "make a socket");
+    struct clone_args args = {0};
+    long pid = syscall(SYS_clone3, &args, sizeof(args));
+    if (pid == 0)
+        make_owned(l->users_fd, ends[1]);
+    close(ends[1]);
+    ssize_t got = pid < 0 ? -errno : recv_with_fds(ends[0], &result, sizeof(result), ret_fd, &n);
+    close(ends[0]);
+    if (pid > 0)
+        reap_pid((pid_t)pid);
+    r = got < 0 ? (int)got : got != (ssize_t)sizeof(result) ? -EPIPE : result;
+    return r < 0 ? fail_os(err, r, "userns", "namespaces.userns: make its network namespace") : 0;
+}
+
 static int open_sockets(struct launch *l, const struct plan *plan, struct berth_error *err)
 {
     int mode = plan->namespaces[PLAN_NS_NET].mode;
@@ -170,7 +205,7 @@ static int open_sockets(struct launch *l, const struct plan *plan, struct berth_
         return fail(err, BERTH_TOO_BIG, "sockets", "sockets: more than %d", STAGE_SOCKETS_MAX);
     if (mode == PLAN_NS_HOST)
         return open_all(plan, l->sockets, &l->n_sockets, err);
-    if (plan->namespaces[PLAN_NS_USER].mode != PLAN_NS_HOST)
+    if (plan->namespaces[PLAN_NS_USER].mode != PLAN_NS_HOST && !l->net)
         return fail(err, BERTH_UNSUPPORTED, "sockets",
                     "sockets: not together with namespaces.userns on a private network");
     return open_apart(l, plan, mode == PLAN_NS_PRIVATE && l->net_fd < 0, err);
@@ -178,7 +213,10 @@ static int open_sockets(struct launch *l, const struct plan *plan, struct berth_
 
 int net_open(struct launch *l, const struct plan *plan, struct berth_error *err)
 {
-    int r = plan->n_links > 0 ? net_begin(plan, l->run_fd, &l->net, err) : 0;
+    autoclose int owned = -1;
+    int r = plan->n_links > 0 ? owned_namespace(l, plan, &owned, err) : 0;
+    if (r == 0 && plan->n_links > 0)
+        r = net_begin(plan, l->run_fd, take_fd(&owned), &l->net, err);
     if (r == 0 && l->net) {
         l->net_fd = fcntl(net_namespace_fd(l->net), F_DUPFD_CLOEXEC, 3);
         if (l->net_fd < 0)

@@ -379,12 +379,14 @@ static int add_all_rules(struct net *net, struct berth_error *err)
 
 /* ---- the whole */
 
-static struct net *net_new(const struct plan *plan, int run_fd)
+static struct net *net_new(const struct plan *plan, int run_fd, int ns_fd)
 {
     struct net *net = calloc(1, sizeof(*net));
-    if (!net)
+    if (!net) {
+        cleanup_close(&ns_fd);
         return NULL;
-    *net = (struct net){.run_fd = run_fd, .runs_fd = -1, .ns_fd = -1};
+    }
+    *net = (struct net){.run_fd = run_fd, .runs_fd = -1, .ns_fd = ns_fd};
     snprintf(net->tag, sizeof(net->tag), "%.8s", plan->tag ? plan->tag : "");
     net->runs_fd = openat(run_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (net->runs_fd < 0) {
@@ -426,6 +428,14 @@ int net_plan_link(struct net *net, const struct plan_link *p, uint32_t mtu, stru
     return 0;
 }
 
+static int open_namespace(struct net *net, struct netlink *inside, struct berth_error *err)
+{
+    if (net->ns_fd < 0)
+        return net_namespace_make(&net->ns_fd, inside, err);
+    int r = netlink_open_in(inside, NETLINK_ROUTE, net->ns_fd);
+    return r < 0 ? fail_os(err, r, "net", "enter the workload's network namespace") : 0;
+}
+
 static int make(struct net *net, const struct plan *plan, struct berth_error *err)
 {
     autonetlink struct netlink nl = NETLINK_NONE, inside = NETLINK_NONE;
@@ -442,15 +452,15 @@ static int make(struct net *net, const struct plan *plan, struct berth_error *er
         r = net_record_all(net, err);
     crash_point("net.recorded");
     if (r == 0)
-        r = net_namespace_make(&net->ns_fd, &inside, err);
+        r = open_namespace(net, &inside, err);
     if (r == 0)
         r = net_add_links(net, &nl, &inside, 0, true, err);
     return r == 0 ? net_forward(net, err) : r;
 }
 
-int net_begin(const struct plan *plan, int run_fd, struct net **ret, struct berth_error *err)
+int net_begin(const struct plan *plan, int run_fd, int ns_fd, struct net **ret, struct berth_error *err)
 {
-    struct net *net = net_new(plan, run_fd);
+    struct net *net = net_new(plan, run_fd, ns_fd);
     if (!net)
         return fail_os(err, errno ? errno : ENOMEM, "net", "prepare the network");
     (void)net_record_undo(run_fd, net->tag, NULL); /* of a supervisor that was killed */

@@ -15,10 +15,10 @@
 struct net;
 
 /**
- * Make it all for a plan with links; `run_fd` (RUN/ID) is borrowed until net_end. On failure nothing is
- * left. EXISTS names who holds a port that is taken.
+ * Make it all for a plan with links; `run_fd` (RUN/ID) is borrowed until net_end. `ns_fd` is a namespace that was
+ * made for it, taken over; -1: one is made. On failure nothing is left. EXISTS names who holds a port that is taken.
  */
-int net_begin(const struct plan *plan, int run_fd, struct net **ret, struct berth_error *err);
+int net_begin(const struct plan *plan, int run_fd, int ns_fd, struct net **ret, struct berth_error *err);
 /** Its namespace: net's own. */
 int net_namespace_fd(const struct net *net);
 /** From what it has to what `plan` says: links and ports come and go, the others do not notice. On failure

@@ -31,6 +31,7 @@ enum stage_fd {
     STAGE_TTY,        /* socket on which the terminal's master goes out */
     STAGE_MAIN,       /* exec: pidfd of the main program */
     STAGE_NET,        /* a network namespace that is kept over restarts */
+    STAGE_USERS,      /* a user namespace that is kept with it: its owner */
     STAGE_INIT,       /* berth-init, opened through a read-only mount */
     STAGE_INNER,      /* pipe: a forerunner says which pid the stage has */
     STAGE_JOIN,       /* first of PLAN_NS_COUNT: pidfd of the workload whose namespace is joined */

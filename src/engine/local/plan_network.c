@@ -51,9 +51,9 @@ int plan_network_refuse(const struct spec *s, struct berth_error *err)
     enum network_mode mode = spec_network_mode(s);
     if (mode != NETWORK_BRIDGED)
         return refuse_others(s, mode, err);
-    if (s->namespaces.userns && strcmp(s->namespaces.userns, "host"))
+    if (s->namespaces.userns && starts_with(s->namespaces.userns, "container:"))
         return fail(err, BERTH_UNSUPPORTED, "namespaces.userns",
-                    "namespaces.userns: only with --network none or --network host");
+                    "namespaces.userns: that of another goes with --network none, host or container:NAME only");
     if (s->n_networks > 0 && s->ip && s->networks[0].ip)
         return fail(err, BERTH_INVALID, "ip", "ip: the first of networks has one already");
     return 0;
