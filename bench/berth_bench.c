@@ -166,6 +166,18 @@ static double time_status(void)
     return (now() - t) / 1000;
 }
 
+static double time_address(void)
+{
+    struct berth_port port = {.number = 80, .protocol = "tcp"};
+    char address[BERTH_ADDRESS_TEXT];
+    struct berth_error err;
+    need_resident();
+    double t = now();
+    for (int i = 0; i < 1000; i++)
+        need(berth_resolve_container_address(runtime, &resident, &port, NULL, address, &err), &err, "address");
+    return (now() - t) / 1000;
+}
+
 static double time_stats(void)
 {
     struct berth_stats stats = {.size = sizeof stats};
@@ -385,7 +397,7 @@ static const struct {
     {"stop", time_stop},            {"remove", time_remove},         {"status", time_status},
     {"stats", time_stats},          {"fifty", time_fifty_start},     {"fifty-remove", time_removal},
     {"memory", memory_per_workload},{"log-write", write_blocks},     {"log-lines", write_lines},
-    {"log-read", log_read},
+    {"log-read", log_read},         {"address", time_address},
 };
 
 int main(int argc, char **argv)

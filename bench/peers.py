@@ -7,6 +7,8 @@ is ended by process id. Nothing of the machine's own installation is touched.
 """
 import ctypes, http.client, io, json, os, shutil, signal, socket, subprocess, tarfile, tempfile, time
 
+from wire import SETUP
+
 OBEDIENT = ["/bin/sh", "-c", "trap 'exit 0' TERM; echo x; while :; do sleep 1000 & wait; done"]
 
 
@@ -138,6 +140,8 @@ class Api(Peer):
         self.ask("GET", f"/containers/{self.resident}/json")
         return time.monotonic() - t
 
+    address = status  # nothing less tells it
+
     def stats(self):
         t = time.monotonic()
         self.ask("GET", f"/containers/{self.resident}/stats?stream=0&one-shot=1")
@@ -188,10 +192,9 @@ def end_monitors(folder):
 def docker(folder, network, isolated=True):
     """`isolated` False: on the host's network, where it makes nothing, for pulls from a registry there."""
     p = Api("docker", folder, "none" if network == "none" else network)
-    f = lambda n: os.path.join(folder, n)
-    script = ("mount --make-rprivate / && ip link set lo up && exec dockerd --data-root $0/data --exec-root $0/exec "
-              "--pidfile $0/pid --host unix://$0/api.sock --iptables=false --ip6tables=false --bridge=none "
-              "--storage-driver overlay2")
+    bridge = "" if network == "bridge" else "--iptables=false --ip6tables=false --bridge=none "
+    script = (f"mount --make-rprivate / && {SETUP if isolated else 'true'} && exec dockerd --data-root $0/data --exec-root $0/exec "
+              f"--pidfile $0/pid --host unix://$0/api.sock {bridge}--storage-driver overlay2")
     p.spawn(["unshare", *(["-n"] if isolated else []), "-m", "sh", "-c", script, folder])
     p.wait_ready()
     return p
@@ -200,7 +203,7 @@ def docker(folder, network, isolated=True):
 def podman(folder, network):
     p = Api("podman", folder, network)
     # podman takes the almost empty v2 of a hybrid machine for the real one: hide it
-    script = (HIDE_V2 + " && ip link set lo up && "
+    script = (HIDE_V2 + " && " + SETUP + " && "
               "exec podman --root $0/data --runroot $0/run --tmpdir $0/tmp --cgroup-manager cgroupfs --events-backend file "
               "system service --time 0 unix://$0/api.sock")
     p.spawn(["unshare", "-n", "-m", "sh", "-c", script, folder], env={**os.environ, "TMPDIR": folder})

@@ -3,6 +3,8 @@
 import json, os, re, signal, socket, subprocess, time
 import pytest
 
+pytestmark = pytest.mark.kernel
+
 SERVE = ["sh", "-c", "echo ready; while :; do hostname | nc -l -p 8080; done"]
 
 
@@ -255,6 +257,40 @@ def test_the_pool_of_berth_toml(berth, net, tmp_path):
     assert subnet.startswith("10.208.") and subnet.endswith("/26")
     spec = json.loads(berth.must("--config", str(tmp_path / "berth.toml"), "create", "--dry-run", "-p", "80", "-p", "127.0.0.1:81:81", "tiny", "true"))["spec"]
     assert [p["host_address"] for p in spec["ports"]] == ["127.0.0.2", "127.0.0.1"]
+
+
+# ---- a user namespace
+
+def test_a_user_namespace_of_its_own_on_networks(berth, net):
+    """The network belongs to it: /sys, sysctls, CAP_NET_ADMIN; and everything else is as without one."""
+    a, port = net(), free_port()
+    other = serve(berth)
+    name = serve(berth, "--userns", "private", "-p", f"{port}:8080", "--cap-add", "NET_ADMIN", "--restart", "always",
+                 "--sysctl", "net.ipv4.ip_local_port_range=20000 30000")
+    sh = lambda line: berth.must("exec", name, "sh", "-c", line)
+    assert sh("cat /proc/self/uid_map").split()[1] != "0"
+    assert fetch("127.0.0.1", port) == name and fetch(address_of(berth, name), 8080) == name
+    assert sh("ls /sys/class/net").split() == ["eth0", "lo"] and sh("cat /proc/sys/net/ipv4/ip_local_port_range").split() == ["20000", "30000"]
+    assert sh(f"nc -w 1 {other} 8080") == other
+    sh("ip addr add 10.255.255.1/32 dev lo")
+    berth.must("network", "connect", a, name)
+    assert sh("ls /sys/class/net").split() == ["eth0", "eth1", "lo"]
+    inside = serve(berth, "--network", a, "--userns", "private")
+    assert sh(f"nc -w 1 {inside} 8080") == inside
+    berth.must("network", "disconnect", a, name)
+    where = berth.must("address", name, "8080")
+    os.kill(berth.status(name)["pid"], signal.SIGKILL)
+    until(lambda: berth.status(name)["restarts"] == 1 and berth.status(name)["state"] == "running")
+    assert berth.must("address", name, "8080") == where and fetch("127.0.0.1", port) == name
+    berth.must("restart", "-t", "0", name)
+    assert fetch("127.0.0.1", port) == name
+
+
+def test_a_user_namespace_of_another_goes_with_its_network(berth):
+    name = serve(berth, "--userns", "private")
+    r = berth.call("create", "--userns", f"container:{name}", "tiny", "true")
+    assert r.returncode == 1 and "namespaces.userns" in r.stderr
+    assert berth.must("run", "--rm", "--userns", f"container:{name}", "--network", f"container:{name}", "tiny", "hostname") != ""
 
 
 # ---- names
