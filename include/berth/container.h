@@ -187,6 +187,12 @@ BERTH_PUBLIC int berth_network_disconnect(struct berth_runtime *runtime, const c
 BERTH_PUBLIC int berth_publish(struct berth_runtime *runtime, const struct berth_handle *handle,
                                const char *const *add, const char *const *remove,
                                struct berth_error *err);
+/**
+ * Keep `count` network namespaces with links ready, so that starts on networks need not make them, as long as
+ * *ret_fd (yours, close it) is open in some process. Returns when all are there. A start that finds none makes its
+ * own. EXISTS: a pool is kept already; INVALID: not 1 to 1,000.
+ */
+BERTH_PUBLIC int berth_pool(struct berth_runtime *runtime, unsigned count, int *ret_fd, struct berth_error *err);
 
 /**
  * berth.toml as it is now, as JSON; free(3). {} when there is none. What it says holds for whoever makes

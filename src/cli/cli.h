@@ -393,7 +393,7 @@ HANDLER(verb_network_create); HANDLER(verb_network_ls); HANDLER(verb_network_ins
 HANDLER(verb_network_rm); HANDLER(verb_network_prune); HANDLER(verb_network_connect);
 HANDLER(verb_network_disconnect);
 HANDLER(verb_info); HANDLER(verb_version); HANDLER(verb_df); HANDLER(verb_prune);
-HANDLER(verb_doctor); HANDLER(verb_boot); HANDLER(verb_completion); HANDLER(verb_help);
+HANDLER(verb_doctor); HANDLER(verb_boot); HANDLER(verb_pool); HANDLER(verb_completion); HANDLER(verb_help);
 HANDLER(verb_manual); HANDLER(verb_later);
 #undef HANDLER
 

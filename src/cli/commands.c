@@ -390,6 +390,10 @@ const struct command commands[] = {
      TABLES(FLAGS({"repair", 0, NULL, 0, NULL, "mend what can be mended"})),
      "check kernel, cgroups, store, limits", "Exit code 0: sound or repaired. 1: something remains.",
      {"berth doctor", "look", "berth doctor --repair", "mend"}, verb_doctor},
+    {"pool", NULL, GROUP_MACHINE, "[COUNT]", 0, 1, 0, NULL, "keep network namespaces ready for starts",
+     "As long as it runs, 8 when COUNT is left out. A start on a network takes one that is ready, and makes its own when there is "
+     "none. For an init system: a service that runs `berth pool`.",
+     {"berth pool 20", "until it is interrupted", "berth pool &", "beside a script that starts many"}, verb_pool},
     {"boot", NULL, GROUP_MACHINE, "", 0, 0, 0, NULL, "start after a reboot what its policy says",
      "A oneshot for any init; the unit berth-boot.service calls it.",
      {"berth boot", "once, when the machine has started", "berth --json boot", "one object for each"},

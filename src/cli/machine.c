@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The machine: info, version, space, cleaning up, doctor, boot.
+ * The machine: info, version, space, cleaning up, doctor, boot, namespaces made ahead.
  */
 #include "cli.h"
 #include <berth/container.h>
+#include <poll.h>
+#include <unistd.h>
 
 /* A JSON document as indented "name: value" lines: good enough for people, complete by nature. */
 static void print_tree(json_t *value, int indent)
@@ -264,4 +266,27 @@ int verb_boot(struct cli *cli, const struct args *args)
         }
     }
     return r;
+}
+
+/* ---- pool ----------------------------------------------------------------------------------------- */
+
+int verb_pool(struct cli *cli, const struct args *args)
+{
+    int64_t count = 8;
+    int fd = -1;
+    struct berth_error err;
+    if (args->n_words && parse_integer(args->words[0], 1, 1000, &count) < 0)
+        return cli_usage(cli, "COUNT: \"%s\" is not between 1 and 1000", args->words[0]);
+    struct berth_runtime *runtime = cli_container(cli);
+    if (!runtime)
+        return EXIT_FAILED;
+    if (berth_pool(runtime, (unsigned)count, &fd, &err) < 0)
+        return cli_fail(cli, NULL, &err);
+    if (!cli->quiet)
+        printf("%lld ready\n", (long long)count);
+    fflush(stdout);
+    struct pollfd wait[] = {{.fd = cli_interrupt_fd(), .events = POLLIN}, {.fd = fd, .events = 0}}; /* its keeper may be killed */
+    (void)poll(wait, ARRAY_SIZE(wait), -1);
+    close(fd);
+    return cli_interrupted() ? EXIT_DONE : cli_fail_code(cli, NULL, BERTH_LOST, "the keeper of the pool has ended");
 }

@@ -17,6 +17,9 @@
  *   lock FD
  *       Waits for an exclusive lock on the inherited open file description, then exits 0: the lock
  *       is then the one who holds that description. The waiting ends when the helper is killed.
+ *   pool RUN HASH COUNT
+ *       Keeps so many network namespaces with links ready for supervisors (linux/net_pool.h) until descriptor 0
+ *       ends; says "ready" on descriptor 1 when all are there.
  *   remove ROOT RUN ID [--volumes]
  *       What --rm and a forced remove need after the end: waits until `life` is free, takes it and
  *       `change`, removes the cgroup of the status record and the workload, appends the event
@@ -35,6 +38,7 @@ int applet_logs(int argc, char **argv, struct berth_error *err);
 int applet_events(int argc, char **argv, struct berth_error *err);
 int applet_delete(int argc, char **argv, struct berth_error *err);
 int applet_lock(int argc, char **argv, struct berth_error *err);
+int applet_pool(int argc, char **argv, struct berth_error *err);
 int applet_remove(int argc, char **argv, struct berth_error *err);
 int applet_seccomp(int argc, char **argv, struct berth_error *err);
 

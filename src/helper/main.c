@@ -18,6 +18,7 @@ static const struct {
     {"events", "ROOT_FD [OPTIONS]", applet_events, 1, 32},
     {"delete", "ROOT [RUN HASH]", applet_delete, 1, 3},
     {"lock", "FD", applet_lock, 1, 1},
+    {"pool", "RUN HASH COUNT <LIFE >SAID", applet_pool, 3, 3},
     {"remove", "ROOT RUN ID [--volumes]", applet_remove, 3, 4},
     {"seccomp", "FILE CAPS_HEX <PROFILE", applet_seccomp, 2, 2},
 };

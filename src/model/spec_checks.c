@@ -90,6 +90,12 @@ const char *check_hostname(const char *value)
                : "is not a host name (letters, digits, . - _, at most 64)";
 }
 
+const char *check_domain(const char *value)
+{
+    bool fine = strlen(value) <= 253 && only(value, ALNUM ".-_") && value[0] != '-' && value[0] != '.';
+    return fine || !strcmp(value, ".") ? NULL : "is not a domain (letters, digits, . - _, at most 253)";
+}
+
 static const char *joined(const char *value)
 {
     return strncmp(value, "container:", 10) == 0 ? value + 10 : NULL;

@@ -304,7 +304,7 @@ const struct field spec_fields[] = {
     {ROW("expose", FIELD_STRINGS, expose), .check = check_expose, DOC("ports that it listens on: 80, 53/udp")},
     {ROW("publish_all", FIELD_BOOL, publish_all), DOC("every exposed port, on a free port of the host")},
     {ROW("dns", FIELD_STRINGS, dns), .check = check_ip, DOC("name servers instead of the host's")},
-    {ROW("dns_search", FIELD_STRINGS, dns_search), .check = check_one_word, DOC("search domains")},
+    {ROW("dns_search", FIELD_STRINGS, dns_search), .check = check_domain, DOC("search domains")},
     {ROW("dns_options", FIELD_STRINGS, dns_options), .check = check_one_word, DOC("options of resolv.conf")},
     {ITEMS("hosts", hosts, host_fields), COUNT(n_hosts), .short_form = host_from_text, .finish = host_finish,
      DOC("lines of /etc/hosts; also \"NAME:ADDRESS\"")},

@@ -22,6 +22,7 @@ const char *check_engine(const char *value);
 const char *check_image(const char *value);
 const char *check_platform(const char *value);
 const char *check_hostname(const char *value);
+const char *check_domain(const char *value);
 const char *check_network(const char *value);
 const char *check_ip4(const char *value);
 const char *check_ip6(const char *value);

@@ -14,6 +14,7 @@
 #include "linux/mounts.h"
 #include "linux/net_filter.h"
 #include "linux/net_link.h"
+#include "linux/net_pool.h"
 #include "linux/net_port.h"
 #include "linux/net_record.h"
 #include "model/names.h"
@@ -162,7 +163,7 @@ static int add_link(struct net *net, struct netlink *nl, struct link *l, struct 
     for (int i = 0;; i++) {
         describe(net, l, way_out, ret);
         ret->bridge = bridge;
-        int r = net_link_add(nl, ret, err);
+        int r = net->pooled && l == net->links ? net_link_attach(nl, l->name, bridge, err) : net_link_add(nl, ret, err);
         l->made |= r == 0;
         if (r != BERTH_EXISTS || i >= NAME_TRIES)
             return r < 0 ? fail_context(err, "network %s", l->network) : 0;
@@ -428,12 +429,40 @@ int net_plan_link(struct net *net, const struct plan_link *p, uint32_t mtu, stru
     return 0;
 }
 
+/* Namespace and first link, when somebody keeps such ready and it fits. */
+static void take_from_pool(struct net *net)
+{
+    struct net_pooled p;
+    struct link *first = net->links;
+    if (net->ns_fd >= 0 || net->n_links == 0 || first->index != NET_POOL_INDEX || strcmp(first->inside, NET_POOL_INSIDE) != 0 ||
+        net_pool_take(net->runs_fd, first->mtu, &p, &net->ns_fd) < 0)
+        return;
+    memcpy(first->name, p.link, sizeof(first->name));
+    net->pooled = true;
+}
+
 static int open_namespace(struct net *net, struct netlink *inside, struct berth_error *err)
 {
     if (net->ns_fd < 0)
         return net_namespace_make(&net->ns_fd, inside, err);
     int r = netlink_open_in(inside, NETLINK_ROUTE, net->ns_fd);
     return r < 0 ? fail_os(err, r, "net", "enter the workload's network namespace") : 0;
+}
+
+/* What was made ahead is of no use, somebody took its link away: as without a pool. */
+static int make_cold(struct net *net, struct netlink *nl, struct netlink *inside, struct berth_error *err)
+{
+    close_fd(&net->ns_fd);
+    net->pooled = false;
+    for (size_t i = 0; i < net->n_links; i++) {
+        (void)net_link_remove(nl, net->links[i].name, NULL);
+        net_link_name(net->tag, net->links[i].name);
+        net->links[i].made = false;
+    }
+    int r = net_record_all(net, err);
+    if (r == 0)
+        r = open_namespace(net, inside, err);
+    return r < 0 ? r : net_add_links(net, nl, inside, 0, true, err);
 }
 
 static int make(struct net *net, const struct plan *plan, struct berth_error *err)
@@ -449,12 +478,18 @@ static int make(struct net *net, const struct plan *plan, struct berth_error *er
     if (r == 0)
         r = hold_all(net, plan, err);
     if (r == 0)
+        take_from_pool(net);
+    if (r == 0)
         r = net_record_all(net, err);
     crash_point("net.recorded");
     if (r == 0)
         r = open_namespace(net, &inside, err);
     if (r == 0)
         r = net_add_links(net, &nl, &inside, 0, true, err);
+    if (r < 0 && net->pooled) {
+        netlink_close(&inside);
+        r = make_cold(net, &nl, &inside, err);
+    }
     return r == 0 ? net_forward(net, err) : r;
 }
 

@@ -35,6 +35,7 @@ struct net {
     size_t n_links;
     struct port *ports;
     size_t n_ports;
+    bool pooled; /* namespace and first link were made ahead */
 };
 
 /** A share with room of its own: guests, ports, and the bridges that they are on. */

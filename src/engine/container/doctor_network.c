@@ -9,6 +9,7 @@
 #include "base/address.h"
 #include "linux/net_filter.h"
 #include "linux/net_link.h"
+#include "linux/net_pool.h"
 #include "linux/net_record.h"
 #include "model/names.h"
 #include "store/names_ask.h"
@@ -23,6 +24,7 @@ struct look {
     size_t n_links;
     struct net_share **shares; /* of those that run */
     size_t n_shares;
+    char *pooled; /* links that wait in a pool */
     struct network_report *report;
 };
 
@@ -32,6 +34,7 @@ static void look_free(struct look *l)
         net_record_free(l->shares[i]);
     free(l->shares);
     free(l->links);
+    free(l->pooled);
     netlink_close(&l->route);
     netlink_close(&l->filter);
 }
@@ -69,7 +72,7 @@ static bool recorded(const struct look *l, const char *name)
         for (size_t g = 0; g < l->shares[i]->n_guests; g++)
             if (!strcmp(l->shares[i]->guests[g].link, name))
                 return true;
-    return false;
+    return l->pooled && strstr(l->pooled, name);
 }
 
 /** Of all links of this root: those that nobody has. */
@@ -189,6 +192,7 @@ int network_examine(struct store *store, bool mend, struct network_report *ret)
         r = relist(&l);
     if (r < 0)
         return r;
+    l.pooled = net_pool_links(store_run_fd(store));
     count_orphans(&l, mend);
     count_loose(&l, mend);
     check_filter(&l, mend);

@@ -320,6 +320,18 @@ int berth_network_disconnect(struct berth_runtime *runtime, const char *name, co
                   real_name(name), err);
 }
 
+int berth_pool(struct berth_runtime *runtime, unsigned count, int *ret_fd, struct berth_error *err)
+{
+    struct local *c;
+    struct store *store;
+    int r = open_store(runtime, true, &c, &store, err);
+    if (r == 0 && (count < 1 || count > 1000))
+        r = fail(err, BERTH_INVALID, "pool", "pool: 1 to 1000 namespaces can be kept ready, not %u", count);
+    if (r == 0)
+        r = local_need("pool", err);
+    return r < 0 ? r : pool_helper(c, count, ret_fd, err);
+}
+
 /* ---- publishing */
 
 struct publish {

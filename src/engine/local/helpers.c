@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/spawn.h"
 #include "image/tool.h"
+#include "linux/net_pool.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -128,6 +129,38 @@ void trash_helper(const struct local *c)
                                 store_tag(c->store), NULL};
     const int fds[] = {-1, -1, -1};
     helper_spawn(c, "berth-helper", argv, fds, ARRAY_SIZE(fds), NULL, NULL);
+}
+
+static bool pool_is_kept(const struct local *c)
+{
+    autoclose int fd = openat(store_run_fd(c->store), NET_POOL_LOCK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 && lock_held(fd) == 1;
+}
+
+int pool_helper(const struct local *c, unsigned count, int *ret_fd, struct berth_error *err)
+{
+    char number[16], said[sizeof(err->message)] = "";
+    int life[2], words[2];
+    snprintf(number, sizeof(number), "%u", count);
+    if (pipe2(life, O_CLOEXEC) < 0)
+        return fail_os(err, errno, NULL, "pipe");
+    autoclose int life_read = life[0], life_write = life[1];
+    if (pipe2(words, O_CLOEXEC) < 0)
+        return fail_os(err, errno, NULL, "pipe");
+    autoclose int words_read = words[0], words_write = words[1];
+    const char *const argv[] = {"berth-helper", "pool", store_run(c->store), store_tag(c->store), number, NULL};
+    const int fds[] = {life_read, words_write, words_write};
+    int r = helper_spawn(c, "berth-helper", argv, fds, ARRAY_SIZE(fds), NULL, err);
+    close_fd(&words_write);
+    if (r < 0)
+        return r;
+    ssize_t n = RETRY(read(words_read, said, sizeof(said) - 1));
+    said[n > 0 ? n : 0] = 0;
+    said[strcspn(said, "\n")] = 0;
+    if (strcmp(said, "ready"))
+        return fail(err, pool_is_kept(c) ? BERTH_EXISTS : BERTH_IO, "pool", "%s", *said ? said : "berth-helper: pool: ended without a word");
+    *ret_fd = take_fd(&life_write);
+    return 0;
 }
 
 int seccomp_helper(const struct local *c, struct store *store, const char *text, const char *key,

@@ -221,6 +221,8 @@ int lock_helper(const struct local *c, int lock_fd, int *ret_fd, int *ret_pid_fd
 int change_lock_wait(struct local *c, struct workload *w, struct berth_error *err);
 /** Empty the trash: a helper nobody waits for. */
 void trash_helper(const struct local *c);
+/** The keeper of a pool (linux/net_pool.h): lives while *ret_fd is open somewhere. */
+int pool_helper(const struct local *c, unsigned count, int *ret_fd, struct berth_error *err);
 /** Compile a seccomp filter into the cache unless it is there; *ret_fd -1: it is, else readable when done. */
 int seccomp_helper(const struct local *c, struct store *store, const char *text, const char *key,
                    uint64_t caps, int *ret_fd, struct berth_error *err);
