@@ -85,8 +85,8 @@ class Place:
         tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout.splitlines()
         return {f"link {n}" for n in os.listdir("/sys/class/net") if hash_ in n} | {t for t in tables if hash_ in t}
 
-    def left(self, seconds=5):
-        """What is still there after the kernel and the helper had a moment."""
+    def left(self, seconds=15):
+        """What is still there after the kernel and the helper had a moment (an idle bridge stays for five seconds)."""
         end = time.monotonic() + seconds
         while True:
             found = self.listing()

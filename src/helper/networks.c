@@ -20,9 +20,11 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A bridge and rules that are there already are most of a start: the next workload often comes soon. */
-#define LINGER_MSEC 500
+#define LINGER_MSEC 5000
+#define LOOK_MSEC 250 /* is the root still there? */
 
 static void cleanup_store(struct store **store)
 {
@@ -69,17 +71,6 @@ static bool is_wanted(const struct wanted *w, const char *bridge)
     return false;
 }
 
-static int remove_bridge(struct netlink *nl, const char *hash, const char *name, struct berth_error *err)
-{
-    autonetlink struct netlink filter = NETLINK_NONE;
-    char bridges[1][NET_LINK_MAX];
-    struct net_share share = {.bridges = bridges, .n_bridges = 1};
-    memcpy(bridges[0], name, NET_LINK_MAX);
-    if (netlink_open(&filter, NETLINK_NETFILTER) == 0)
-        (void)net_filter_remove(&filter, hash, &share, NULL);
-    return net_link_remove(nl, name, err);
-}
-
 static int sweep(struct store *store, struct netlink *nl, struct berth_error *err)
 {
     autoclean(cleanup_wanted) struct wanted wanted = {0};
@@ -94,7 +85,7 @@ static int sweep(struct store *store, struct netlink *nl, struct berth_error *er
         if (is_wanted(&wanted, links[i].name))
             kept++;
         else
-            r = remove_bridge(nl, store_tag(store), links[i].name, err);
+            r = net_bridge_remove(nl, store_tag(store), links[i].name, err);
     }
     if (r == 0 && kept == 0) {
         autonetlink struct netlink filter = NETLINK_NONE;
@@ -154,7 +145,8 @@ int networks_sweep_later(const char *root, const char *run, const char *hash, st
     autoclose int turn = -1, run_fd = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (run_fd >= 0 && take_turn(run_fd, &turn) < 0)
         return 0;
-    poll(NULL, 0, LINGER_MSEC);
+    for (int waited = 0; waited < LINGER_MSEC && access(root, F_OK) == 0; waited += LOOK_MSEC)
+        poll(NULL, 0, LOOK_MSEC);
     close_fd(&run_fd);
     int r = store_open(root, run, false, &store, err);
     if (r == 0)

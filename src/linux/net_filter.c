@@ -578,3 +578,14 @@ void net_listing_free(struct net_listing *l)
     free(l->ports);
     free(l);
 }
+
+int net_bridge_remove(struct netlink *route, const char *hash, const char *name, struct berth_error *err)
+{
+    autonetlink struct netlink filter = NETLINK_NONE;
+    char bridges[1][NET_LINK_MAX];
+    struct net_share share = {.bridges = bridges, .n_bridges = 1};
+    snprintf(bridges[0], NET_LINK_MAX, "%s", name);
+    if (netlink_open(&filter, NETLINK_NETFILTER) == 0)
+        (void)net_filter_remove(&filter, hash, &share, NULL);
+    return net_link_remove(route, name, err);
+}

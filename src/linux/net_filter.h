@@ -55,6 +55,8 @@ int net_filter_add(struct netlink *nl, const char *hash, const struct net_share 
  *  left. Absent is fine, no tables too. Connections that run go on until their ends close; UDP's are
  *  net_connections_forget's. */
 int net_filter_remove(struct netlink *nl, const char *hash, const struct net_share *share, struct berth_error *err);
+/** A bridge and what the tables say of it. `route`: NETLINK_ROUTE. Absent is 0. Takes a grace period. */
+int net_bridge_remove(struct netlink *route, const char *hash, const char *name, struct berth_error *err);
 
 enum net_filter_state {
     NET_FILTER_WHOLE,   /**< as this version of berth makes it */

@@ -162,12 +162,12 @@ static void clean_body(const void *data)
     berth_close(c.runtime);
 }
 
-/** What is there beyond `before`, after three seconds' grace for what is deleted behind the answer.
+/** What is there beyond `before`, after fifteen seconds' grace for what goes behind the answer (an idle bridge after five).
  */
 static char *leaks(const struct place *p, const struct snapshot *before)
 {
     char *extra = NULL;
-    for (int64_t end = now_usec() + 3000000;; pause_msec(20)) {
+    for (int64_t end = now_usec() + 15000000;; pause_msec(20)) {
         struct snapshot *after = snapshot_take(p->root, p->run, p->cgroup_parent);
         free(extra);
         extra = snapshot_extra(before, after);

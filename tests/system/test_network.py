@@ -407,7 +407,7 @@ def test_nothing_is_left_after_the_last_one(berth):
     name = serve(berth, "-p", f"{port}:8080")
     assert listing(own)
     berth.must("rm", "-f", name)
-    until(lambda: not listing(own), 2)
+    until(lambda: not listing(own), 15)
 
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(berth):
@@ -418,7 +418,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(berth):
     until(lambda: berth.status(name)["state"] == "failed")
     assert "doctor" not in berth.call("doctor").stderr
     links = lambda: [n for n in listing(hash_of(berth)) if n.startswith("bv")]
-    until(lambda: not links())
+    until(lambda: not links(), 15)
     berth.must("start", name)
     assert berth.must("address", name, "8080") == where and fetch("127.0.0.1", port) == name
 

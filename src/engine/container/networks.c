@@ -7,6 +7,7 @@
 #include "base/address.h"
 #include "engine/desk.h"
 #include "engine/report.h"
+#include "linux/net_filter.h"
 #include "linux/net_link.h"
 #include <arpa/inet.h>
 #include <jansson.h>
@@ -164,6 +165,28 @@ int berth_network_list(struct berth_runtime *runtime, char **ret_json, struct be
 
 /* ---- removing */
 
+/* At once: the subnet may be the next one's. What fails, or is damaged, is left to the helper. */
+static void remove_bridge(struct store *store, const struct network *n)
+{
+    autonetlink struct netlink nl = NETLINK_NONE;
+    char bridge[NET_LINK_MAX];
+    autoclose int lock = networks_lock(store_run_fd(store), true);
+    if (lock < 0 || netlink_open(&nl, NETLINK_ROUTE) < 0)
+        return;
+    net_bridge_name(store_tag(store), n->internal, n->index, bridge);
+    (void)net_bridge_remove(&nl, store_tag(store), bridge, NULL);
+}
+
+static int remove_network(struct store *store, const char *name, struct berth_error *err)
+{
+    struct network n;
+    bool whole = network_read(store, name, &n, NULL) == 0;
+    int r = network_remove(store, name, err);
+    if (r == 0 && whole)
+        remove_bridge(store, &n);
+    return r;
+}
+
 int berth_network_remove(struct berth_runtime *runtime, const char *name, struct berth_error *err)
 {
     struct local *c;
@@ -172,7 +195,7 @@ int berth_network_remove(struct berth_runtime *runtime, const char *name, struct
     if (r == 0)
         r = local_need("network rm", err);
     if (r == 0)
-        r = network_remove(store, real_name(name), err);
+        r = remove_network(store, real_name(name), err);
     if (r < 0)
         return r;
     event_append(store_root_fd(store), "network-remove", "", real_name(name), NULL);
@@ -194,7 +217,7 @@ int berth_network_prune(struct berth_runtime *runtime, char **ret_json, struct b
         return r;
     json_t *removed = json_array();
     for (size_t i = 0; names && names[i]; i++)
-        if (strcmp(names[i], NETWORK_DEFAULT) && network_remove(store, names[i], NULL) == 0)
+        if (strcmp(names[i], NETWORK_DEFAULT) && remove_network(store, names[i], NULL) == 0)
             json_array_append_new(removed, json_string(names[i]));
     trash_helper(c);
     return dump(json_pack("{s:o}", "removed", removed), ret_json, err);
