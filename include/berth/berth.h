@@ -55,7 +55,7 @@ enum berth_code {
     BERTH_CANCELLED = -1010,     /**< cancelled by the caller; create and start were undone */
     BERTH_AGAIN = -1011,         /**< not finished yet: poll the descriptor and call again */
     BERTH_IO = -1012,            /**< the system failed us; the message names call and file */
-    BERTH_CORRUPT = -1013,       /**< data that we read back is damaged or of an unknown version */
+    BERTH_CORRUPT = -1013,       /**< what we read back, or what an engine answered, is damaged or makes no sense */
     BERTH_NO_PROGRAM = -1014,    /**< the program to run was not found (exit code 127) */
     BERTH_NOT_EXECUTABLE = -1015,/**< found, but it can't be executed (exit code 126) */
     BERTH_NO_KERNEL = -1016,     /**< the kernel lacks a feature; the message says which, and what to do */
@@ -88,11 +88,14 @@ struct berth_options {
     const char *run;       /**< state of this boot; $BERTH_RUN, then /run/berth */
     const char *config;    /**< berth.toml; $BERTH_CONFIG, then /etc/berth/berth.toml, which may be absent */
     const char *programs;  /**< folder of berth-supervisor and berth-helper; $BERTH_PROGRAMS, then as built */
+    const char *engines;   /**< folder of others' engines, NAME.so (engine.h); $BERTH_ENGINES, then as built */
 };
 
 /**
- * Open the engine called `engine` ("container", "fake", ...). Nothing is made on disk until create.
- * NOT_FOUND when no such engine is registered.
+ * Open the engine called `engine` ("container", "fake", ...), or one with others before it
+ * ("trace(container)", wrap.h). One that is not registered is loaded from the folder of others' engines.
+ * Nothing is made on disk until create. NOT_FOUND when there is no such engine; INVALID, DENIED when its
+ * shared object is refused (berth_load in engine.h says why that is).
  */
 BERTH_PUBLIC int berth_open(const char *engine, const struct berth_options *options,
                             struct berth_runtime **ret_runtime, struct berth_error *err);
@@ -103,7 +106,10 @@ BERTH_PUBLIC void berth_close(struct berth_runtime *runtime);
 /** Name of the runtime ("container"), valid as long as the runtime. The zeroth verb. */
 BERTH_PUBLIC const char *berth_name(const struct berth_runtime *runtime);
 
-/** Names of all registered engines, NULL at the end; valid for the life of the process. */
+/**
+ * Names of all engines, NULL at the end; valid for the life of the process. The first time, those in the
+ * default folder of others' engines are loaded; one that is refused is not listed.
+ */
 BERTH_PUBLIC const char *const *berth_engines(void);
 
 /* ---- handles --------------------------------------------------------------------------------- */

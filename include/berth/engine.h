@@ -64,9 +64,25 @@ BERTH_PUBLIC int berth_error_set(struct berth_error *err, int code, const char *
                                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /**
+ * Read a spec as berth's own engines do: unknown keys, wrong types and numbers out of range are INVALID
+ * and name key and place (TOO_BIG above 4 MiB). `known` (NULL: all) names what this engine can honour, dotted
+ * ("resources.memory"; "network" means all below it too): any other that is set is UNSUPPORTED by its
+ * name. On success `ret_json` is the document again in its normal form; free(3).
+ */
+BERTH_PUBLIC int berth_spec_read(const char *spec_json, const char *const *known, char **ret_json,
+                                 struct berth_error *err);
+
+/**
  * The table. The verbs up to resolve_container_address must be there; the rest may be NULL, which
  * answers UNSUPPORTED (status_call: status, finished at once). Handles are checked for form and
  * runtime before an engine sees them, options are never NULL and of full size.
+ *
+ * What comes back is checked too, and nonsense becomes BERTH_CORRUPT: a code that is none, a success
+ * without its call, stream, status, handle or text, text without an end, a state that there is not, a
+ * handle of another engine, the status of another workload, a call under way that has nothing to poll.
+ *
+ * A status is malloc'ed, its `size` set, its handle that of the workload; `json` may be NULL: then the
+ * front desk makes it of the members. Never write beyond `size` of a berth_stats.
  */
 struct berth_engine {
     size_t size;          /**< sizeof(struct berth_engine) of the header it was built with */
@@ -139,6 +155,36 @@ struct berth_engine {
  * live as long. INVALID when a mandatory verb is missing or the ABI differs, EXISTS for a name taken.
  */
 BERTH_PUBLIC int berth_register(const struct berth_engine *engine, struct berth_error *err);
+
+/**
+ * What a shared object with an engine exports, written once in its sources: BERTH_ENGINE_EXPORT(table);
+ * makes the one function that berth looks for, which answers the table and the ABI it was built for.
+ * It is found as NAME.so, NAME being the table's, in the folder of others' engines.
+ */
+#define BERTH_ENGINE_EXPORT(table)                                                                 \
+    BERTH_ENGINE_LINKAGE const struct berth_engine *berth_engine_entry(                            \
+        uint32_t *ret_abi_version);                                                                \
+    const struct berth_engine *berth_engine_entry(uint32_t *ret_abi_version)                       \
+    {                                                                                              \
+        *ret_abi_version = BERTH_ABI_VERSION;                                                      \
+        return &(table);                                                                           \
+    }                                                                                              \
+    BERTH_ENGINE_LINKAGE const struct berth_engine *berth_engine_entry(                            \
+        uint32_t *ret_abi_version)
+#ifdef __cplusplus
+#define BERTH_ENGINE_LINKAGE extern "C" __attribute__((visibility("default")))
+#else
+#define BERTH_ENGINE_LINKAGE __attribute__((visibility("default")))
+#endif
+
+/**
+ * Load the shared object at `path`, for the life of the process, and register its engine under the name
+ * in its table. It runs with all rights of this process: DENIED unless it, its folder and the folders
+ * above belong to root or to the caller and nobody else may write them (above: or only as in /tmp).
+ * INVALID: it can't be loaded, exports no entry, was built for another ABI, lacks a mandatory verb.
+ * EXISTS: the name is taken.
+ */
+BERTH_PUBLIC int berth_load(const char *path, struct berth_error *err);
 
 /**
  * Checked downcast, for headers of one engine: the `self` behind `runtime` if its engine is exactly

@@ -119,6 +119,7 @@ bool arg_true(const struct args *args, const char *name);
 
 struct cli {
     const char *root, *run, *config;
+    const char *engine_trace;     /* file, or NULL */
     bool json, quiet, verbose;
     int64_t deadline_usec;        /* monotonic; 0: none */
     const struct command *command;

@@ -5,7 +5,9 @@
  * The exit codes are a contract with scripts, so they are decided in this file alone.
  */
 #include "cli.h"
+#include <berth/wrap.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -109,6 +111,20 @@ void cli_note(struct cli *cli, const char *format, ...)
 
 /* ---- runtimes ---------------------------------------------------------------------------------- */
 
+/* --engine-trace: each call of the engine, written down; whole lines, also of several commands at once. */
+static int trace(const char *path, struct berth_runtime **runtime, struct berth_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+    if (fd >= 0) {
+        int r = berth_trace(*runtime, fd, runtime, err);
+        close(fd);
+        return r;
+    }
+    *err = (struct berth_error){.code = BERTH_IO, .os_error = errno};
+    snprintf(err->message, sizeof(err->message), "--engine-trace %s: %s", path, strerror(errno));
+    return err->code;
+}
+
 int cli_runtime(struct cli *cli, const char *name, struct berth_runtime **ret_runtime,
                 struct berth_error *err)
 {
@@ -124,12 +140,15 @@ int cli_runtime(struct cli *cli, const char *name, struct berth_runtime **ret_ru
     }
     struct berth_options options = {.size = sizeof(options), .root = cli->root, .run = cli->run,
                                     .config = cli->config};
-    int r = berth_open(name, &options, &cli->runtimes[i], err);
-    if (r < 0) {
-        cli->runtimes[i] = NULL;
+    struct berth_runtime *runtime;
+    int r = berth_open(name, &options, &runtime, err);
+    if (r < 0)
+        return r;
+    if (cli->engine_trace && (r = trace(cli->engine_trace, &runtime, err)) < 0) {
+        berth_close(runtime);
         return r;
     }
-    *ret_runtime = cli->runtimes[i];
+    *ret_runtime = cli->runtimes[i] = runtime;
     return 0;
 }
 

@@ -49,7 +49,7 @@ static int set_global(struct cli *cli, const struct flag *flag, const char *valu
         const char *name;
         const char **text;
         bool *on;
-    } places[] = {{"config", &cli->config, NULL}, {"root", &cli->root, NULL}, {"run", &cli->run, NULL},
+    } places[] = {{"config", &cli->config, NULL}, {"root", &cli->root, NULL}, {"run", &cli->run, NULL}, {"engine-trace", &cli->engine_trace, NULL},
                   {"json", NULL, &cli->json}, {"quiet", NULL, &cli->quiet}, {"verbose", NULL, &cli->verbose}};
     for (size_t i = 0; i < ARRAY_SIZE(places); i++)
         if (strcmp(flag->name, places[i].name) == 0) {
@@ -61,9 +61,6 @@ static int set_global(struct cli *cli, const struct flag *flag, const char *valu
         }
     if (strcmp(flag->name, "deadline") == 0)
         return set_deadline(cli, value);
-    if (strcmp(flag->name, "engine-trace") == 0)
-        return cli_fail_code(cli, "--engine-trace", BERTH_UNSUPPORTED,
-                             "this build has no engine \"trace\"; `berth events` shows what happens");
     if (strcmp(flag->name, "version") == 0) {
         printf("berth %s\n", berth_version());
         return -1;

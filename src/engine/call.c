@@ -5,26 +5,14 @@
  * A blocking caller polls the engine's own descriptor; only berth_call_fd makes the two that a
  * caller's loop needs: an epoll around the engine's, and an eventfd that a cancel can wake.
  */
-#include "engine/desk.h"
+#include "engine/answer.h"
 #include "base/base.h"
 #include "base/text.h"
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
-struct berth_call {
-    struct berth_call_ops ops; /* of full size */
-    void *data;
-    int fd;      /* the engine's */
-    int poll_fd; /* what the caller polls, made when asked for */
-    int wake_fd; /* in poll_fd: readable once nothing more has to be waited for */
-    bool finished, cancelled, taken;
-    int code;
-    struct berth_result result;
-    struct berth_error failure;
-};
-
-static void result_clear(struct berth_result *result)
+void result_clear(struct berth_result *result)
 {
     berth_exec_result_free(result->exec);
     berth_status_free(result->status);
@@ -34,6 +22,8 @@ static void result_clear(struct berth_result *result)
 int berth_call_new(const struct berth_call_ops *ops, void *data, int fd,
                    struct berth_call **ret_call, struct berth_error *err)
 {
+    if (!ops || ops->size < offsetof(struct berth_call_ops, stream_fd) || !ops->step || !ops->free)
+        return fail(err, BERTH_INVALID, NULL, "call: `ops` has no step or no free");
     struct berth_call *call = calloc(1, sizeof(*call));
     if (!call) {
         if (ops->cancel)
@@ -104,6 +94,8 @@ static void advance(struct berth_call *call)
     if (call->finished)
         return;
     int r = call->ops.step(call->data, &call->result, &call->failure);
+    if (r != 0 || call->fd < 0)
+        r = answer_step(call, r);
     if (r == 0) {
         /* a cancel woke the caller once; from here on the engine's descriptor does */
         if (call->wake_fd >= 0 && read(call->wake_fd, &count, sizeof(count)) < 0)
@@ -115,11 +107,19 @@ static void advance(struct berth_call *call)
     wake(call);
 }
 
-int desk_begin(int made, struct berth_call **ret_call)
+int desk_begin(const struct desk_question *q, int made, struct berth_call *call,
+               const struct berth_error *said, struct berth_call **ret_call, struct berth_error *err)
 {
-    if (made == 0)
-        advance(*ret_call);
-    return made;
+    int r = answer_made(q, made, call, said, err);
+    if (r < 0)
+        return r;
+    call->question = *q;
+    if (call->finished)
+        call->code = MIN(answer_step(call, call->code < 0 ? call->code : 1), 0);
+    else
+        advance(call);
+    *ret_call = call;
+    return 0;
 }
 
 int berth_call_finish(struct berth_call *call, struct berth_result *ret_result,
@@ -159,6 +159,9 @@ int berth_call_wait(struct berth_call *call, int64_t timeout_msec, struct berth_
         struct pollfd p = {.fd = call->fd, .events = POLLIN};
         if (poll(&p, 1, (int)MIN(left, 1 << 30)) < 0 && errno != EINTR)
             return fail_os(err, errno, NULL, "poll");
+        if (p.revents & POLLNVAL)
+            return fail(err, BERTH_CORRUPT, NULL, "%s: the engine gave a descriptor to poll that is none",
+                        call->question.verb ? call->question.verb : "call");
     }
 }
 

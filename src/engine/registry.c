@@ -6,8 +6,10 @@
  * original's address stays an engine's identity for checked downcasts. The list only grows, in
  * place: names handed out stay valid for the life of the process.
  */
-#include "engine/desk.h"
+#include "engine/answer.h"
 #include "base/base.h"
+#include "base/text.h"
+#include <berth/wrap.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -20,27 +22,26 @@ static const char *names[ENGINES_MAX + 1];
 static size_t n_engines;
 static pthread_once_t built_in_once = PTHREAD_ONCE_INIT;
 
-static const size_t mandatory[] = {
-    offsetof(struct berth_engine, open),     offsetof(struct berth_engine, close),
-    offsetof(struct berth_engine, create),   offsetof(struct berth_engine, start),
-    offsetof(struct berth_engine, stop),     offsetof(struct berth_engine, remove),
-    offsetof(struct berth_engine, status),   offsetof(struct berth_engine, logs),
-    offsetof(struct berth_engine, exec),     offsetof(struct berth_engine, stats),
-    offsetof(struct berth_engine, resolve_host_port),
-    offsetof(struct berth_engine, resolve_container_address),
+#define VERB(method) {#method, offsetof(struct berth_engine, method)}
+static const struct {
+    const char *name;
+    size_t offset;
+} mandatory[] = {
+    VERB(open), VERB(close), VERB(create), VERB(start), VERB(stop), VERB(remove), VERB(status), VERB(logs),
+    VERB(exec), VERB(stats), VERB(resolve_host_port), VERB(resolve_container_address),
 };
 
-static bool has_mandatory(const struct berth_engine *engine)
+/** The first mandatory verb that the table does not have; NULL when it has all. */
+static const char *missing_verb(const struct berth_engine *engine)
 {
-    if (engine->size < offsetof(struct berth_engine, find))
-        return false;
     for (size_t i = 0; i < ARRAY_SIZE(mandatory); i++) {
-        void (*method)(void);
-        memcpy(&method, (const char *)engine + mandatory[i], sizeof(method));
+        void (*method)(void) = NULL;
+        if (engine->size >= mandatory[i].offset + sizeof(method))
+            memcpy(&method, (const char *)engine + mandatory[i].offset, sizeof(method));
         if (!method)
-            return false;
+            return mandatory[i].name;
     }
-    return true;
+    return NULL;
 }
 
 static bool name_usable(const char *name)
@@ -90,8 +91,10 @@ int berth_register(const struct berth_engine *engine, struct berth_error *err)
     if (engine->abi_version != BERTH_ABI_VERSION)
         return fail(err, BERTH_INVALID, NULL, "register: the engine was built for ABI %u, this is %d",
                     engine->abi_version, BERTH_ABI_VERSION);
-    if (!has_mandatory(engine))
-        return fail(err, BERTH_INVALID, NULL, "register: the engine's table lacks a mandatory verb");
+    const char *missing = missing_verb(engine);
+    if (missing)
+        return fail(err, BERTH_INVALID, missing, "register: the engine's table lacks the mandatory verb \"%s\"",
+                    missing);
     if (!name_usable(engine->name))
         return fail(err, BERTH_INVALID, NULL,
                     "register: an engine's name is 1 to 31 letters, digits, '_', '-', '.'");
@@ -102,9 +105,24 @@ int berth_register(const struct berth_engine *engine, struct berth_error *err)
     return r;
 }
 
+static const char *setting(const char *given, const char *variable, const char *otherwise)
+{
+    if (given && *given)
+        return given;
+    const char *set = secure_getenv(variable);
+    return set && *set ? set : otherwise;
+}
+
+static void add_strangers(void)
+{
+    stranger_load_all(setting(NULL, "BERTH_ENGINES", BERTH_ENGINES_FOLDER));
+}
+
 const char *const *berth_engines(void)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&built_in_once, add_built_in);
+    pthread_once(&once, add_strangers);
     return names;
 }
 
@@ -129,12 +147,72 @@ int options_take(const void *options, void *ret, size_t size, struct berth_error
     return 0;
 }
 
-static const char *setting(const char *given, const char *variable, const char *otherwise)
+static void options_default(struct berth_options *options)
 {
-    if (given && *given)
-        return given;
-    const char *set = secure_getenv(variable);
-    return set && *set ? set : otherwise;
+    options->root = setting(options->root, "BERTH_ROOT", "/var/lib/berth");
+    options->run = setting(options->run, "BERTH_RUN", "/run/berth");
+    options->config = setting(options->config, "BERTH_CONFIG", "/etc/berth/berth.toml");
+    options->programs = setting(options->programs, "BERTH_PROGRAMS", BERTH_LIBEXEC);
+    options->engines = setting(options->engines, "BERTH_ENGINES", BERTH_ENGINES_FOLDER);
+}
+
+/** Put the table called `name` into `runtime`; false when none is registered. */
+static bool find_table(const char *name, struct berth_runtime *runtime)
+{
+    pthread_mutex_lock(&lock);
+    runtime->engine = find_locked(name, &runtime->registered);
+    pthread_mutex_unlock(&lock);
+    return runtime->engine;
+}
+
+static int open_engine(const char *name, const struct berth_options *options,
+                       struct berth_runtime **ret_runtime, struct berth_error *err)
+{
+    autofree struct berth_runtime *runtime = calloc(1, sizeof(*runtime));
+    if (!runtime)
+        return fail_memory(err);
+    pthread_once(&built_in_once, add_built_in);
+    int r = find_table(name, runtime) ? 0 : stranger_load(options->engines, name, err);
+    if (r < 0)
+        return r;
+    if (!runtime->engine && !find_table(name, runtime))
+        return fail(err, BERTH_NOT_FOUND, name, "no engine is called \"%.64s\"", name);
+    const struct desk_question q = {.runtime = runtime, .verb = "open"};
+    struct berth_error said;
+    said_clear(&said);
+    r = runtime->engine->open(options, &runtime->self, &said);
+    r = answer_code(&q, r, 0, &said, err);
+    if (r == 0)
+        *ret_runtime = TAKE(runtime);
+    return r;
+}
+
+/* Names that stand before another in brackets: "trace(container)". */
+static const struct {
+    const char *word;
+    int (*open)(struct berth_runtime *inner, struct berth_runtime **ret_runtime,
+                struct berth_error *err);
+} wrappers[] = {{"trace(", trace_by_name}, {"fault(", berth_fault}};
+#define NAME_MAX_WRAPPED 256
+
+/** Open what is written, from the inside out: NAME, or WRAPPER(what is written). */
+static int open_written(const char *name, const struct berth_options *options,
+                        struct berth_runtime **ret_runtime, struct berth_error *err)
+{
+    size_t length = strlen(name), i = 0, word;
+    while (i < ARRAY_SIZE(wrappers) && !starts_with(name, wrappers[i].word))
+        i++;
+    if (i == ARRAY_SIZE(wrappers) || name[length - 1] != ')' || length > NAME_MAX_WRAPPED)
+        return open_engine(name, options, ret_runtime, err);
+    word = strlen(wrappers[i].word);
+    autofree char *inside = strndup(name + word, length - word - 1);
+    struct berth_runtime *inner = NULL;
+    if (!inside)
+        return fail_memory(err);
+    int r = open_written(inside, options, &inner, err);
+    if (r == 0 && (r = wrappers[i].open(inner, ret_runtime, err)) < 0)
+        berth_close(inner);
+    return r;
 }
 
 int berth_open(const char *engine, const struct berth_options *options,
@@ -146,26 +224,8 @@ int berth_open(const char *engine, const struct berth_options *options,
     int r = options_take(options, &full, sizeof(full), err);
     if (r < 0)
         return r;
-    full.root = setting(full.root, "BERTH_ROOT", "/var/lib/berth");
-    full.run = setting(full.run, "BERTH_RUN", "/run/berth");
-    full.config = setting(full.config, "BERTH_CONFIG", "/etc/berth/berth.toml");
-    full.programs = setting(full.programs, "BERTH_PROGRAMS", BERTH_LIBEXEC);
-
-    struct berth_runtime *runtime = calloc(1, sizeof(*runtime));
-    if (!runtime)
-        return fail_memory(err);
-    pthread_once(&built_in_once, add_built_in);
-    pthread_mutex_lock(&lock);
-    runtime->engine = find_locked(engine, &runtime->registered);
-    pthread_mutex_unlock(&lock);
-    r = runtime->engine ? runtime->engine->open(&full, &runtime->self, err)
-                        : fail(err, BERTH_NOT_FOUND, engine, "no engine is called \"%.64s\"", engine);
-    if (r < 0) {
-        free(runtime);
-        return r;
-    }
-    *ret_runtime = runtime;
-    return 0;
+    options_default(&full);
+    return open_written(engine, &full, ret_runtime, err);
 }
 
 void berth_close(struct berth_runtime *runtime)
@@ -186,10 +246,13 @@ int berth_runtime_self(struct berth_runtime *runtime, const struct berth_engine 
 {
     if (!runtime || !engine || !ret_self)
         return fail(err, BERTH_INVALID, NULL, "an argument is NULL");
-    if (runtime->registered != engine)
+    const struct berth_runtime *found = runtime;
+    while (found->inner) /* what stands before an engine is that engine's */
+        found = found->inner;
+    if (found->registered != engine)
         return fail(err, BERTH_UNSUPPORTED, runtime->engine->name,
                     "only the engine \"%s\" does this; the runtime is \"%s\"", engine->name,
                     runtime->engine->name);
-    *ret_self = runtime->self;
+    *ret_self = found->self;
     return 0;
 }

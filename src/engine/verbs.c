@@ -3,7 +3,7 @@
  * The front desk: every public verb. It checks what the caller gave (INVALID before an engine sees
  * it), answers for methods an engine lacks, and makes the blocking form out of the call.
  */
-#include "engine/desk.h"
+#include "engine/answer.h"
 #include "base/base.h"
 #include "model/spec.h"
 #include <stdio.h>
@@ -47,24 +47,57 @@ static int check_handle(const char *verb, const struct berth_runtime *runtime,
     return 0;
 }
 
-/** The blocking form: wait for the call that was made (or not, `made` < 0), hand its result over. */
+static struct desk_question question(const struct berth_runtime *runtime, const char *verb,
+                                     enum desk_wants wants, const struct berth_handle *handle)
+{
+    struct desk_question q = {.runtime = runtime, .verb = verb, .wants = wants};
+    if (handle)
+        memcpy(q.id, handle->id, sizeof(q.id));
+    return q;
+}
+
+/* Why these are macros: what is asked is a method of the table with its own arguments, of which `call`,
+ * `said` and `answer` are the desk's. ASK leaves the question, the engine's error and its answer. */
+#define ASK(verb, wants, handle, ...)                                                              \
+    struct desk_question q = question(runtime, verb, wants, handle);                               \
+    struct berth_error said;                                                                       \
+    said_clear(&said);                                                                             \
+    int answer = runtime->engine->__VA_ARGS__
+#define ASK_PLAIN(verb, handle, ...)                                                               \
+    do {                                                                                           \
+        ASK(verb, WANTS_NOTHING, handle, __VA_ARGS__);                                             \
+        return answer_code(&q, answer, 0, &said, err);                                             \
+    } while (0)
+#define ASK_FOR_CALL(verb, wants, handle, ...)                                                     \
+    do {                                                                                           \
+        struct berth_call *call = NULL;                                                            \
+        ASK(verb, wants, handle, __VA_ARGS__);                                                     \
+        return desk_begin(&q, answer, call, &said, ret_call, err);                                 \
+    } while (0)
+
+/** The blocking form: wait for the call that was made (or not, `made` < 0); its result is `ret_result`'s. */
 static int block(int made, struct berth_call **call, struct berth_result *ret_result,
                  struct berth_error *err)
 {
     if (made < 0)
         return made;
-    struct berth_result result = {0};
-    int r = berth_call_wait(*call, -1, &result, err);
+    ret_result->exec = NULL;
+    ret_result->status = NULL;
+    int r = berth_call_wait(*call, -1, ret_result, err);
     berth_call_free(*call);
-    if (r < 0)
-        return r;
-    if (ret_result) {
-        *ret_result = result;
-        return 0;
+    return r;
+}
+
+/** The same where a result would be nobody's. */
+static int block_plain(int made, struct berth_call **call, struct berth_error *err)
+{
+    struct berth_result result;
+    int r = block(made, call, &result, err);
+    if (r == 0) {
+        berth_exec_result_free(result.exec);
+        berth_status_free(result.status);
     }
-    berth_exec_result_free(result.exec);
-    berth_status_free(result.status);
-    return 0;
+    return r;
 }
 
 /* ---- the ten verbs */
@@ -77,15 +110,14 @@ int berth_create_call(struct berth_runtime *runtime, const char *spec_json,
         return r;
     NEED_POINTER("create", spec_json);
     NEED_POINTER("create", ret_call);
-    return desk_begin(runtime->engine->create(runtime->self, spec_json, ret_call, err),
-                      ret_call);
+    ASK_FOR_CALL("create", WANTS_HANDLE, NULL, create(runtime->self, spec_json, &call, &said));
 }
 
 int berth_create(struct berth_runtime *runtime, const char *spec_json,
                  struct berth_handle *ret_handle, struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    struct berth_result result = {0};
+    struct berth_result result;
     NEED_POINTER("create", ret_handle);
     int r = block(berth_create_call(runtime, spec_json, &call, err), &call, &result, err);
     if (r == 0)
@@ -100,15 +132,14 @@ int berth_start_call(struct berth_runtime *runtime, const struct berth_handle *h
     if (r < 0)
         return r;
     NEED_POINTER("start", ret_call);
-    return desk_begin(runtime->engine->start(runtime->self, handle, ret_call, err),
-                      ret_call);
+    ASK_FOR_CALL("start", WANTS_NOTHING, handle, start(runtime->self, handle, &call, &said));
 }
 
 int berth_start(struct berth_runtime *runtime, const struct berth_handle *handle,
                 struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    return block(berth_start_call(runtime, handle, &call, err), &call, NULL, err);
+    return block_plain(berth_start_call(runtime, handle, &call, err), &call, err);
 }
 
 int berth_stop_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -120,15 +151,14 @@ int berth_stop_call(struct berth_runtime *runtime, const struct berth_handle *ha
     NEED_POINTER("stop", ret_call);
     NEED("stop", timeout_msec >= BERTH_TIMEOUT_SPEC && timeout_msec <= INT64_MAX / 2000,
          "a timeout of %lld ms", (long long)timeout_msec);
-    return desk_begin(runtime->engine->stop(runtime->self, handle, timeout_msec, ret_call, err),
-                      ret_call);
+    ASK_FOR_CALL("stop", WANTS_NOTHING, handle, stop(runtime->self, handle, timeout_msec, &call, &said));
 }
 
 int berth_stop(struct berth_runtime *runtime, const struct berth_handle *handle,
                int64_t timeout_msec, struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    return block(berth_stop_call(runtime, handle, timeout_msec, &call, err), &call, NULL, err);
+    return block_plain(berth_stop_call(runtime, handle, timeout_msec, &call, err), &call, err);
 }
 
 int berth_remove_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -141,16 +171,16 @@ int berth_remove_call(struct berth_runtime *runtime, const struct berth_handle *
         return r;
     NEED_POINTER("remove", ret_call);
     r = options_take(options, &full, sizeof(full), err);
-    return r < 0 ? r
-                 : desk_begin(runtime->engine->remove(runtime->self, handle, &full, ret_call, err),
-                              ret_call);
+    if (r < 0)
+        return r;
+    ASK_FOR_CALL("remove", WANTS_NOTHING, handle, remove(runtime->self, handle, &full, &call, &said));
 }
 
 int berth_remove(struct berth_runtime *runtime, const struct berth_handle *handle,
                  const struct berth_remove_options *options, struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    return block(berth_remove_call(runtime, handle, options, &call, err), &call, NULL, err);
+    return block_plain(berth_remove_call(runtime, handle, options, &call, err), &call, err);
 }
 
 int berth_status(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -160,7 +190,9 @@ int berth_status(struct berth_runtime *runtime, const struct berth_handle *handl
     if (r < 0)
         return r;
     NEED_POINTER("status", ret_status);
-    return runtime->engine->status(runtime->self, handle, ret_status, err);
+    struct berth_status *status = NULL;
+    ASK("status", WANTS_STATUS, handle, status(runtime->self, handle, &status, &said));
+    return answer_status(&q, answer, status, &said, ret_status, err);
 }
 
 int berth_status_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -171,10 +203,10 @@ int berth_status_call(struct berth_runtime *runtime, const struct berth_handle *
         return r;
     NEED_POINTER("status", ret_call);
     if (runtime->engine->status_call)
-        return runtime->engine->status_call(runtime->self, handle, ret_call, err);
+        ASK_FOR_CALL("status", WANTS_STATUS, handle, status_call(runtime->self, handle, &call, &said));
     struct berth_result result = {0};
     struct berth_error failure = {0};
-    r = runtime->engine->status(runtime->self, handle, &result.status, &failure);
+    r = berth_status(runtime, handle, &result.status, &failure);
     return berth_call_done(r, &result, &failure, ret_call, err);
 }
 
@@ -193,7 +225,9 @@ int berth_logs(struct berth_runtime *runtime, const struct berth_handle *handle,
     NEED("logs", !(full.streams & ~(BERTH_STDOUT | BERTH_STDERR)), "no stream has the number %u",
          full.streams);
     NEED("logs", full.since_usec >= 0 && full.until_usec >= 0, "a time before 1970");
-    return runtime->engine->logs(runtime->self, handle, &full, ret_stream, err);
+    struct berth_stream *stream = NULL;
+    ASK("logs", WANTS_NOTHING, handle, logs(runtime->self, handle, &full, &stream, &said));
+    return answer_stream(&q, answer, stream, &said, ret_stream, err);
 }
 
 static int check_exec(const char *const *argv, const struct berth_exec_options *o,
@@ -226,8 +260,7 @@ int berth_exec_call(struct berth_runtime *runtime, const struct berth_handle *ha
     r = options_take(options, &full, sizeof(full), err);
     if (r < 0 || (r = check_exec(argv, &full, err)) < 0)
         return r;
-    return desk_begin(runtime->engine->exec(runtime->self, handle, argv, &full, ret_call, err),
-                      ret_call);
+    ASK_FOR_CALL("exec", WANTS_EXEC, handle, exec(runtime->self, handle, argv, &full, &call, &said));
 }
 
 int berth_exec(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -257,8 +290,8 @@ int berth_stats(struct berth_runtime *runtime, const struct berth_handle *handle
     NEED_POINTER("stats", ret_stats);
     struct berth_stats full = {.size = sizeof(full)};
     size_t room = ret_stats->size ? MIN(ret_stats->size, sizeof(full)) : sizeof(full);
-    r = runtime->engine->stats(runtime->self, handle, &full, err);
-    if (r < 0)
+    ASK("stats", WANTS_NOTHING, handle, stats(runtime->self, handle, &full, &said));
+    if ((r = answer_stats(&q, answer, &full, &said, err)) < 0)
         return r;
     full.size = room;
     memcpy(ret_stats, &full, room);
@@ -276,7 +309,7 @@ static int check_port(const char *verb, const struct berth_port *port, struct be
     ret->protocol[sizeof(ret->protocol) - 1] = 0;
     if (!ret->protocol[0])
         memcpy(ret->protocol, "tcp", 4);
-    if (strcmp(ret->protocol, "tcp") && strcmp(ret->protocol, "udp"))
+    if (memcmp(ret->protocol, "tcp", 4) && memcmp(ret->protocol, "udp", 4))
         return fail(err, BERTH_INVALID, NULL, "%s: \"%s\" is neither tcp nor udp", verb,
                     ret->protocol);
     return 0;
@@ -291,7 +324,15 @@ int berth_resolve_host_port(struct berth_runtime *runtime, const struct berth_ha
     if (r < 0 || (r = check_port("port", container_port, &port, err)) < 0)
         return r;
     NEED_POINTER("port", ret_port);
-    return runtime->engine->resolve_host_port(runtime->self, handle, &port, ret_port, err);
+    struct berth_host_port found;
+    found.port = 0;
+    found.address[0] = 0;
+    ASK("port", WANTS_NOTHING, handle,
+        resolve_host_port(runtime->self, handle, &port, &found, &said));
+    r = answer_address(&q, answer, found.address, sizeof(found.address), &said, err);
+    if (r == 1)
+        *ret_port = found;
+    return r;
 }
 
 int berth_resolve_container_address(struct berth_runtime *runtime,
@@ -304,8 +345,14 @@ int berth_resolve_container_address(struct berth_runtime *runtime,
     if (r < 0 || (r = check_port("address", container_port, &port, err)) < 0)
         return r;
     NEED_POINTER("address", ret_address);
-    return runtime->engine->resolve_container_address(runtime->self, handle, &port, network,
-                                                      ret_address, err);
+    char found[BERTH_ADDRESS_TEXT];
+    found[0] = 0;
+    ASK("address", WANTS_NOTHING, handle,
+        resolve_container_address(runtime->self, handle, &port, network, found, &said));
+    r = answer_address(&q, answer, found, sizeof(found), &said, err);
+    if (r == 1)
+        memcpy(ret_address, found, sizeof(found));
+    return r;
 }
 
 /* ---- beside the verbs */
@@ -321,7 +368,9 @@ int berth_find(struct berth_runtime *runtime, const char *name_or_prefix,
         return r;
     if (!runtime->engine->find)
         return unsupported(runtime, "find", err);
-    return runtime->engine->find(runtime->self, name_or_prefix, ret_handle, err);
+    struct berth_handle found = {0};
+    ASK("find", WANTS_HANDLE, NULL, find(runtime->self, name_or_prefix, &found, &said));
+    return answer_handle(&q, answer, &found, &said, ret_handle, err);
 }
 
 int berth_list(struct berth_runtime *runtime, struct berth_handle **ret_handles, size_t *ret_count,
@@ -334,7 +383,10 @@ int berth_list(struct berth_runtime *runtime, struct berth_handle **ret_handles,
     NEED_POINTER("list", ret_count);
     if (!runtime->engine->list)
         return unsupported(runtime, "list", err);
-    return runtime->engine->list(runtime->self, ret_handles, ret_count, err);
+    struct berth_handle *handles = NULL;
+    size_t count = 0;
+    ASK("list", WANTS_NOTHING, NULL, list(runtime->self, &handles, &count, &said));
+    return answer_handles(&q, answer, handles, count, &said, ret_handles, ret_count, err);
 }
 
 int berth_wait_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -346,8 +398,7 @@ int berth_wait_call(struct berth_runtime *runtime, const struct berth_handle *ha
     NEED_POINTER("wait", ret_call);
     if (!runtime->engine->wait)
         return unsupported(runtime, "wait", err);
-    return desk_begin(runtime->engine->wait(runtime->self, handle, ret_call, err),
-                      ret_call);
+    ASK_FOR_CALL("wait", WANTS_STATUS, handle, wait(runtime->self, handle, &call, &said));
 }
 
 int berth_wait(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -371,7 +422,7 @@ int berth_signal(struct berth_runtime *runtime, const struct berth_handle *handl
     NEED("signal", signal >= 1 && signal <= 64, "%d is no signal", signal);
     if (!runtime->engine->signal)
         return unsupported(runtime, "signal", err);
-    return runtime->engine->signal(runtime->self, handle, signal, err);
+    ASK_PLAIN("signal", handle, signal(runtime->self, handle, signal, &said));
 }
 
 int berth_attach_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -388,8 +439,7 @@ int berth_attach_call(struct berth_runtime *runtime, const struct berth_handle *
         return r;
     if (!runtime->engine->attach)
         return unsupported(runtime, "attach", err);
-    return desk_begin(runtime->engine->attach(runtime->self, handle, &full, ret_call, err),
-                      ret_call);
+    ASK_FOR_CALL("attach", MAY_HAVE_STATUS, handle, attach(runtime->self, handle, &full, &call, &said));
 }
 
 int berth_pause(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -400,7 +450,7 @@ int berth_pause(struct berth_runtime *runtime, const struct berth_handle *handle
         return r;
     if (!runtime->engine->pause)
         return unsupported(runtime, "pause", err);
-    return runtime->engine->pause(runtime->self, handle, err);
+    ASK_PLAIN("pause", handle, pause(runtime->self, handle, &said));
 }
 
 int berth_unpause(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -411,7 +461,7 @@ int berth_unpause(struct berth_runtime *runtime, const struct berth_handle *hand
         return r;
     if (!runtime->engine->unpause)
         return unsupported(runtime, "unpause", err);
-    return runtime->engine->unpause(runtime->self, handle, err);
+    ASK_PLAIN("unpause", handle, unpause(runtime->self, handle, &said));
 }
 
 int berth_update(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -423,7 +473,7 @@ int berth_update(struct berth_runtime *runtime, const struct berth_handle *handl
     NEED_POINTER("update", patch_json);
     if (!runtime->engine->update)
         return unsupported(runtime, "update", err);
-    return runtime->engine->update(runtime->self, handle, patch_json, err);
+    ASK_PLAIN("update", handle, update(runtime->self, handle, patch_json, &said));
 }
 
 int berth_rename(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -434,7 +484,7 @@ int berth_rename(struct berth_runtime *runtime, const struct berth_handle *handl
         return r;
     if (!runtime->engine->rename)
         return unsupported(runtime, "rename", err);
-    return runtime->engine->rename(runtime->self, handle, new_name, err);
+    ASK_PLAIN("rename", handle, rename(runtime->self, handle, new_name, &said));
 }
 
 int berth_restart_call(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -448,15 +498,14 @@ int berth_restart_call(struct berth_runtime *runtime, const struct berth_handle 
          "a timeout of %lld ms", (long long)timeout_msec);
     if (!runtime->engine->restart)
         return unsupported(runtime, "restart", err);
-    return desk_begin(runtime->engine->restart(runtime->self, handle, timeout_msec, ret_call, err),
-                      ret_call);
+    ASK_FOR_CALL("restart", WANTS_NOTHING, handle, restart(runtime->self, handle, timeout_msec, &call, &said));
 }
 
 int berth_restart(struct berth_runtime *runtime, const struct berth_handle *handle,
                   int64_t timeout_msec, struct berth_error *err)
 {
     struct berth_call *call = NULL;
-    return block(berth_restart_call(runtime, handle, timeout_msec, &call, err), &call, NULL, err);
+    return block_plain(berth_restart_call(runtime, handle, timeout_msec, &call, err), &call, err);
 }
 
 int berth_events(struct berth_runtime *runtime, const struct berth_events_options *options,
@@ -475,7 +524,9 @@ int berth_events(struct berth_runtime *runtime, const struct berth_events_option
         return r;
     if (!runtime->engine->events)
         return unsupported(runtime, "events", err);
-    return runtime->engine->events(runtime->self, &full, ret_stream, err);
+    struct berth_stream *stream = NULL;
+    ASK("events", WANTS_NOTHING, NULL, events(runtime->self, &full, &stream, &said));
+    return answer_stream(&q, answer, stream, &said, ret_stream, err);
 }
 
 int berth_inspect(struct berth_runtime *runtime, const struct berth_handle *handle, char **ret_json,
@@ -487,7 +538,9 @@ int berth_inspect(struct berth_runtime *runtime, const struct berth_handle *hand
     NEED_POINTER("inspect", ret_json);
     if (!runtime->engine->inspect)
         return unsupported(runtime, "inspect", err);
-    return runtime->engine->inspect(runtime->self, handle, ret_json, err);
+    char *text = NULL;
+    ASK("inspect", WANTS_NOTHING, handle, inspect(runtime->self, handle, &text, &said));
+    return answer_text(&q, answer, text, &said, ret_json, err);
 }
 
 int berth_exec_list(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -499,7 +552,9 @@ int berth_exec_list(struct berth_runtime *runtime, const struct berth_handle *ha
     NEED_POINTER("exec_list", ret_json);
     if (!runtime->engine->exec_list)
         return unsupported(runtime, "exec_list", err);
-    return runtime->engine->exec_list(runtime->self, handle, ret_json, err);
+    char *text = NULL;
+    ASK("exec_list", WANTS_NOTHING, handle, exec_list(runtime->self, handle, &text, &said));
+    return answer_text(&q, answer, text, &said, ret_json, err);
 }
 
 int berth_exec_kill(struct berth_runtime *runtime, const struct berth_handle *handle,
@@ -511,7 +566,7 @@ int berth_exec_kill(struct berth_runtime *runtime, const struct berth_handle *ha
     NEED("exec_kill", signal >= 1 && signal <= 64, "%d is no signal", signal);
     if (!runtime->engine->exec_kill)
         return unsupported(runtime, "exec_kill", err);
-    return runtime->engine->exec_kill(runtime->self, handle, exec_id, signal, err);
+    ASK_PLAIN("exec_kill", handle, exec_kill(runtime->self, handle, exec_id, signal, &said));
 }
 
 int berth_plan(struct berth_runtime *runtime, const char *spec_json, char **ret_json,
@@ -524,5 +579,7 @@ int berth_plan(struct berth_runtime *runtime, const char *spec_json, char **ret_
     NEED_POINTER("plan", ret_json);
     if (!runtime->engine->plan)
         return unsupported(runtime, "plan", err);
-    return runtime->engine->plan(runtime->self, spec_json, ret_json, err);
+    char *text = NULL;
+    ASK("plan", WANTS_NOTHING, NULL, plan(runtime->self, spec_json, &text, &said));
+    return answer_text(&q, answer, text, &said, ret_json, err);
 }

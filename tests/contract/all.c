@@ -137,7 +137,7 @@ static void a_handle_made_by_another_process_works(struct contract *c)
         struct berth_options options = {.size = sizeof(options), .root = c->root, .run = c->run};
         struct contract own = *c;
         char text[BERTH_HANDLE_TEXT];
-        ok(berth_open(c->engine, &options, &own.runtime, ERR));
+        ok(berth_open(c->opens, &options, &own.runtime, ERR));
         struct berth_handle h = run(
             &own, "theirs",
             SHELL("trap 'exit 0' TERM; echo ready; while :; do sleep 100 & wait $!; done"), NULL);

@@ -89,10 +89,18 @@ struct job {
     const struct contract_case *k;
 };
 
+/** An engine without images is asked for one where a case needs what is in it. */
+static const char *image_of(const struct job *j)
+{
+    bool needs = j->k && j->k->needs & (NEEDS_PROGRAM | NEEDS_KERNEL);
+    return j->s->plain && needs ? IMAGE : j->p->image;
+}
+
 static struct contract contract_of(const struct job *j)
 {
     struct contract c = {.engine = j->s->engine,
-                         .image = j->p->image,
+                         .opens = j->s->opens,
+                         .image = image_of(j),
                          .network = j->s->network,
                          .root = j->p->root,
                          .run = j->p->run,
@@ -100,7 +108,7 @@ static struct contract contract_of(const struct job *j)
                          .steps = j->s->steps,
                          .long_run = j->s->long_run};
     struct berth_options options = {.size = sizeof(options), .root = c.root, .run = c.run};
-    ok(berth_open(c.engine, &options, &c.runtime, ERR));
+    ok(berth_open(c.opens, &options, &c.runtime, ERR));
     return c;
 }
 

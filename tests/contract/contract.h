@@ -26,6 +26,7 @@ enum need {
 struct contract {
     struct berth_runtime *runtime;
     const char *engine, *image, *network;
+    const char *opens; /**< what berth_open is given: the engine, or that with others before it */
     const char *root, *run, *scratch; /**< the runtime's folders; a folder of the case's own */
     bool steps;                       /**< programs are fake.h's steps; else /bin/sh of the image */
     bool long_run;                    /**< larger counts are welcome */

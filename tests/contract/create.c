@@ -407,7 +407,7 @@ static _Noreturn void create_for_ever(struct contract *c, int round)
 {
     struct berth_options options = {.size = sizeof(options), .root = c->root, .run = c->run};
     struct contract own = *c;
-    ok(berth_open(c->engine, &options, &own.runtime, ERR));
+    ok(berth_open(c->opens, &options, &own.runtime, ERR));
     for (int i = 0;; i++) {
         char *name = print_text("killed-%d-%d", round, i);
         create(&own, name, SHELL("sleep 100"), NULL);

@@ -319,7 +319,7 @@ static void a_killed_client_leaves_no_process(struct contract *c)
         struct berth_options options = {.size = sizeof(options), .root = c->root, .run = c->run};
         struct berth_runtime *own = NULL;
         struct berth_exec_result *r = NULL;
-        ok(berth_open(c->engine, &options, &own, ERR));
+        ok(berth_open(c->opens, &options, &own, ERR));
         berth_exec(own, &h, (const char *const[]){"sh", "-c", "sleep 8765; true", NULL}, NULL, &r,
                    NULL);
         _exit(0);

@@ -8,10 +8,12 @@
 #include "contract.h"
 
 struct settings {
-    const char *engine, *image, *rootfs, *network, *root, *run, *filter, *unsupported, *plugin;
+    const char *opens, *engine, *image, *rootfs, *network, *root, *run, *filter, *unsupported, *plugin, *plain;
     int jobs, timeout_sec;
     bool list, table, steps, long_run, keep, verbose;
 };
+
+#define IMAGE "contract:1" /**< made for the cases, unless another is given */
 
 /** Read the command line; exits on --help and on a mistake. */
 void settings_read(struct settings *s, int argc, char **argv);

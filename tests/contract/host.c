@@ -407,7 +407,7 @@ static void a_host_without_standard_descriptors_is_served(struct contract *c)
     }
     struct berth_options options = {.size = sizeof(options), .root = c->root, .run = c->run};
     struct contract own = *c;
-    ok(berth_open(c->engine, &options, &own.runtime, ERR));
+    ok(berth_open(c->opens, &options, &own.runtime, ERR));
     use_every_verb(&own);
     berth_close(own.runtime);
     for (int i = 0; i < 3; i++) {
@@ -448,7 +448,7 @@ static void the_end_of_its_process_group_is_not_the_workloads(struct contract *c
         struct contract own = *c;
         setsid();
         close(fds[0]);
-        ok(berth_open(c->engine, &options, &own.runtime, ERR));
+        ok(berth_open(c->opens, &options, &own.runtime, ERR));
         struct berth_handle h = run_ready(&own, "outlives", SHELL("echo ready; sleep 1000"), NULL);
         is_state(&own, &h, BERTH_RUNNING);
         if (write(fds[1], "x", 1) == 1)

@@ -482,7 +482,7 @@ static struct contract on_a_small_disk(struct contract *c, const char *size)
               mount("small", folder, "tmpfs", 0, data) == 0,
           "a small file system: %s", strerror(errno));
     struct berth_options options = {.size = sizeof(options), .root = folder, .run = c->run};
-    ok(berth_open(c->engine, &options, &small.runtime, ERR));
+    ok(berth_open(c->opens, &options, &small.runtime, ERR));
     image_carry(c, &small);
     free(data);
     return small;

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define IMAGE "contract:1"
 
 static const char *const folders[] = {"bin", "etc", "tmp",  "root", "home",    "home/guest", "proc",
                                       "sys", "dev", "data", "usr",  "usr/bin", "srv"};
@@ -148,6 +147,7 @@ static void place_prepare(const void *data)
 {
     const struct job *j = data;
     struct contract c = {.engine = j->s->engine,
+                         .opens = j->s->opens,
                          .image = j->p->image,
                          .network = j->s->network,
                          .root = j->p->root,
@@ -155,11 +155,11 @@ static void place_prepare(const void *data)
                          .scratch = j->p->scratch,
                          .steps = j->s->steps};
     struct berth_options options = {.size = sizeof(options), .root = c.root, .run = c.run};
-    ok(berth_open(c.engine, &options, &c.runtime, ERR));
-    if (!j->s->image)
+    ok(berth_open(c.opens, &options, &c.runtime, ERR));
+    if (!j->s->image && !j->s->plain)
         image_import(c.runtime, j);
     char *parent = cgroup_parent(&c);
-    struct berth_handle h = create(&c, "first", WAITS, c.steps ? NULL : "mounts",
+    struct berth_handle h = create(&c, "first", WAITS, c.steps || j->s->plain ? NULL : "mounts",
                                    "[{'type':'volume','target':'/data'}]", NULL);
     ok(berth_start(c.runtime, &h, ERR));
     struct berth_remove_options force = {.size = sizeof(force), .force = true, .volumes = true};
@@ -184,7 +184,7 @@ static void folder_make(const char *path)
 
 bool place_make(const struct settings *s, int number, struct place *ret_place)
 {
-    struct place p = {.image = s->image ? s->image : IMAGE};
+    struct place p = {.image = s->image ? s->image : s->plain ? s->plain : IMAGE};
     p.root = print_text("%s/%d", s->root, number);
     p.run = print_text("%s/%d", s->run, number);
     p.scratch = print_text("%s/scratch-%d", s->root, number);

@@ -20,6 +20,7 @@ static const struct option options[] = {
     {"timeout", required_argument, NULL, 't'},
     {"unsupported", required_argument, NULL, 'U'},
     {"load", required_argument, NULL, 'L'},
+    {"plain", required_argument, NULL, 'P'},
     {"steps", no_argument, NULL, 's'},
     {"list", no_argument, NULL, 'l'},
     {"table", no_argument, NULL, 'T'},
@@ -35,7 +36,7 @@ static const char usage[] =
     "\n"
     "Runs every case of the contract against an engine; 0 when all passed.\n"
     "\n"
-    "  --engine NAME        container, fake, or any registered engine\n"
+    "  --engine NAME        container, fake, or any registered engine; trace(NAME), fault(NAME)\n"
     "  --image REF          image of the programs inside (default: made of busybox)\n"
     "  --rootfs PATH        folder or tar of which that image is made\n"
     "  --network NAME       none (default) or host\n"
@@ -45,7 +46,9 @@ static const char usage[] =
     "  --list               print the cases' names\n"
     "  --table              print what may be unsupported, with reasons\n"
     "  --unsupported FILE   more rows for that table: GLOB REASON, one a line\n"
-    "  --load FILE          a shared object that registers an engine when loaded\n"
+    "  --load FILE          a shared object that exports or registers an engine\n"
+    "  --plain NAME         it has no images: what its specs say instead. Cases that need one ask for one,\n"
+    "                       and \"(image) REASON\" in that file says why they hear UNSUPPORTED\n"
     "  --steps              the engine's programs are fake.h's steps\n"
     "  --jobs N             cases at once (default 1)\n"
     "  --timeout SECONDS    for each case (default 30)\n"
@@ -66,9 +69,10 @@ static _Noreturn void refuse(const char *what)
 static void set_text(struct settings *s, int option)
 {
     const char **const places[] = {
-        ['e'] = &s->engine,  ['i'] = &s->image,       ['f'] = &s->rootfs,
+        ['e'] = &s->opens,  ['i'] = &s->image,       ['f'] = &s->rootfs,
         ['n'] = &s->network, ['r'] = &s->root,        ['u'] = &s->run,
         ['F'] = &s->filter,  ['U'] = &s->unsupported, ['L'] = &s->plugin,
+        ['P'] = &s->plain,
     };
     if ((size_t)option < sizeof(places) / sizeof(places[0]) && places[option])
         *places[option] = optarg;
@@ -106,6 +110,13 @@ static void set_rest(struct settings *s, int option)
     }
 }
 
+/** "fake" of "trace(fault(fake))". */
+static const char *innermost(const char *written)
+{
+    const char *begin = strrchr(written, '(');
+    return begin ? print_text("%.*s", (int)strcspn(begin + 1, ")"), begin + 1) : written;
+}
+
 void settings_read(struct settings *s, int argc, char **argv)
 {
     *s = (struct settings){.network = "none", .jobs = 1, .timeout_sec = 30};
@@ -122,10 +133,9 @@ void settings_read(struct settings *s, int argc, char **argv)
         refuse("it takes no arguments, only options");
     if (s->jobs < 1 || s->jobs > 64 || s->timeout_sec < 1)
         refuse("--jobs is 1 to 64, --timeout at least 1");
-    if (!s->engine && !s->list && !s->table)
+    if (!s->opens && !s->list && !s->table)
         refuse("--engine is missing");
-    if (!s->engine)
-        s->engine = "";
+    s->engine = innermost(s->opens ? s->opens : "");
     if (strcmp(s->engine, "fake") == 0)
         s->steps = true;
 }

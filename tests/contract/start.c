@@ -226,7 +226,7 @@ static void a_caller_killed_during_start_is_carried_through(struct contract *c)
             struct berth_options options = {
                 .size = sizeof(options), .root = c->root, .run = c->run};
             struct berth_runtime *own = NULL;
-            ok(berth_open(c->engine, &options, &own, ERR));
+            ok(berth_open(c->opens, &options, &own, ERR));
             berth_start(own, &h, NULL);
             _exit(0);
         }

@@ -27,7 +27,8 @@ static const struct row rows[] = {
 static struct row file_rows[FILE_ROWS_MAX];
 static size_t n_file_rows;
 
-/** A stranger's own table: a line is a glob, a blank and the reason. */
+/** A stranger's own table: a line is a glob, or "(image)" for all cases with a real program in a real image; a
+ *  blank; and the reason. */
 static void read_rows(const struct settings *s)
 {
     char *text = read_file(s->unsupported);
@@ -42,7 +43,8 @@ static void read_rows(const struct settings *s)
         const char *reason =
             line[n] ? line + n + 1 + strspn(line + n + 1, " \t") : "no reason given";
         line[n] = '\0';
-        file_rows[n_file_rows++] = (struct row){s->engine, 0, line, reason};
+        bool image = strcmp(line, "(image)") == 0;
+        file_rows[n_file_rows++] = (struct row){s->engine, image ? NEEDS_PROGRAM | NEEDS_KERNEL : 0, line, reason};
     }
 }
 

@@ -104,7 +104,7 @@ def test_the_spec_manual_names_every_field_of_the_schema():
 
 
 def test_the_librarys_manual_names_every_function():
-    for page, name in (("libberth", "berth"), ("libberth-engine", "engine"), ("libberth-container", "container"), ("libberth-fake", "fake")):
+    for page, name in (("libberth", "berth"), ("libberth-engine", "engine"), ("libberth-container", "container"), ("libberth-fake", "fake"), ("libberth-wrap", "wrap")):
         text = open(f"{BUILD}/doc/man/{page}.3").read().replace("\\&", "").replace("\\", "")
         functions = set(re.findall(r"\b(berth_\w+)\(", re.sub(r"/\*.*?\*/", "", open(f"{TOP}/include/berth/{name}.h").read(), flags=re.S)))
         assert functions and not [f for f in functions if f + "(" not in text]

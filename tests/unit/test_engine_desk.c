@@ -39,7 +39,7 @@ static int slow_step(void *data, struct berth_result *ret, struct berth_error *e
     if (read(ready_pipe[0], &c, 1) != 1)
         return 0;
     memset(&ret->handle, 0, sizeof(ret->handle));
-    strcpy(ret->handle.name, "made");
+    ret->handle = (struct berth_handle){.runtime = "tiny", .name = "made", .id = {1}};
     return 1;
 }
 
@@ -94,6 +94,8 @@ static int tiny_status(void *self, const struct berth_handle *h, struct berth_st
                        struct berth_error *err)
 {
     *ret = calloc(1, sizeof(**ret));
+    (*ret)->size = sizeof(**ret);
+    (*ret)->handle = *h;
     (*ret)->state = BERTH_RUNNING;
     return 0;
 }
