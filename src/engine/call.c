@@ -194,6 +194,7 @@ void berth_call_free(struct berth_call *call)
     if (!call)
         return;
     berth_call_cancel(call);
+    advance(call); /* what a cancel has to ask somebody else for is asked in the step behind it */
     if (call->finished)
         take_back(call);
     if (call->ops.free)

@@ -260,6 +260,22 @@ static void a_cancelled_start_is_undone(struct contract *c)
         ok(berth_start(c->runtime, &h, ERR));
 }
 
+static void a_start_freed_before_its_end_is_undone(struct contract *c)
+{
+    struct berth_handle h = create(c, "left", WAITS, NULL);
+    struct berth_call *call = NULL;
+    ok(berth_start_call(c->runtime, &h, &call, ERR));
+    bool over = berth_call_finish(call, NULL, ERR) != BERTH_AGAIN;
+    berth_call_free(call);
+    if (over) {
+        is_state(c, &h, BERTH_RUNNING);
+        return;
+    }
+    until_state(c, &h, BERTH_CREATED);
+    ok(berth_start(c->runtime, &h, ERR)); /* at once: that one would have been running */
+    is_state(c, &h, BERTH_RUNNING);
+}
+
 static const struct contract_case start_cases[] = {
     CASE(start_returns_when_it_runs),
     CASE(start_of_a_running_one_is_wrong_state),
@@ -282,5 +298,6 @@ static const struct contract_case start_cases[] = {
     CASE_NEEDS(start_after_stop_keeps_files, NEEDS_PROGRAM),
     CASE_NEEDS(a_caller_killed_during_start_is_carried_through, NEEDS_PROGRAM | NEEDS_PROCESS),
     CASE(a_cancelled_start_is_undone),
+    CASE(a_start_freed_before_its_end_is_undone),
 };
 GROUP(start);

@@ -242,6 +242,8 @@ bool state_final(int state);
 #define BEING_BORN (-1)
 /** The record is of an end, and no new supervisor is being born over it. */
 bool has_ended(const struct status *status, bool alive);
+/** The same, and a start that was undone: what still lives has written its last record and is about to free the lock. */
+bool lets_go(const struct status *status, bool alive);
 int wrong_state(const struct workload *w, const char *verb, int state, struct berth_error *err);
 
 /* ---- settling */

@@ -163,7 +163,7 @@ static bool lives_again(struct job *j)
     struct status status;
     bool alive;
     job_drain_run(j);
-    return workload_status_read(j->w, &status, &alive, NULL) == 0 && alive && !has_ended(&status, alive);
+    return workload_status_read(j->w, &status, &alive, NULL) == 0 && alive && !lets_go(&status, alive);
 }
 
 /** Wait for the helper that waits for `life`, and beside it for what happens in the run folder. */

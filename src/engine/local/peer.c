@@ -166,6 +166,12 @@ bool has_ended(const struct status *status, bool alive)
     return state_final(status->state) && !(alive && status->supervisor_pid == BEING_BORN);
 }
 
+bool lets_go(const struct status *status, bool alive)
+{
+    return has_ended(status, alive) ||
+           (alive && status->state == BERTH_CREATED && status->supervisor_pid == 0);
+}
+
 int wrong_state(const struct workload *w, const char *verb, int state, struct berth_error *err)
 {
     char name[BERTH_NAME_MAX + 8];

@@ -249,7 +249,7 @@ static int start_locked(struct job *j, struct berth_error *err)
         return r;
     if (j->life_fd >= 0)
         alive = false; /* it is ours */
-    if (alive && has_ended(&status, alive))
+    if (alive && lets_go(&status, alive))
         return JOB_ON;
     if (alive)
         return refuse_running(j, state_lives(status.state) ? status.state : BERTH_CREATING, err);
