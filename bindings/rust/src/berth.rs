@@ -29,6 +29,8 @@ pub struct Options {
     pub config: Option<String>,
     /// Folder of berth-supervisor and berth-helper.
     pub programs: Option<String>,
+    /// Folder of others' engines, NAME.so.
+    pub engines: Option<String>,
 }
 
 /// A runtime of libberth. Cheap to clone: all clones are the same runtime.
@@ -101,19 +103,22 @@ impl LogOptions {
 }
 
 impl Berth {
-    /// Open the engine called `engine` ("container", "fake", ...). Nothing is made on disk until create.
+    /// Open the engine called `engine` ("container", "fake", ...), or one with others before it
+    /// ("trace(container)"). Nothing is made on disk until create.
     pub fn open(engine: &str, options: &Options) -> Result<Berth> {
         let engine = c_text("engine", engine)?;
         let root = optional("root", &options.root)?;
         let run = optional("run", &options.run)?;
         let config = optional("config", &options.config)?;
         let programs = optional("programs", &options.programs)?;
+        let engines = optional("engines", &options.engines)?;
         let raw_options = ffi::berth_options {
             size: size_of::<ffi::berth_options>(),
             root: or_null(&root),
             run: or_null(&run),
             config: or_null(&config),
             programs: or_null(&programs),
+            engines: or_null(&engines),
         };
         let mut raw = null_mut();
         // SAFETY: all texts live as long as the call

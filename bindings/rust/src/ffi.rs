@@ -57,6 +57,7 @@ pub struct berth_options {
     pub run: *const c_char,
     pub config: *const c_char,
     pub programs: *const c_char,
+    pub engines: *const c_char,
 }
 
 #[repr(C)]

@@ -40,7 +40,7 @@ fn callers() -> Vec<Line> {
     let mut lines = Vec::new();
     layout!(lines,
         berth_error { code, os_error, object, message }
-        berth_options { size, root, run, config, programs }
+        berth_options { size, root, run, config, programs, engines }
         berth_handle { runtime, name, id, metadata }
         berth_result { handle, exec, status }
         berth_remove_options { size, force, volumes }

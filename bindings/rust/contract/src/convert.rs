@@ -238,5 +238,11 @@ pub fn port(raw: &ffi::berth_port) -> Port {
 
 pub unsafe fn open_options(raw: &ffi::berth_options) -> Options {
     let some = |text: *const c_char| Some(unsafe { copy_text(text) }).filter(|t| !t.is_empty());
-    Options { root: some(raw.root), run: some(raw.run), config: some(raw.config), programs: some(raw.programs) }
+    Options {
+        root: some(raw.root),
+        run: some(raw.run),
+        config: some(raw.config),
+        programs: some(raw.programs),
+        engines: some(raw.engines),
+    }
 }
