@@ -35,11 +35,16 @@ class Peer:
         pass
 
 
+# of its own: podman's default is above what some machines allow
+LIMITS = [{"Name": n, "Soft": 1024, "Hard": 4096} for n in ("nofile", "nproc")]
+
+
 class Api(Peer):
     """Docker's HTTP interface, which podman speaks too."""
 
     def __init__(self, name, folder, network):
         self.name, self.folder, self.network, self.children = name, folder, network, []
+        self.limits = LIMITS
         self.socket = os.path.join(folder, "api.sock")
 
     def spawn(self, argv, **more):
@@ -79,9 +84,7 @@ class Api(Peer):
                  {"Content-Type": "application/x-tar"})
 
     def create(self):
-        # a limit of its own: podman's default is above what some machines allow
-        limits = [{"Name": n, "Soft": 1024, "Hard": 4096} for n in ("nofile", "nproc")]
-        host = {"NetworkMode": self.network, "Memory": 64 << 20, "PidsLimit": 100, "Ulimits": limits}
+        host = {"NetworkMode": self.network, "Memory": 64 << 20, "PidsLimit": 100, "Ulimits": LIMITS}
         body = {"Image": "bench:latest", "Cmd": OBEDIENT, "HostConfig": host}
         return self.ask("POST", "/containers/create", body)[1]["Id"]
 
@@ -109,9 +112,12 @@ class Api(Peer):
     def force_remove(self, i):
         self.ask("DELETE", f"/containers/{i}?force=1")
 
-    def exec(self):
+    def need_resident(self):
         if not hasattr(self, "resident"):
             self.resident = self.start_to_byte()[1]
+
+    def exec(self):
+        self.need_resident()
         t = time.monotonic()
         e = self.ask("POST", f"/containers/{self.resident}/exec", {"Cmd": ["/bin/true"], "AttachStdout": True})[1]["Id"]
         self.ask("POST", f"/exec/{e}/start", {"Detach": False})
@@ -136,6 +142,7 @@ class Api(Peer):
         return time.monotonic() - t
 
     def status(self):
+        self.need_resident()
         t = time.monotonic()
         self.ask("GET", f"/containers/{self.resident}/json")
         return time.monotonic() - t
@@ -143,6 +150,7 @@ class Api(Peer):
     address = status  # nothing less tells it
 
     def stats(self):
+        self.need_resident()
         t = time.monotonic()
         self.ask("GET", f"/containers/{self.resident}/stats?stream=0&one-shot=1")
         return time.monotonic() - t

@@ -74,7 +74,7 @@ class Other:
 
     def run(self, argv, **host):
         body = {"Image": "bench:latest", "Cmd": argv, "ExposedPorts": {f"{PORT}/tcp": {}},
-                "HostConfig": {"NetworkMode": self.api.network, **host}}
+                "HostConfig": {"NetworkMode": self.api.network, "Ulimits": self.api.limits, **host}}
         i = self.api.ask("POST", "/containers/create", body)[1]["Id"]
         self.made.append(i)
         self.api.ask("POST", f"/containers/{i}/start")
@@ -115,6 +115,7 @@ def measure(sides, rounds):
             side.where = side.begin()
         except (RuntimeError, OSError, KeyError) as e:
             print(f"bench: {side.name}: iperf3: {e}", file=sys.stderr)
+            side.end()
             sides.remove(side)
     for _ in range(rounds):
         for side in sides:
