@@ -3,8 +3,6 @@
 import json, os, re, signal, socket, subprocess, time
 import pytest
 
-pytestmark = pytest.mark.kernel
-
 SERVE = ["sh", "-c", "echo ready; while :; do hostname | nc -l -p 8080; done"]
 
 
@@ -73,6 +71,7 @@ def net(berth):
 
 # ---- the default network, ports
 
+@pytest.mark.kernel
 def test_a_published_port_leads_from_loopback_to_the_program(berth):
     port = free_port()
     name = serve(berth, "-p", f"{port}:8080")
@@ -85,6 +84,7 @@ def test_a_published_port_leads_from_loopback_to_the_program(berth):
         s.bind(("127.0.0.1", port))
 
 
+@pytest.mark.kernel
 def test_its_address_leads_to_it_and_stays_over_a_restart(berth):
     name = serve(berth)
     where = berth.must("address", name, "8080")
@@ -107,6 +107,7 @@ def test_any_free_port_is_given_once(berth, form):
     assert berth.must("port", a, "8080") == f"127.0.0.1:{ports[0]}"
 
 
+@pytest.mark.kernel
 def test_ranges_and_udp(berth):
     name = serve(berth, "-p", "28000-28002:8079-8081", "-p", "28010:53/udp")
     assert fetch("127.0.0.1", 28001) == name
@@ -121,6 +122,7 @@ def test_all_exposed_ports(berth):
     assert len(berth.must("port", name).splitlines()) == 3
 
 
+@pytest.mark.kernel
 def test_a_taken_port_names_its_holder_and_leaves_nothing(berth):
     port = free_port()
     first = serve(berth, "-p", f"{port}:8080")
@@ -161,6 +163,7 @@ def test_ports_come_and_go_while_it_runs(berth):
 
 # ---- named networks
 
+@pytest.mark.kernel
 def test_two_networks_do_not_reach_each_other(berth, net):
     a, b = net(), net()
     one, same, other = (serve(berth, "--network", n) for n in (a, a, b))
@@ -227,6 +230,7 @@ def test_a_full_network_says_so(berth, net):
     assert r.returncode == 1 and "full" in r.stderr and "10.209.11.0/29" in r.stderr
 
 
+@pytest.mark.kernel
 def test_ipv6_on_request(berth, net):
     a = net("--ipv6")
     one, two = serve(berth, "--network", a), serve(berth, "--network", a)
@@ -235,6 +239,7 @@ def test_ipv6_on_request(berth, net):
     until(lambda: berth.call("exec", one, "ping", "-c", "1", "-W", "1", address).returncode == 0)
 
 
+@pytest.mark.kernel
 def test_the_network_of_another(berth):
     port = free_port()
     name = serve(berth, "-p", f"{port}:8080", command=["sleep", "100"])
@@ -281,6 +286,7 @@ def waiting(berth):
     return sorted(open(berth.env["BERTH_RUN"] + "/pool/links").read().split())
 
 
+@pytest.mark.kernel
 def test_a_pool_serves_starts_and_is_filled_again(berth, net, pool):
     keeper = pool(3)
     ready = waiting(berth)
@@ -329,6 +335,7 @@ def test_a_pool_that_can_not_be(berth, count):
 
 # ---- a user namespace
 
+@pytest.mark.kernel
 def test_a_user_namespace_of_its_own_on_networks(berth, net):
     """The network belongs to it: /sys, sysctls, CAP_NET_ADMIN; and everything else is as without one."""
     a, port = net(), free_port()
@@ -372,6 +379,7 @@ def address_of(berth, name, *flags):
     return berth.must("address", name, "8080", *flags).split(":")[0]
 
 
+@pytest.mark.kernel
 def test_workloads_call_each_other_by_name_and_alias(berth, net):
     a = net()
     one, two = (serve(berth, "--network", a, "--network-alias", "both") for _ in range(2))
@@ -410,6 +418,7 @@ def test_nothing_is_left_after_the_last_one(berth):
     until(lambda: not listing(own), 15)
 
 
+@pytest.mark.kernel
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(berth):
     port = free_port()
     name = serve(berth, "-p", f"{port}:8080")
@@ -423,6 +432,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(berth):
     assert berth.must("address", name, "8080") == where and fetch("127.0.0.1", port) == name
 
 
+@pytest.mark.kernel
 def test_flushed_rules_and_a_removed_bridge_are_found_and_mended(berth):
     port = free_port()
     name = serve(berth, "-p", f"{port}:8080")
@@ -440,6 +450,7 @@ def test_flushed_rules_and_a_removed_bridge_are_found_and_mended(berth):
     assert fetch("127.0.0.1", port) == name and fetch(berth.must("address", other, "8080").split(":")[0], 8080) == other
 
 
+@pytest.mark.kernel
 def test_a_guest_can_not_speak_as_another_nor_as_loopback(berth):
     a, b = serve(berth), serve(berth, "--cap-add", "NET_ADMIN", command=["sleep", "100"])
     to = berth.must("address", a, "8080").split(":")[0]
@@ -461,6 +472,7 @@ def test_events_tell_addresses(berth):
 
 # ---- while it runs
 
+@pytest.mark.kernel
 def test_hosts_and_resolvers_follow_connect_and_disconnect(berth, net):
     a, b = net(), net()
     name = serve(berth, "--network", a, "--add-host", "else.where:192.0.2.9")

@@ -193,11 +193,8 @@ def test_integrate_opens_anothers_drop_and_closes_it_after_the_last(berth, integ
     berth.must("rm", "-f", other)
     assert ours(berth) == rules, "somebody is still there"
     berth.must("rm", "-f", name)
-    end = time.monotonic() + 5
-    while ours(berth):
-        assert time.monotonic() < end, ours(berth)
-        time.sleep(0.05)
-    assert berth.json("info")["network"]["firewall_opened"] == []
+    within(15, lambda: not ours(berth))
+    within(5, lambda: berth.json("info")["network"]["firewall_opened"] == [])
     assert any(word in berth.sh("nft list ruleset") for word in ("policy drop", "reject")), "the other's own rule is as it was"
 
 
@@ -418,7 +415,7 @@ def test_a_chosen_subnet_that_the_host_took_moves_within_the_pool_of_berth_toml(
         berth.must("network", "rm", other)
         while berth.names:
             berth.call("rm", "-f", berth.names.pop())
-        within(5, lambda: no_bridge(berth))
+        within(15, lambda: no_bridge(berth))
         berth.sh(f"ip route add {before} via 192.0.2.2")
         who = berth.serve("--network", name)
         assert subnet().startswith("10.207.")
@@ -454,7 +451,7 @@ def test_random_changes_from_eight_at_once_leave_nothing(berth):
     """A minute at most: whatever they were doing, afterwards the machine is as it was."""
     berth.sh("sysctl -q net.ipv4.ip_forward=1; conntrack -F 2>/dev/null")
     networks = ["n" + uuid.uuid4().hex[:8] for _ in range(2)]
-    within(5, lambda: no_bridge(berth)) # of the test before
+    within(15, lambda: no_bridge(berth)) # of the test before
     before = everything(berth)
     assert before["namespaces"] == [] and before["connections"] == []
     [berth.must("network", "create", n) for n in networks]
@@ -487,7 +484,7 @@ def test_random_changes_from_eight_at_once_leave_nothing(berth):
     assert berth.call("doctor").returncode == 0
     assert all(w["workloads"] == [] for w in berth.json("network", "ls"))
     [berth.must("network", "rm", n) for n in networks]
-    end = time.monotonic() + 8
+    end = time.monotonic() + 20
     while (after := everything(berth)) != before:
         assert time.monotonic() < end, {what: (before[what], after[what]) for what in before if before[what] != after[what]}
         time.sleep(0.1)
