@@ -11,16 +11,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct reference r = {0}, again = {0};
     struct berth_error err = {0};
     autofree char *text = strndup((const char *)data, size);
-    if (!text || reference_parse(text, &r, &err) < 0) {
+    if (!text || reference_parse(text, NULL, &r, &err) < 0) {
         MUST(!text || (err.code == BERTH_INVALID && err.message[0]));
         return 0;
     }
-    autofree char *normal = reference_print(&r), *familiar = reference_familiar(&r);
-    MUST(reference_parse(normal, &again, &err) == 0);
+    autofree char *normal = reference_print(&r), *familiar = reference_familiar(&r, NULL);
+    MUST(reference_parse(normal, NULL, &again, &err) == 0);
     autofree char *twice = reference_print(&again);
     MUST(strcmp(normal, twice) == 0);
     reference_clear(&again);
-    MUST(reference_parse(familiar, &again, &err) == 0);
+    MUST(reference_parse(familiar, NULL, &again, &err) == 0);
     autofree char *thrice = reference_print(&again);
     MUST(strcmp(normal, thrice) == 0);
     autofree char *file = record_file(normal, "");

@@ -85,7 +85,7 @@ BERTH_PUBLIC int berth_image_push_call(struct berth_runtime *runtime,
                                        const struct berth_image_push_options *options,
                                        struct berth_call **ret_call, struct berth_error *err);
 /**
- * Try a password with a registry and, when it opens, keep it where docker and podman find it:
+ * Try a password with a registry (NULL: the one that short names mean) and, when it opens, keep it where docker and podman find it:
  * $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json, else ~/.docker/config.json, or the credential helper
  * that this file names. Stream 1 brings {"registry", "file", "user"}. DENIED: it is refused.
  */

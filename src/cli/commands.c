@@ -299,14 +299,14 @@ const struct command commands[] = {
      TABLES(FLAGS({"username", 'u', "NAME", 0, NULL, "user name; asked for when not given"},
                   {"password-stdin", 0, NULL, 0, NULL, "read the password from standard input"})),
      "remember a registry's password",
-     "Without a registry: docker.io. The password is tried first. It is kept where docker and podman find it: in the file "
+     "Without a registry: the one that short names mean, docker.io. The password is tried first. It is kept where docker and podman find it: in the file "
      "$REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json, else ~/.docker/config.json (mode 0600), or in the credential helper "
      "that this file names. What docker or podman keep is used as well.\n\nThere is no flag for the password itself: others can "
      "read a program's arguments.",
      {"berth login registry.example:5000", "asks for both", "berth login -u robot --password-stdin ghcr.io <token", "in a script"},
      verb_login},
     {"logout", NULL, GROUP_IMAGES, "[REGISTRY]", 0, 1, 0, NULL, "forget a registry's password",
-     "Without a registry: docker.io. It is taken out of the file that `berth login` writes, and out of its credential helper.",
+     "Without a registry: as `berth login`. It is taken out of the file that `berth login` writes, and out of its credential helper.",
      {"berth logout registry.example:5000", "this one", "berth logout", "docker.io"}, verb_logout},
     {"commit", NULL, GROUP_IMAGES, "NAME IMAGE", 2, 2, 0,
      TABLES(FLAGS({"change", 'c', "INSTRUCTION", 0, NULL, "CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR, EXPOSE, ..."},

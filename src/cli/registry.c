@@ -107,7 +107,7 @@ static json_t *finish(struct cli *cli, struct berth_call *call, struct berth_err
 
 int verb_login(struct cli *cli, const struct args *args)
 {
-    const char *registry = args->n_words ? args->words[0] : "docker.io";
+    const char *registry = args->n_words ? args->words[0] : NULL; /* the one that short names mean */
     struct berth_runtime *runtime = cli_container(cli);
     struct berth_call *call;
     struct berth_error err;
@@ -130,7 +130,7 @@ int verb_login(struct cli *cli, const struct args *args)
 
 int verb_logout(struct cli *cli, const struct args *args)
 {
-    const char *registry = args->n_words ? args->words[0] : "docker.io";
+    const char *registry = args->n_words ? args->words[0] : NULL; /* the one that short names mean */
     struct berth_runtime *runtime = cli_container(cli);
     struct berth_call *call;
     struct berth_error err;

@@ -41,7 +41,7 @@ int image_use(struct store *store, const struct image *image, const char *id, st
         return r;
     autofree char *file = NULL;
     struct record record = {0};
-    if (*image->reference && record_find(images_fd, image->reference, &file, &record, NULL, NULL) == 0) {
+    if (*image->name && record_find(images_fd, NULL, image->name, &file, &record, NULL, NULL) == 0) {
         autofree char *path = format_text("refs/%s", file);
         if (path)
             utimensat(images_fd, path, NULL, AT_SYMLINK_NOFOLLOW); /* last used */
@@ -474,14 +474,15 @@ int image_remove_oldest(struct store *store, const char *keep, char **ret_name, 
 
 /* ---- names */
 
-int image_untag(struct store *store, const char *reference, bool force, struct berth_error *err)
+int image_untag(struct store *store, const struct reference_defaults *defaults, const char *reference, bool force,
+                struct berth_error *err)
 {
     autoclose int images_fd = images_open(store), lock_fd = -1;
     if (images_fd < 0 && images_fd != -ENOENT)
         return fail_os(err, images_fd, "images", "open the image store");
     autofree char *file = NULL;
     struct record record = {0};
-    int r = record_find(images_fd, reference, &file, &record, NULL, err);
+    int r = record_find(images_fd, defaults, reference, &file, &record, NULL, err);
     if (r == 0)
         r = images_lock(images_fd, false, true, &lock_fd, err);
     if (r < 0)
@@ -502,10 +503,11 @@ int image_untag(struct store *store, const char *reference, bool force, struct b
     return r;
 }
 
-int image_tag(struct store *store, const char *source, const char *target, struct berth_error *err)
+int image_tag(struct store *store, const struct reference_defaults *defaults, const char *source, const char *target,
+              struct berth_error *err)
 {
     struct reference name = {0};
-    int r = reference_parse(target, &name, err);
+    int r = reference_parse(target, defaults, &name, err);
     if (r < 0)
         return r;
     autofree char *normal = reference_print(&name);
@@ -523,7 +525,7 @@ int image_tag(struct store *store, const char *source, const char *target, struc
     autofree char *file = NULL;
     struct record record = {0};
     json_t *settings = NULL;
-    r = record_find(images_fd, source, &file, &record, &settings, err);
+    r = record_find(images_fd, defaults, source, &file, &record, &settings, err);
     if (r < 0)
         return r;
     free(record.reference);

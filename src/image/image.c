@@ -20,6 +20,7 @@ void image_free(struct image *image)
     if (!image)
         return;
     free(image->reference);
+    free(image->name);
     free(image->id);
     strings_free(image->layers);
     strings_free(image->diff_ids);
@@ -27,12 +28,12 @@ void image_free(struct image *image)
     free(image);
 }
 
-static char *familiar(const char *normal)
+static char *familiar(const char *normal, const struct reference_defaults *defaults)
 {
     struct reference r = {0};
-    if (!*normal || reference_parse(normal, &r, NULL) < 0)
+    if (!*normal || reference_parse(normal, NULL, &r, NULL) < 0)
         return strdup(normal);
-    char *text = reference_familiar(&r);
+    char *text = reference_familiar(&r, defaults);
     reference_clear(&r);
     return text;
 }
@@ -91,13 +92,15 @@ static bool is_wasm(const struct record *r)
 }
 
 /* Takes what it can out of the record. */
-static int from_record(struct store *store, struct record *r, struct image **ret, struct berth_error *err)
+static int from_record(struct store *store, const struct reference_defaults *defaults, struct record *r, struct image **ret,
+                       struct berth_error *err)
 {
     struct image *image = calloc(1, sizeof *image);
     if (!image)
         return fail_memory(err);
     *ret = image;
-    image->reference = familiar(r->reference);
+    image->reference = familiar(r->reference, defaults);
+    image->name = TAKE(r->reference);
     image->wasm = is_wasm(r);
     image->id = TAKE(r->id);
     image->diff_ids = TAKE(r->diff_ids);
@@ -107,12 +110,12 @@ static int from_record(struct store *store, struct record *r, struct image **ret
     return image->reference ? fill_layers(store, image, err) : fail_memory(err);
 }
 
-bool image_is_here(struct store *store, const char *reference, const char *platform)
+bool image_is_here(struct store *store, const struct reference_defaults *defaults, const char *reference, const char *platform)
 {
     autoclose int images_fd = images_open(store);
     autofree char *file = NULL;
     struct record r = {0};
-    if (images_fd < 0 || record_find(images_fd, reference, &file, &r, NULL, NULL) < 0)
+    if (images_fd < 0 || record_find(images_fd, defaults, reference, &file, &r, NULL, NULL) < 0)
         return false;
     autofree char *is = format_text("%s/%s/%s", r.os, r.architecture, r.variant);
     size_t n = platform ? strlen(platform) : 0;
@@ -121,7 +124,8 @@ bool image_is_here(struct store *store, const char *reference, const char *platf
     return fits;
 }
 
-int image_find(struct store *store, const char *reference, struct image **ret_image, struct berth_error *err)
+int image_find(struct store *store, const struct reference_defaults *defaults, const char *reference,
+               struct image **ret_image, struct berth_error *err)
 {
     autoclose int images_fd = images_open(store);
     if (images_fd < 0 && images_fd != -ENOENT)
@@ -129,11 +133,11 @@ int image_find(struct store *store, const char *reference, struct image **ret_im
     struct record record = {0};
     json_t *settings = NULL;
     autofree char *file = NULL;
-    int r = record_find(images_fd, reference, &file, &record, &settings, err);
+    int r = record_find(images_fd, defaults, reference, &file, &record, &settings, err);
     if (r < 0)
         return r;
     struct image *image = NULL;
-    r = from_record(store, &record, &image, err);
+    r = from_record(store, defaults, &record, &image, err);
     record_clear(&record);
     if (r == 0)
         r = image_config_read(settings, &image->config, err);
@@ -158,8 +162,8 @@ static int newest_first(const void *a, const void *b)
 }
 
 /* A record as an image of a list: the config holds only what says which machine it is for. */
-static int list_one(struct store *store, int images_fd, const char *file, struct image **ret,
-                    struct berth_error *err)
+static int list_one(struct store *store, const struct reference_defaults *defaults, int images_fd, const char *file,
+                    struct image **ret, struct berth_error *err)
 {
     struct record record = {0};
     int r = record_read(images_fd, file, &record, NULL);
@@ -167,7 +171,7 @@ static int list_one(struct store *store, int images_fd, const char *file, struct
         return fail_memory(err);
     if (r < 0) /* removed meanwhile, or damaged: `image verify` tells */
         return 0;
-    r = from_record(store, &record, ret, err);
+    r = from_record(store, defaults, &record, ret, err);
     if (r == 0) {
         (*ret)->config.architecture = TAKE(record.architecture);
         (*ret)->config.os = TAKE(record.os);
@@ -177,7 +181,8 @@ static int list_one(struct store *store, int images_fd, const char *file, struct
     return r;
 }
 
-int image_list(struct store *store, struct image ***ret_images, size_t *ret_n, struct berth_error *err)
+int image_list(struct store *store, const struct reference_defaults *defaults, struct image ***ret_images, size_t *ret_n,
+               struct berth_error *err)
 {
     autoclose int images_fd = images_open(store);
     if (images_fd < 0 && images_fd != -ENOENT)
@@ -191,7 +196,7 @@ int image_list(struct store *store, struct image ***ret_images, size_t *ret_n, s
         return fail_memory(err);
     size_t n = 0;
     for (size_t i = 0; files[i]; i++) {
-        r = list_one(store, images_fd, files[i], &images[n], err);
+        r = list_one(store, defaults, images_fd, files[i], &images[n], err);
         n += images[n] != NULL;
         if (r < 0) {
             while (n > 0)
@@ -237,7 +242,8 @@ static json_t *describe_layers(struct store *store, int images_fd, const struct 
 }
 
 /* All names of the image `id`, in people's form. */
-static int names_of(int images_fd, const char *id, json_t *names, struct berth_error *err)
+static int names_of(int images_fd, const struct reference_defaults *defaults, const char *id, json_t *names,
+                    struct berth_error *err)
 {
     autostrings char **files = NULL;
     int r = record_files(images_fd, &files, err);
@@ -245,7 +251,7 @@ static int names_of(int images_fd, const char *id, json_t *names, struct berth_e
         struct record one = {0};
         if (record_read(images_fd, files[i], &one, NULL) < 0)
             continue;
-        autofree char *name = strcmp(one.id, id) == 0 && *one.reference ? familiar(one.reference) : NULL;
+        autofree char *name = strcmp(one.id, id) == 0 && *one.reference ? familiar(one.reference, defaults) : NULL;
         if (name)
             json_array_append_new(names, json_string(name));
         record_clear(&one);
@@ -253,19 +259,20 @@ static int names_of(int images_fd, const char *id, json_t *names, struct berth_e
     return r;
 }
 
-int image_inspect(struct store *store, const char *reference, char **ret_json, struct berth_error *err)
+int image_inspect(struct store *store, const struct reference_defaults *defaults, const char *reference, char **ret_json,
+                  struct berth_error *err)
 {
     autoclose int images_fd = images_open(store);
     if (images_fd < 0 && images_fd != -ENOENT)
         return fail_os(err, images_fd, "images", "open the image store");
     struct record record = {0};
     autofree char *file = NULL;
-    int r = record_find(images_fd, reference, &file, &record, NULL, err);
+    int r = record_find(images_fd, defaults, reference, &file, &record, NULL, err);
     if (r < 0)
         return r;
     json_t *names = json_array();
-    r = names_of(images_fd, record.id, names, err);
-    autofree char *name = familiar(record.reference);
+    r = names_of(images_fd, defaults, record.id, names, err);
+    autofree char *name = familiar(record.reference, defaults);
     char created[40];
     time_print(record.created_usec, created);
     json_t *document = json_pack(

@@ -397,11 +397,11 @@ static int find_by_id(int images_fd, const char *text, const char *prefix, char 
     return 0;
 }
 
-static int find_by_name(int images_fd, const char *text, char **ret_file, struct record *ret,
-                        json_t **ret_settings, struct berth_error *err)
+static int find_by_name(int images_fd, const struct reference_defaults *defaults, const char *text, char **ret_file,
+                        struct record *ret, json_t **ret_settings, struct berth_error *err)
 {
     struct reference reference = {0};
-    int r = reference_parse(text, &reference, err);
+    int r = reference_parse(text, defaults, &reference, err);
     if (r < 0)
         return r;
     autofree char *digest = reference.tag ? TAKE(reference.digest) : NULL; /* name:tag@digest: looked at below */
@@ -432,12 +432,12 @@ static int find_by_name(int images_fd, const char *text, char **ret_file, struct
     return 0;
 }
 
-int record_find(int images_fd, const char *text, char **ret_file, struct record *ret,
+int record_find(int images_fd, const struct reference_defaults *defaults, const char *text, char **ret_file, struct record *ret,
                 json_t **ret_settings, struct berth_error *err)
 {
     const char *prefix = id_prefix(text);
     int r = starts_with(text, "sha256:") ? BERTH_NOT_FOUND
-          : find_by_name(images_fd, text, ret_file, ret, ret_settings, err);
+          : find_by_name(images_fd, defaults, text, ret_file, ret, ret_settings, err);
     if (r == 0 || !prefix || (r != BERTH_NOT_FOUND && r != BERTH_INVALID))
         return r == BERTH_NOT_FOUND ? not_found(err, text) : r;
     autofree char *file = NULL;

@@ -57,7 +57,7 @@ int record_others(int images_fd, const char *file, const char *id, struct berth_
 /** Open ROOT/images; -ENOENT when there is none. */
 int images_open(struct store *store);
 /** The record of what `text` means: a reference, an id, a prefix of one. NOT_FOUND, INVALID. */
-int record_find(int images_fd, const char *text, char **ret_file, struct record *ret,
+int record_find(int images_fd, const struct reference_defaults *defaults, const char *text, char **ret_file, struct record *ret,
                 json_t **ret_settings, struct berth_error *err);
 
 /**

@@ -144,6 +144,25 @@ static const char *split_suffixes(char *name, char **ret_tag, char **ret_digest)
     return NULL;
 }
 
+static const char *default_registry(const struct reference_defaults *d)
+{
+    bool another = d && d->registry && strcmp(d->registry, "index." DEFAULT_REGISTRY) != 0;
+    return another ? d->registry : DEFAULT_REGISTRY;
+}
+
+static const char *default_tag(const struct reference_defaults *d)
+{
+    return d && d->tag ? d->tag : DEFAULT_TAG;
+}
+
+int reference_defaults_check(const struct reference_defaults *d, struct berth_error *err)
+{
+    const char *r = d->registry;
+    if (r && (!registry_valid(r) || !names_registry(r, strlen(r))))
+        return fail(err, BERTH_INVALID, "images.registry", "images.registry: \"%.100s\" is not a registry: HOST.DOMAIN or HOST:PORT", r);
+    return !d->tag || tag_valid(d->tag) ? 0 : fail(err, BERTH_INVALID, "images.tag", "images.tag: \"%.100s\" is not a tag", d->tag);
+}
+
 static int fill(const char *registry, const char *path, const char *tag, const char *digest,
                 struct reference *ret, struct berth_error *err)
 {
@@ -153,10 +172,10 @@ static int fill(const char *registry, const char *path, const char *tag, const c
     struct reference r = {
         .registry = strdup(registry),
         .repository = format_text("%s%s", library ? DEFAULT_PATH : "", path),
-        .tag = tag || !digest ? strdup(tag ? tag : DEFAULT_TAG) : NULL,
+        .tag = tag ? strdup(tag) : NULL,
         .digest = digest ? strdup(digest) : NULL,
     };
-    if (!r.registry || !r.repository || ((tag || !digest) && !r.tag) || (digest && !r.digest)) {
+    if (!r.registry || !r.repository || (tag && !r.tag) || (digest && !r.digest)) {
         reference_clear(&r);
         return fail_memory(err);
     }
@@ -168,7 +187,7 @@ static int fill(const char *registry, const char *path, const char *tag, const c
     return 0;
 }
 
-int reference_parse(const char *text, struct reference *ret, struct berth_error *err)
+int reference_parse(const char *text, const struct reference_defaults *defaults, struct reference *ret, struct berth_error *err)
 {
     size_t length = strnlen(text, NAME_MAX_BYTES + TAG_MAX_BYTES + 80);
     if (length == 0)
@@ -182,7 +201,7 @@ int reference_parse(const char *text, struct reference *ret, struct berth_error 
     const char *why = split_suffixes(name, &tag, &digest);
     if (why)
         return refuse(err, text, why);
-    const char *registry = DEFAULT_REGISTRY;
+    const char *registry = default_registry(defaults);
     char *path = name, *slash = strchr(name, '/');
     if (slash && names_registry(name, (size_t)(slash - name))) {
         *slash = 0;
@@ -194,7 +213,7 @@ int reference_parse(const char *text, struct reference *ret, struct berth_error 
     if (!path_valid(path))
         return refuse(err, text, "names are lower-case letters and digits, with single . _ or - "
                                  "between them, in parts divided by /");
-    return fill(registry, path, tag, digest, ret, err);
+    return fill(registry, path, tag || digest ? tag : default_tag(defaults), digest, ret, err);
 }
 
 static char *print(const char *registry, const char *path, const struct reference *r)
@@ -209,12 +228,12 @@ char *reference_print(const struct reference *r)
     return print(r->registry, r->repository, r);
 }
 
-char *reference_familiar(const struct reference *r)
+char *reference_familiar(const struct reference *r, const struct reference_defaults *defaults)
 {
-    if (strcmp(r->registry, DEFAULT_REGISTRY) != 0)
+    if (strcmp(r->registry, default_registry(defaults)) != 0)
         return reference_print(r);
     const char *path = r->repository;
-    if (starts_with(path, DEFAULT_PATH) && !strchr(path + strlen(DEFAULT_PATH), '/'))
+    if (strcmp(r->registry, DEFAULT_REGISTRY) == 0 && starts_with(path, DEFAULT_PATH) && !strchr(path + strlen(DEFAULT_PATH), '/'))
         path += strlen(DEFAULT_PATH);
     const char *slash = strchr(path, '/');
     if (slash && names_registry(path, (size_t)(slash - path))) /* alone it would be taken for another registry */

@@ -22,9 +22,9 @@
  *   export   ID                        the merged root of a workload as a tar on descriptor 1
  *   push     [--settings FILE] REFERENCE
  *            to the registry that the reference names
- *   login    REGISTRY       descriptor 0: {"username","password"}; checked against the registry, then kept where
+ *   login    [REGISTRY]     descriptor 0: {"username","password"}; checked against the registry, then kept where
  *            docker and podman find it ($REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json, ~/.docker/config.json)
- *   logout   REGISTRY
+ *   logout   [REGISTRY]     without one, that which berth.toml says names without one mean
  *   diff     ID
  *   copy-out ID PATH                   a tar of PATH inside on descriptor 1
  *   copy-in  ID PATH                   a tar on descriptor 0 unpacked into PATH inside

@@ -53,12 +53,19 @@ static const struct field image_gc_rows[] = {
     {0},
 };
 
+static const struct field images_rows[] = {
+    {ROW("registry", FIELD_STRING, images.registry), .doc = "of a name that says none; docker.io"},
+    {ROW("tag", FIELD_STRING, images.tag), .doc = "of a name that says none; latest"},
+    {0},
+};
+
 const struct field settings_fields[] = {
     {ROW("cgroup_parent", FIELD_STRING, cgroup_parent), .check = check_target, .doc = "cgroup that workloads live under; /berth-HASH"},
     {ROW("publish_address", FIELD_STRING, publish_address), .check = check_ip, .doc = "of a published port that names none; 127.0.0.1"},
     {.name = "network", .kind = FIELD_OBJECT, .fields = network_rows, .doc = "subnets of networks"},
     {.name = "firewall", .kind = FIELD_OBJECT, .fields = firewall_rows, .doc = "what stands in the way of networks"},
     {.name = "image_gc", .kind = FIELD_OBJECT, .fields = image_gc_rows, .doc = "images go when the disk is full; they stay"},
+    {.name = "images", .kind = FIELD_OBJECT, .fields = images_rows, .doc = "what a short name of an image means"},
     {ROW("defaults", FIELD_JSON, defaults), .doc = "part of a spec that every workload begins with"},
     {ROW("registries", FIELD_JSON, registries), .doc = "by host, or *: mirrors, blocked, insecure, ca, certificate, key, timeout"},
     {0},

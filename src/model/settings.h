@@ -11,11 +11,15 @@
 #define SETTINGS_FILE "/etc/berth/berth.toml"
 #define SETTINGS_MAX_BYTES (1u << 20)
 
+/** What a reference means that says no registry or no tag; NULL: docker.io, latest. */
+struct reference_defaults { char *registry, *tag; };
+
 struct settings {
     char *cgroup_parent, *publish_address;
     struct { char *pool; uint32_t prefix, default_prefix; } network;
     struct { bool integrate; } firewall;
     struct { char *high, *low; } image_gc;
+    struct reference_defaults images;
     char *defaults;   /* part of a spec, JSON; judged as one by whoever makes a workload of it */
     char *registries; /* JSON: an object of settings_registry() entries by host */
 };

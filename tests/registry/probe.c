@@ -211,7 +211,9 @@ static int work(int argc, char **argv, struct berth_error *err)
         i++;
     if (i == ARRAY_SIZE(verbs) || argc - 4 < verbs[i].words)
         return fail(err, BERTH_INVALID, argv[2], "no such verb, or too few arguments");
-    int code = reference_parse(argv[3], &reference, err);
+    int code = settings_load(w.settings, &w.berth_toml, err);
+    if (code == 0)
+        code = reference_parse(argv[3], &w.berth_toml->images, &reference, err);
     if (code == 0)
         code = registry_prepare(&w, &reference, verbs[i].flags, &r, err);
     reference_clear(&reference);

@@ -627,6 +627,39 @@ def test_who_is_not_there(puller):
     assert r.returncode == 1 and "nosuch:1" in r.stderr
 
 
+def test_short_names_mean_what_the_settings_say(faulty, puller):
+    ours = f'images = {{ registry = "{faulty.host}", tag = "1" }}\n'
+    puller.set(ours)
+    r = berth(puller, "pull", "a/b")
+    assert r.returncode == 0, r.stderr
+    assert berth(puller, "tag", "a/b", "c").returncode == 0
+    shown = lambda: sorted(json.loads(l)["reference"] for l in berth(puller, "--json", "images").stdout.splitlines())
+    assert shown() == ["a/b:1", "c:1"]
+    assert json.loads(berth(puller, "image", "inspect", "c").stdout)["references"] == ["a/b:1", "c:1"]
+    r = berth(puller, "create", "--dry-run", "--network", "none", "c", "/x")
+    assert r.returncode == 0, r.stderr
+    puller.set("")
+    assert shown() == [f"{faulty.host}/a/b:1", f"{faulty.host}/c:1"]
+    assert berth(puller, "create", "--pull", "never", "--dry-run", "--network", "none", "c", "/x").returncode == 1
+    puller.set(ours)
+    assert berth(puller, "rmi", "c").returncode == 0 and shown() == ["a/b:1"]
+    assert berth(puller, "push", "a/b").returncode == 0
+    for text, says in (('registry = "nodots"', "line 2: images.registry"), ('tag = "-x"', "line 2: images.tag"), ('tagg = "x"', "did you mean tag?")):
+        puller.set("[images]\n" + text + "\n")
+        for words in (["pull", "a/b"], ["images"]):
+            r = berth(puller, *words)
+            assert r.returncode == 1 and says in r.stderr, r.stderr
+
+
+def test_a_login_without_a_name_is_for_the_registry_of_short_names(puller, real_tls):
+    puller.set(f'images.registry = "{real_tls.host}"\n[registries."{real_tls.host}"]\nca = "{real_tls.ca}"\n')
+    r = berth(puller, "login", "-u", "u", "--password-stdin", input="p\n")
+    assert r.returncode == 0 and real_tls.host in r.stderr, r.stderr
+    assert real_tls.host in json.load(open(puller.home + "/.docker/config.json"))["auths"]
+    assert berth(puller, "logout").returncode == 0
+    assert json.load(open(puller.home + "/.docker/config.json")) == {"auths": {}}
+
+
 def test_a_login_needs_somebody_to_ask(puller):
     r = berth(puller, "login", "x.example")
     assert r.returncode == 2 and "--password-stdin" in r.stderr

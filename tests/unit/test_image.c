@@ -44,17 +44,63 @@ static void references_have_one_normal_form(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
         struct reference r = {0};
         struct berth_error err = {0};
-        if (reference_parse(good[i].text, &r, &err) < 0)
+        if (reference_parse(good[i].text, NULL, &r, &err) < 0)
             fail_msg("%s: %s", good[i].text, err.message);
-        autofree char *normal = reference_print(&r), *familiar = reference_familiar(&r);
+        autofree char *normal = reference_print(&r), *familiar = reference_familiar(&r, NULL);
         assert_string_equal(normal, good[i].normal);
         assert_string_equal(familiar, good[i].familiar);
         reference_clear(&r);
-        assert_int_equal(reference_parse(normal, &r, &err), 0); /* it reads itself */
+        assert_int_equal(reference_parse(normal, NULL, &r, &err), 0); /* it reads itself */
         autofree char *again = reference_print(&r);
         assert_string_equal(again, normal);
         reference_clear(&r);
     }
+}
+
+static void short_names_mean_what_the_settings_say(void **state)
+{
+    const struct reference_defaults ours = {"reg.example:5000", "stable"}, dead = {"index.docker.io", NULL};
+    static const struct { const char *text, *normal, *familiar; } names[] = {
+        {"nginx", "reg.example:5000/nginx:stable", "nginx:stable"},
+        {"a/b:1", "reg.example:5000/a/b:1", "a/b:1"},
+        {"library/nginx", "reg.example:5000/library/nginx:stable", "library/nginx:stable"},
+        {"docker.io/nginx", "docker.io/library/nginx:stable", "docker.io/library/nginx:stable"},
+        {"x.io/a", "x.io/a:stable", "x.io/a:stable"},
+        {"reg.example:5000/x.io/a", "reg.example:5000/x.io/a:stable", "reg.example:5000/x.io/a:stable"},
+        {"a@" ID_A, "reg.example:5000/a@" ID_A, "a@" ID_A},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct reference r = {0}, again = {0};
+        assert_int_equal(reference_parse(names[i].text, &ours, &r, NULL), 0);
+        autofree char *normal = reference_print(&r), *familiar = reference_familiar(&r, &ours);
+        assert_string_equal(normal, names[i].normal);
+        assert_string_equal(familiar, names[i].familiar);
+        assert_int_equal(reference_parse(familiar, &ours, &again, NULL), 0); /* and it reads itself */
+        autofree char *twice = reference_print(&again);
+        assert_string_equal(twice, normal);
+        reference_clear(&r);
+        reference_clear(&again);
+    }
+    struct reference r = {0};
+    assert_int_equal(reference_parse("nginx", &dead, &r, NULL), 0);
+    assert_string_equal(r.registry, "docker.io");
+    assert_string_equal(r.repository, "library/nginx");
+    reference_clear(&r);
+}
+
+static void wrong_defaults_are_refused(void **state)
+{
+    static const struct { struct reference_defaults given; const char *object; } wrong[] = {
+        {{"nodots", NULL}, "images.registry"}, {{"", NULL}, "images.registry"}, {{"a.b/c", NULL}, "images.registry"},
+        {{"https://a.b", NULL}, "images.registry"}, {{"a.b", "-x"}, "images.tag"}, {{NULL, ""}, "images.tag"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        struct berth_error err = {0};
+        assert_int_equal(reference_defaults_check(&wrong[i].given, &err), BERTH_INVALID);
+        assert_string_equal(err.object, wrong[i].object);
+    }
+    assert_int_equal(reference_defaults_check(&(struct reference_defaults){"localhost", "1"}, NULL), 0);
+    assert_int_equal(reference_defaults_check(&(struct reference_defaults){0}, NULL), 0);
 }
 
 static void what_is_no_reference_is_refused(void **state)
@@ -67,7 +113,7 @@ static void what_is_no_reference_is_refused(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct reference r = {0};
         struct berth_error err = {0};
-        if (reference_parse(bad[i], &r, &err) != BERTH_INVALID)
+        if (reference_parse(bad[i], NULL, &r, &err) != BERTH_INVALID)
             fail_msg("\"%s\" was taken", bad[i]);
         assert_true(*err.message);
         assert_null(r.repository);
@@ -76,11 +122,11 @@ static void what_is_no_reference_is_refused(void **state)
     memset(long_one, 'a', 10000);
     long_one[10000] = 0;
     struct reference r = {0};
-    assert_int_equal(reference_parse(long_one, &r, NULL), BERTH_INVALID);
+    assert_int_equal(reference_parse(long_one, NULL, &r, NULL), BERTH_INVALID);
     long_one[255 - strlen("docker.io/library/") + 1] = 0;
-    assert_int_equal(reference_parse(long_one, &r, NULL), BERTH_INVALID);
+    assert_int_equal(reference_parse(long_one, NULL, &r, NULL), BERTH_INVALID);
     long_one[255 - strlen("docker.io/library/")] = 0;
-    assert_int_equal(reference_parse(long_one, &r, NULL), 0);
+    assert_int_equal(reference_parse(long_one, NULL, &r, NULL), 0);
     reference_clear(&r);
 }
 
@@ -213,7 +259,7 @@ static bool there(const struct place *p, const char *kind, const char *digest)
 static int find(const struct place *p, const char *text, struct image **ret)
 {
     struct berth_error err = {0};
-    return image_find(p->store, text, ret, &err);
+    return image_find(p->store, NULL, text, ret, &err);
 }
 
 static void found_by_name_id_and_prefix(void **state)
@@ -266,7 +312,7 @@ static void a_missing_layer_and_a_damaged_record_are_said(void **state)
     }
     struct image **list = NULL;
     size_t n = 9;
-    assert_int_equal(image_list(p->store, &list, &n, NULL), 0);
+    assert_int_equal(image_list(p->store, NULL, &list, &n, NULL), 0);
     assert_int_equal(n, 0);
     free(list);
     assert_int_equal(image_collect(p->store, false, true, NULL, NULL), BERTH_CORRUPT); /* what it needs is not known */
@@ -277,7 +323,7 @@ static size_t count(const struct place *p)
 {
     struct image **list = NULL;
     size_t n = 0;
-    assert_int_equal(image_list(p->store, &list, &n, NULL), 0);
+    assert_int_equal(image_list(p->store, NULL, &list, &n, NULL), 0);
     for (size_t i = 0; i < n; i++)
         image_free(list[i]);
     free(list);
@@ -307,16 +353,16 @@ static void tag_and_untag(void **state)
 {
     struct place *p = *state;
     put(p, "docker.io/library/a:1", ID_A, LAYER_1, NULL, BLOB_1);
-    assert_int_equal(image_tag(p->store, "a:1", "other/b", NULL), 0);
+    assert_int_equal(image_tag(p->store, NULL, "a:1", "other/b", NULL), 0);
     assert_int_equal(count(p), 2);
-    assert_int_equal(image_tag(p->store, "nothere", "other/c", NULL), BERTH_NOT_FOUND);
-    assert_int_equal(image_tag(p->store, "a:1", "Bad", NULL), BERTH_INVALID);
-    assert_int_equal(image_tag(p->store, "a:1", "c@" ID_A, NULL), BERTH_INVALID);
-    assert_int_equal(image_untag(p->store, "a:1", false, NULL), 0);
-    assert_int_equal(image_untag(p->store, "a:1", false, NULL), BERTH_NOT_FOUND);
+    assert_int_equal(image_tag(p->store, NULL, "nothere", "other/c", NULL), BERTH_NOT_FOUND);
+    assert_int_equal(image_tag(p->store, NULL, "a:1", "Bad", NULL), BERTH_INVALID);
+    assert_int_equal(image_tag(p->store, NULL, "a:1", "c@" ID_A, NULL), BERTH_INVALID);
+    assert_int_equal(image_untag(p->store, NULL, "a:1", false, NULL), 0);
+    assert_int_equal(image_untag(p->store, NULL, "a:1", false, NULL), BERTH_NOT_FOUND);
     assert_int_equal(image_collect(p->store, false, false, NULL, NULL), 0);
     assert_true(there(p, "layers", LAYER_1));
-    assert_int_equal(image_untag(p->store, "other/b", false, NULL), 0);
+    assert_int_equal(image_untag(p->store, NULL, "other/b", false, NULL), 0);
     assert_int_equal(count(p), 0);
     assert_int_equal(image_collect(p->store, false, false, NULL, NULL), 0);
     assert_false(there(p, "layers", LAYER_1));
@@ -331,8 +377,8 @@ static void what_a_workload_uses_stays(void **state)
     mkdirat(store_root_fd(p->store), "workloads/" WORKLOAD, 0700);
     assert_int_equal(image_use(p->store, image, WORKLOAD, NULL), 0);
     assert_int_equal(image_use(p->store, image, WORKLOAD, NULL), 0); /* again is no harm */
-    assert_int_equal(image_untag(p->store, "a:1", false, NULL), BERTH_WRONG_STATE);
-    assert_int_equal(image_untag(p->store, "a:1", true, NULL), 0);
+    assert_int_equal(image_untag(p->store, NULL, "a:1", false, NULL), BERTH_WRONG_STATE);
+    assert_int_equal(image_untag(p->store, NULL, "a:1", true, NULL), 0);
     assert_int_equal(image_collect(p->store, true, true, NULL, NULL), 0);
     assert_true(there(p, "layers", LAYER_1));
     assert_int_equal(count(p), 1);
@@ -363,7 +409,7 @@ static void an_empty_root_has_no_images(void **state)
     assert_int_equal(tree_remove(store_root_fd(p->store), "images"), 0);
     assert_int_equal(count(p), 0);
     assert_int_equal(find(p, "a", &image), BERTH_NOT_FOUND);
-    assert_int_equal(image_untag(p->store, "a", false, NULL), BERTH_NOT_FOUND);
+    assert_int_equal(image_untag(p->store, NULL, "a", false, NULL), BERTH_NOT_FOUND);
     assert_int_equal(image_collect(p->store, true, true, NULL, NULL), 0);
 }
 
@@ -371,9 +417,9 @@ static void inspect_says_all(void **state)
 {
     struct place *p = *state;
     put(p, "docker.io/library/a:1", ID_A, LAYER_1, NULL, BLOB_1);
-    assert_int_equal(image_tag(p->store, "a:1", "b:2", NULL), 0);
+    assert_int_equal(image_tag(p->store, NULL, "a:1", "b:2", NULL), 0);
     autofree char *text = NULL;
-    assert_int_equal(image_inspect(p->store, "a:1", &text, NULL), 0);
+    assert_int_equal(image_inspect(p->store, NULL, "a:1", &text, NULL), 0);
     json_t *document = json_loads(text, 0, NULL);
     assert_non_null(document);
     assert_string_equal(json_string_value(json_object_get(document, "id")), ID_A);
@@ -388,7 +434,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(references_have_one_normal_form),
-        cmocka_unit_test(what_is_no_reference_is_refused),
+        cmocka_unit_test(short_names_mean_what_the_settings_say),
+        cmocka_unit_test(wrong_defaults_are_refused), cmocka_unit_test(what_is_no_reference_is_refused),
         cmocka_unit_test(record_files_are_single_names),
         cmocka_unit_test(config_is_read_in_full),
         cmocka_unit_test(wrong_configs_name_the_member),

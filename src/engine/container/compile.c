@@ -15,7 +15,7 @@ static int refuse(const struct spec *spec, struct berth_error *err)
 
 static int find(struct compile *k, struct berth_error *err)
 {
-    int r = image_find(k->store, k->spec->image, &k->image, err);
+    int r = image_find(k->store, &k->settings->images, k->spec->image, &k->image, err);
     if (r == 0 && k->image->wasm)
         r = fail(err, BERTH_UNSUPPORTED, "image",
                  "image: \"%.80s\" is a WebAssembly artifact, which the engine \"container\" does not run",

@@ -183,14 +183,15 @@ int berth_registry_login_call(struct berth_runtime *runtime, const char *registr
     struct local *c;
     struct words w;
     autoclose int input_fd = -1;
-    if (!registry || !username || !password || !ret_call)
-        return fail(err, BERTH_INVALID, NULL, "login: registry, user name and password are needed");
+    if (!username || !password || !ret_call)
+        return fail(err, BERTH_INVALID, NULL, "login: user name and password are needed");
     int r = begin(runtime, "login", false, &c, &w, err);
     if (r == 0)
         r = login_pipe(username, password, &input_fd, err);
     if (r < 0)
         return r;
-    add(&w, registry);
+    if (registry)
+        add(&w, registry);
     return run(c, &w, input_fd, ret_call, err);
 }
 
@@ -199,12 +200,13 @@ int berth_registry_logout_call(struct berth_runtime *runtime, const char *regist
 {
     struct local *c;
     struct words w;
-    if (!registry || !ret_call)
-        return fail(err, BERTH_INVALID, NULL, "logout: a registry is needed");
+    if (!ret_call)
+        return fail(err, BERTH_INVALID, NULL, "logout: an argument is NULL");
     int r = begin(runtime, "logout", false, &c, &w, err);
     if (r < 0)
         return r;
-    add(&w, registry);
+    if (registry)
+        add(&w, registry);
     return run(c, &w, -1, ret_call, err);
 }
 
@@ -219,11 +221,14 @@ int berth_image_verify_call(struct berth_runtime *runtime, struct berth_call **r
 
 /* ---- the local store of images */
 
+/** The engine, its store and, where names are read or written (NULL: nowhere), what completes them. */
 static int images_store(struct berth_runtime *runtime, struct local **ret_c, struct store **ret,
-                        struct berth_error *err)
+                        struct settings **ret_settings, struct berth_error *err)
 {
     int r = container_self(runtime, ret_c, err);
-    return r < 0 ? r : local_store(*ret_c, true, ret, err);
+    if (r == 0)
+        r = local_store(*ret_c, true, ret, err);
+    return r < 0 || !ret_settings ? r : settings_read(*ret_c, ret_settings, err);
 }
 
 static void print_image(struct text *t, const struct image *image)
@@ -252,10 +257,11 @@ int berth_image_list(struct berth_runtime *runtime, char **ret_json, struct bert
     struct store *store;
     struct image **images = NULL;
     size_t n = 0;
+    autoclean(cleanup_settings) struct settings *settings = NULL;
     autotext struct text t = {0};
-    int r = images_store(runtime, &c, &store, err);
+    int r = images_store(runtime, &c, &store, &settings, err);
     if (r == 0)
-        r = image_list(store, &images, &n, err);
+        r = image_list(store, &settings->images, &images, &n, err);
     if (r < 0)
         return r;
     text_add(&t, "[");
@@ -275,10 +281,11 @@ int berth_image_inspect(struct berth_runtime *runtime, const char *reference, ch
 {
     struct local *c;
     struct store *store;
-    int r = images_store(runtime, &c, &store, err);
+    autoclean(cleanup_settings) struct settings *settings = NULL;
+    int r = images_store(runtime, &c, &store, &settings, err);
     if (r == 0 && (!reference || !ret_json))
         r = fail(err, BERTH_INVALID, NULL, "image inspect: an argument is NULL");
-    return r < 0 ? r : image_inspect(store, reference, ret_json, err);
+    return r < 0 ? r : image_inspect(store, &settings->images, reference, ret_json, err);
 }
 
 int berth_image_remove(struct berth_runtime *runtime, const char *reference, bool force,
@@ -287,13 +294,14 @@ int berth_image_remove(struct berth_runtime *runtime, const char *reference, boo
     struct local *c;
     struct store *store;
     autofree char *report = NULL;
-    int r = images_store(runtime, &c, &store, err);
+    autoclean(cleanup_settings) struct settings *settings = NULL;
+    int r = images_store(runtime, &c, &store, &settings, err);
     if (r == 0 && !reference)
         r = fail(err, BERTH_INVALID, NULL, "rmi: `reference` is NULL");
     if (r == 0)
         r = local_need("rmi", err);
     if (r == 0)
-        r = image_untag(store, reference, force, err);
+        r = image_untag(store, &settings->images, reference, force, err);
     if (r == 0)
         r = image_collect(store, true, false, &report, err);
     if (r == 0)
@@ -306,10 +314,11 @@ int berth_image_tag(struct berth_runtime *runtime, const char *source, const cha
 {
     struct local *c;
     struct store *store;
-    int r = images_store(runtime, &c, &store, err);
+    autoclean(cleanup_settings) struct settings *settings = NULL;
+    int r = images_store(runtime, &c, &store, &settings, err);
     if (r == 0 && (!source || !target))
         r = fail(err, BERTH_INVALID, NULL, "tag: an argument is NULL");
-    return r < 0 ? r : image_tag(store, source, target, err);
+    return r < 0 ? r : image_tag(store, &settings->images, source, target, err);
 }
 
 int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
@@ -317,7 +326,7 @@ int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
 {
     struct local *c;
     struct store *store;
-    int r = images_store(runtime, &c, &store, err);
+    int r = images_store(runtime, &c, &store, NULL, err);
     if (r == 0)
         r = local_need("prune", err);
     if (r == 0)
@@ -331,7 +340,7 @@ int berth_image_prune_blobs(struct berth_runtime *runtime, char **ret_json, stru
 {
     struct local *c;
     struct store *store;
-    int r = images_store(runtime, &c, &store, err);
+    int r = images_store(runtime, &c, &store, NULL, err);
     if (r == 0)
         r = local_need("prune", err);
     if (r == 0)

@@ -190,7 +190,7 @@ static void images_row(struct store *store, struct row *row)
     struct image **images = NULL;
     size_t n = 0;
     uint64_t spare = 0;
-    if (image_list(store, &images, &n, NULL) < 0)
+    if (image_list(store, NULL, &images, &n, NULL) < 0)
         return;
     row->count = (json_int_t)n;
     for (size_t i = 0; i < n; i++)

@@ -62,7 +62,7 @@ static int check_image(const struct spec *spec, struct berth_error *err)
     struct reference reference = {0};
     if (!spec->image)
         return 0;
-    int r = reference_parse(spec->image, &reference, err);
+    int r = reference_parse(spec->image, NULL, &reference, err);
     if (r == 0 && strstr(reference.repository, "missing"))
         r = fail(err, BERTH_NOT_FOUND, spec->image, "no image \"%s\"", spec->image);
     reference_clear(&reference);

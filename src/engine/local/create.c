@@ -124,7 +124,7 @@ static int begin(struct create *j, const char *json, struct berth_error *err)
         (r = plan_refuse(j->c->kind, j->spec, err)) < 0 ||
         (r = local_store(j->c, true, &j->store, err)) < 0)
         return r;
-    return want_begin(j->c, j->store, j->spec, &j->want, err);
+    return want_begin(j->c, j->store, settings, j->spec, &j->want, err);
 }
 
 /** Everything is here that it is made of. */

@@ -117,6 +117,7 @@ struct compile {
     const struct local_kind *kind;
     struct store *store;
     const struct spec *spec;
+    struct settings *settings;     /* of berth.toml, as it is now */
     struct image *image;
     struct image **others;         /* of image mounts */
     size_t n_others;

@@ -342,6 +342,8 @@ int compile_plan(struct compile *k, struct plan **ret_plan, struct berth_error *
 {
     int r = plan_refuse(k->kind, k->spec, err);
     if (r == 0)
+        r = settings_read(k->c, &k->settings, err);
+    if (r == 0)
         r = k->kind->find(k, err);
     for (size_t i = 0; r == 0 && k->kind->groups[i]; i++)
         r = k->kind->groups[i](k, err);
@@ -354,6 +356,7 @@ int compile_plan(struct compile *k, struct plan **ret_plan, struct berth_error *
 void compile_clear(struct compile *k)
 {
     plan_free(k->plan);
+    settings_free(k->settings);
     image_free(k->image);
     for (size_t i = 0; i < k->n_others; i++)
         image_free(k->others[i]);

@@ -197,7 +197,7 @@ static int wish_image(struct compile *k, struct wishes *w, const char *reference
     if (!more)
         return fail_memory(err);
     k->others = more;
-    int r = image_find(k->store, reference, &more[k->n_others], err);
+    int r = image_find(k->store, &k->settings->images, reference, &more[k->n_others], err);
     if (r < 0)
         return fail_context(err, "%s", field);
     const struct image *image = more[k->n_others++];

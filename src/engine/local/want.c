@@ -112,14 +112,15 @@ static bool is_file(const char *image)
     return false;
 }
 
-static int add_wanted(struct want *w, struct store *store, const char *reference, const char *platform, struct berth_error *err)
+static int add_wanted(struct want *w, struct store *store, const struct settings *settings, const char *reference,
+                      const char *platform, struct berth_error *err)
 {
     const char *policy = w->spec->pull ? w->spec->pull : "missing";
     if (reference && is_archive(reference) && reference == w->spec->image)
         return strings_add(&w->references, reference) < 0 ? fail_memory(err) : 0;
     if (!reference || is_file(reference) || is_archive(reference) || strcmp(policy, "never") == 0)
         return 0;
-    if (strcmp(policy, "missing") == 0 && image_is_here(store, reference, platform))
+    if (strcmp(policy, "missing") == 0 && image_is_here(store, &settings->images, reference, platform))
         return 0;
     return strings_add(&w->references, reference) < 0 ? fail_memory(err) : 0;
 }
@@ -136,7 +137,8 @@ static int next_call(struct want *w, struct berth_error *err)
     return r;
 }
 
-int want_begin(struct local *c, struct store *store, const struct spec *spec, struct want **ret, struct berth_error *err)
+int want_begin(struct local *c, struct store *store, const struct settings *settings, const struct spec *spec,
+               struct want **ret, struct berth_error *err)
 {
     struct want *w = calloc(1, sizeof(*w));
     if (!w || !(w->references = calloc(1, sizeof(*w->references)))) {
@@ -145,9 +147,9 @@ int want_begin(struct local *c, struct store *store, const struct spec *spec, st
     }
     w->c = c;
     w->spec = spec;
-    int r = add_wanted(w, store, spec->image, spec->platform, err);
+    int r = add_wanted(w, store, settings, spec->image, spec->platform, err);
     for (size_t i = 0; r == 0 && i < spec->n_image_volumes; i++)
-        r = add_wanted(w, store, spec->image_volumes[i].image, NULL, err);
+        r = add_wanted(w, store, settings, spec->image_volumes[i].image, NULL, err);
     if (r == 0 && w->references[0])
         r = next_call(w, err);
     if (r < 0 || !w->references[0])

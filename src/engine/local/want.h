@@ -13,7 +13,8 @@ int pull_call(struct local *c, const char *reference, const char *platform, cons
 
 struct want;
 /** What has to be pulled for this spec by its `pull`: *ret is NULL when nothing has. `spec` must live as long. */
-int want_begin(struct local *c, struct store *store, const struct spec *spec, struct want **ret, struct berth_error *err);
+int want_begin(struct local *c, struct store *store, const struct settings *settings, const struct spec *spec,
+               struct want **ret, struct berth_error *err);
 /** 1: all is here, 0: not yet (want_fd becomes readable). */
 int want_step(struct want *w, struct berth_error *err);
 /** After that: 1 and the name of what was loaded where the spec names an archive (free(3)), else 0. */

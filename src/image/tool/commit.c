@@ -58,7 +58,7 @@ static int find_base(struct work *w, struct berth_error *err)
 static int normal_reference(struct work *w, struct berth_error *err)
 {
     struct reference name = {0};
-    int r = reference_parse(w->arguments[1], &name, err);
+    int r = reference_parse(w->arguments[1], &w->berth_toml->images, &name, err);
     if (r < 0)
         return r;
     w->reference = reference_print(&name); /* kept until the end of the program */

@@ -12,13 +12,11 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-int gc_limits(const struct work *w, int *ret_high, int *ret_low, struct berth_error *err)
+void gc_limits(const struct work *w, int *ret_high, int *ret_low)
 {
-    autoclean(cleanup_settings) struct settings *s = NULL;
-    int r = settings_load(w->settings, &s, err);
-    *ret_high = r == 0 && s->image_gc.high ? atoi(s->image_gc.high) : 0;
-    *ret_low = r == 0 && s->image_gc.low ? atoi(s->image_gc.low) : 0;
-    return r;
+    const struct settings *s = w->berth_toml;
+    *ret_high = s->image_gc.high ? atoi(s->image_gc.high) : 0;
+    *ret_low = s->image_gc.low ? atoi(s->image_gc.low) : 0;
 }
 
 /* As df(1) says it: of what can be used by others than root. */

@@ -101,7 +101,7 @@ int load_prepare(struct work *w, struct berth_error *err)
 static int add_reference(struct found *f, const char *text, struct berth_error *err)
 {
     struct reference reference = {0};
-    int r = reference_parse(text, &reference, err);
+    int r = reference_parse(text, NULL, &reference, err);
     if (r < 0)
         return fail_context(err, "the name that the archive gives (choose another with --reference)");
     free(reference.digest);

@@ -26,12 +26,19 @@ static int registry_of(const char *text, char **ret, struct berth_error *err)
         return fail(err, BERTH_INVALID, text, "\"%.100s\" is not a registry: HOST or HOST:PORT", text);
     if (strncmp(name, "registry-1.docker.io/", 21) == 0)
         memmove(name, name + 11, strlen(name + 11) + 1);
-    int code = reference_parse(name, &r, NULL);
+    int code = reference_parse(name, NULL, &r, NULL);
     if (code < 0)
         return fail(err, BERTH_INVALID, text, "\"%.100s\" is not a registry: HOST or HOST:PORT", text);
     *ret = TAKE(r.registry);
     reference_clear(&r);
     return 0;
+}
+
+/* Without a name the one that short names mean. */
+static const char *asked(const struct work *w)
+{
+    const char *usual = w->berth_toml->images.registry;
+    return w->arguments[0] ? w->arguments[0] : usual ? usual : "docker.io";
 }
 
 static int read_login(struct credentials *c, struct berth_error *err)
@@ -64,7 +71,7 @@ int login_prepare(struct work *w, struct berth_error *err)
     struct login *l = w->login = calloc(1, sizeof *l); /* until the end of the program */
     if (!l)
         return fail_memory(err);
-    int r = registry_of(w->arguments[0], &l->name, err);
+    int r = registry_of(asked(w), &l->name, err);
     if (r == 0)
         r = read_login(&l->credentials, err);
     struct reference to = {.registry = l->name};
@@ -113,6 +120,6 @@ int login_finish(struct work *w, bool done, struct berth_error *err)
 int logout_prepare(struct work *w, struct berth_error *err)
 {
     autofree char *name = NULL;
-    int r = registry_of(w->arguments[0], &name, err);
+    int r = registry_of(asked(w), &name, err);
     return r == 0 ? keep_it(name, NULL, err) : r;
 }

@@ -39,20 +39,22 @@ struct applet {
     int (*finish)(struct work *w, bool done, struct berth_error *err); /* outside again */
     bool network;         /* its jail is the network's */
     bool asks;            /* for berth.toml alone: no store is opened */
+    bool names;           /* reads names of images or registries, which berth.toml completes */
 };
 
 static int enter_images(struct work *w, struct berth_error *err);
 
 static const struct applet applets[] = {
-    {"import", 1, 1, true, false, "source", false, import_prepare, enter_images, import_run, NULL},
-    {"load", 1, 1, true, false, "source", false, load_prepare, enter_images, load_run, NULL},
-    {"commit", 2, 2, true, false, "source", false, commit_prepare, enter_images, commit_run, NULL},
-    {"pull", 1, 1, true, false, NULL, false, pull_prepare, enter_images, pull_run, pull_finish},
-    {"save", 2, 256, false, false, "target", true, save_prepare, enter_images, save_run, save_finish},
-    {.name = "push", .min = 1, .max = 1, .network = true, .prepare = push_prepare, .enter = push_enter, .run = push_run},
-    {.name = "login", .min = 1, .max = 1, .network = true, .prepare = login_prepare, .enter = login_enter, .run = login_run,
-     .finish = login_finish},
-    {.name = "logout", .min = 1, .max = 1, .prepare = logout_prepare},
+    {"import", 1, 1, true, false, "source", false, import_prepare, enter_images, import_run, NULL, .names = true},
+    {"load", 1, 1, true, false, "source", false, load_prepare, enter_images, load_run, NULL, .names = true},
+    {"commit", 2, 2, true, false, "source", false, commit_prepare, enter_images, commit_run, NULL, .names = true},
+    {"pull", 1, 1, true, false, NULL, false, pull_prepare, enter_images, pull_run, pull_finish, .names = true},
+    {"save", 2, 256, false, false, "target", true, save_prepare, enter_images, save_run, save_finish, .names = true},
+    {.name = "push", .min = 1, .max = 1, .network = true, .prepare = push_prepare, .enter = push_enter, .run = push_run,
+     .names = true},
+    {.name = "login", .max = 1, .network = true, .prepare = login_prepare, .enter = login_enter, .run = login_run,
+     .finish = login_finish, .names = true},
+    {.name = "logout", .max = 1, .prepare = logout_prepare, .names = true},
     {.name = "settings", .asks = true},
     {"verify", 0, 0, true, true, NULL, false, NULL, enter_images, verify_run, NULL},
     {"collect", 0, 0, false, false, NULL, false, collect_prepare, NULL, NULL, NULL},
@@ -121,7 +123,7 @@ static int check_reference(struct work *w, struct berth_error *err)
         w->reference = NULL;
         return 0;
     }
-    int code = reference_parse(w->reference, &r, err);
+    int code = reference_parse(w->reference, &w->berth_toml->images, &r, err);
     if (code < 0)
         return code;
     bool has_digest = r.digest != NULL;
@@ -150,6 +152,8 @@ static int parse(struct work *w, const struct applet *a, char **argv, struct ber
                                         .max_bytes = w->max_bytes};
     if (w->folder && chdir(w->folder) < 0)
         return fail_os(err, errno, w->folder, "enter the folder %s", w->folder);
+    if (a->names && (r = settings_load(w->settings, &w->berth_toml, err)) < 0)
+        return r;
     return check_reference(w, err);
 }
 

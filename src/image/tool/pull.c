@@ -38,7 +38,7 @@ static bool platform_fits(const struct work *w, const struct record *r)
 static void find_here(struct work *w, struct record *ret)
 {
     autofree char *file = NULL;
-    if (record_find(w->images_fd, w->reference, &file, ret, NULL, NULL) < 0)
+    if (record_find(w->images_fd, NULL, w->reference, &file, ret, NULL, NULL) < 0)
         return;
     bool whole = platform_fits(w, ret);
     for (size_t i = 0; whole && ret->diff_ids[i]; i++) {
@@ -82,11 +82,10 @@ int pull_prepare(struct work *w, struct berth_error *err)
     struct record here = {0};
     int r = check_policy(w, err);
     if (r == 0)
-        r = gc_limits(w, &w->gc_high, &w->gc_low, err);
-    if (r == 0)
-        r = reference_parse(w->arguments[0], &reference, err);
+        r = reference_parse(w->arguments[0], &w->berth_toml->images, &reference, err);
     if (r < 0)
         return r;
+    gc_limits(w, &w->gc_high, &w->gc_low);
     w->reference = reference_print(&reference); /* kept until the end of the program */
     w->at_once = AT_ONCE;
     find_here(w, &here);

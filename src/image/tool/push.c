@@ -30,7 +30,7 @@ struct push {
 static int add_neighbour(struct push *p, const struct reference *to, struct record *record, struct berth_error *err)
 {
     struct reference r = {0};
-    if (!*record->reference || p->n == NEIGHBOURS_MAX || reference_parse(record->reference, &r, NULL) < 0)
+    if (!*record->reference || p->n == NEIGHBOURS_MAX || reference_parse(record->reference, NULL, &r, NULL) < 0)
         return 0;
     if (strcmp(r.registry, to->registry) == 0 && strcmp(r.repository, to->repository) != 0) {
         struct neighbour *n = &p->neighbours[p->n];
@@ -62,11 +62,11 @@ int push_prepare(struct work *w, struct berth_error *err)
     struct push *p = w->push = calloc(1, sizeof *p); /* until the end of the program */
     if (!p)
         return fail_memory(err);
-    int r = reference_parse(w->arguments[0], &to, err);
+    int r = reference_parse(w->arguments[0], &w->berth_toml->images, &to, err);
     if (r == 0 && (to.digest || !to.tag))
         r = fail(err, BERTH_INVALID, w->arguments[0], "push by a tag, not by a digest (berth tag IMAGE NAME:TAG)");
     if (r == 0)
-        r = record_find(w->images_fd, w->arguments[0], &file, &p->record, NULL, err);
+        r = record_find(w->images_fd, &w->berth_toml->images, w->arguments[0], &file, &p->record, NULL, err);
     if (r == 0)
         r = find_neighbours(w, p, &to, err);
     if (r == 0)

@@ -190,7 +190,7 @@ int registry_resolve(struct registry *r, const struct platform *platform, bool s
                      char ret_top[DIGEST_TEXT], struct berth_error *err)
 {
     char seen[INDEX_MAX_DEPTH][DIGEST_TEXT], next[DIGEST_TEXT];
-    autofree char *promised = NULL, *name = reference_familiar(&r->reference);
+    autofree char *promised = NULL, *name = reference_familiar(&r->reference, NULL);
     struct registry_document d = {0};
     if (!name)
         return fail_memory(err);

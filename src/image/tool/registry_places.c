@@ -15,14 +15,6 @@
 
 /* ---- settings */
 
-static int read_settings(const struct work *w, json_t **ret, struct berth_error *err)
-{
-    autoclean(cleanup_settings) struct settings *s = NULL;
-    int r = settings_load(w->settings, &s, err);
-    *ret = r == 0 && s->registries ? json_loads(s->registries, 0, NULL) : NULL;
-    return r;
-}
-
 /* The entry of a host, or that of "*", or NULL. */
 static int find_entry(const json_t *registries, const char *host, const json_t **ret, struct berth_error *err)
 {
@@ -205,13 +197,12 @@ static int add_mirrors(struct registry *r, const json_t *registries, struct bert
 int places_find(struct work *w, struct registry *r, struct berth_error *err)
 {
     const char *proxy = getenv("http_proxy");
-    json_t *registries = NULL;
+    const char *said = w->berth_toml->registries;
+    json_t *registries = said ? json_loads(said, 0, NULL) : NULL;
     proxy = proxy ? proxy : getenv("HTTP_PROXY");
     r->http_proxy = proxy && *proxy ? strdup(proxy) : NULL;
     r->sources = calloc(REGISTRY_MAX_SOURCES, sizeof *r->sources);
     int code = r->sources ? find_system_ca(r, err) : fail_memory(err);
-    if (code == 0)
-        code = read_settings(w, &registries, err);
     if (code == 0)
         code = add_mirrors(r, registries, err);
     if (code == 0)

@@ -215,7 +215,7 @@ static int find_parts(const struct work *w, const char *reference, struct image_
     autofree char *file = NULL, *bytes = NULL;
     char path[96];
     size_t size = 0;
-    int r = record_find(w->images_fd, reference, &file, &ret->record, NULL, err);
+    int r = record_find(w->images_fd, &w->berth_toml->images, reference, &file, &ret->record, NULL, err);
     if (r < 0)
         return r;
     blob_path(ret->record.manifest, path);
@@ -353,8 +353,8 @@ static int save_docker_image(const struct work *w, struct target *t, const char 
         r = copy_blob(w, t, p.record.id, name, err);
     }
     struct reference parsed = {0};
-    if (r == 0 && *p.record.reference && reference_parse(p.record.reference, &parsed, NULL) == 0) {
-        autofree char *familiar = reference_familiar(&parsed);
+    if (r == 0 && *p.record.reference && reference_parse(p.record.reference, NULL, &parsed, NULL) == 0) {
+        autofree char *familiar = reference_familiar(&parsed, NULL);
         json_array_append_new(tags, json_string(familiar ? familiar : p.record.reference));
         reference_clear(&parsed);
     }

@@ -41,6 +41,8 @@ int settings_load(const char *given, struct settings **ret, struct berth_error *
     if (r < 0)
         return r == -ENOMEM ? fail_memory(err) : fail(err, BERTH_INVALID, path, "%s: %s", path, message);
     r = settings_parse(json, strlen(json), ret, &mine);
+    if (r == 0 && (r = reference_defaults_check(&(*ret)->images, &mine)) < 0)
+        settings_free(TAKE(*ret));
     if (r < 0) {
         r = say_where(path, text, size, &mine);
         *err = mine;

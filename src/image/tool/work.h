@@ -30,6 +30,7 @@ struct work {
     char **arguments;
     /* prepared outside of the jail */
     const char *root, *run;
+    struct settings *berth_toml; /* of the applets that read names or speak to registries */
     struct store *store;
     int images_fd;          /* ROOT/images; in the jail /images */
     char aside[80];         /* below it: what is being made, thrown away at the end */
@@ -158,7 +159,7 @@ int verify_run(struct work *w, struct berth_error *err);
 int settings_load(const char *given, struct settings **ret, struct berth_error *err);
 int settings_tell(const char *given, struct berth_error *err);
 /** What berth.toml says of image_gc, in percent; 0: nothing. */
-int gc_limits(const struct work *w, int *ret_high, int *ret_low, struct berth_error *err);
+void gc_limits(const struct work *w, int *ret_high, int *ret_low);
 /** Of a file system that is full to `high` images go that nothing uses, the longest unused first, until it is at `low`. */
 void gc_run(struct work *w, int high, int low);
 /** image_collect(), and what it threw away is deleted. */
