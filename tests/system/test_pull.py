@@ -511,6 +511,40 @@ def test_two_pulls_of_one_image_fetch_it_once(registry, layouts, store):
     store.nothing_left()
 
 
+def test_nobody_waits_for_a_layer_that_he_does_not_need(registry, layouts, store):
+    """One pull has a slow layer; a second wants that one and another; a third only the other."""
+    layout = layouts("unrelated")
+    slow_one = layout.layer(tar_of({"x": blob(12 << 20)}), "plain")
+    others = [layout.layer(tar_of({"y%d" % i: blob(100000)})) for i in range(8)]
+    other = min(others, key=lambda l: l[1]) # locked first by those who go by order
+    layout.image("slow", [slow_one])
+    layout.image("both", [slow_one, other])
+    layout.image("other", [other])
+    names = {n: registry.push(f"oci:{layout.folder}:{n}", f"unrelated:{n}") for n in ("slow", "both", "other")}
+    line = Slow(registry, 3 << 20)
+    slow_name = line.host + "/unrelated:slow"
+    first = store.start("pull", slow_name)
+    end = time.monotonic() + 30
+    while not glob.glob(store.root + "/images/partial/*") and time.monotonic() < end:
+        time.sleep(0.01)
+    second = store.start("pull", names["both"])
+    path = store.root + "/images/layers/" + other[1][7:]
+    while not os.path.isdir(path) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert os.path.isdir(path), "the layer that nobody else makes has to wait"
+    registry.requests()
+    third = Store(store.folder)
+    third.must("pull", names["other"])
+    assert first[0].poll() is None and second[0].poll() is None, "it waited"
+    assert not any(other[0]["digest"] in r for r in registry.requests())
+    third.must("collect") # what the second has put there and no record names
+    assert os.path.isdir(path)
+    assert store.end(*first) is None and store.end(*second) is None
+    line.close()
+    assert store.must("verify")[-1]["wrong"] == 0
+    store.nothing_left()
+
+
 def test_pulls_of_common_layers_beside_a_prune_in_a_loop(registry, layouts, store):
     layout = layouts("loop")
     base = layout.layer(tar_of({"base": blob(4 << 20)}))

@@ -234,7 +234,7 @@ int commit_run(struct work *w, struct berth_error *err)
         r = make_config(w, config, own->diff_id, &text, err);
     json_decref(config);
     if (r == 0)
-        r = lock_layers(w, own, 1, &locks_fd, err);
+        r = lock_layers(w, own, 1, true, &locks_fd, err);
     char *references[] = {(char *)w->reference, NULL};
     struct draft draft = {.references = references, .config = text, .config_size = text ? strlen(text) : 0, .layers = layers,
                           .order = order, .n_order = n + 1, .created_usec = now_usec()};

@@ -237,6 +237,34 @@ static int move_layer(struct work *w, const struct layer *l, struct berth_error 
     return 0; /* there already: somebody made the same meanwhile, ours goes with the rest of aside */
 }
 
+/* Of several images in one archive only one moves it. */
+static int put_layer(struct work *w, struct layer *l, struct berth_error *err)
+{
+    int r = l->unpacked ? write_layer_note(w, l, err) : 0;
+    if (r == 0)
+        r = move_layer(w, l, err);
+    l->kept = l->unpacked = false;
+    if (l->fetch)
+        close_fd(&l->in_fd); /* its lock: whoever waits for it sees that the file has gone */
+    crash_point("pull.layer");
+    return r;
+}
+
+int layers_put(struct work *w, struct layer *layers, size_t n, struct berth_error *err)
+{
+    autoclose int lock_fd = -1;
+    int r = images_lock(w->images_fd, false, true, &lock_fd, err);
+    w->put = true;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        if (layers[i].busy || layers[i].done)
+            continue;
+        r = put_layer(w, &layers[i], err);
+        layers[i].unpack = layers[i].keep = layers[i].fetch = false;
+        layers[i].done = true;
+    }
+    return r;
+}
+
 static int move_document(struct work *w, const char *name, const char *digest, struct berth_error *err)
 {
     char from[128];
@@ -248,12 +276,8 @@ static int move_all(struct work *w, const struct draft *d, const char *config_di
                     struct berth_error *err)
 {
     int r = 0;
-    for (size_t i = 0; r == 0 && i < d->n_order; i++) {
-        struct layer *l = &d->layers[d->order[i]];
-        r = move_layer(w, l, err);
-        l->kept = l->unpacked = false; /* of several images in one archive only one moves it */
-        crash_point("pull.layer");
-    }
+    for (size_t i = 0; r == 0 && i < d->n_order; i++)
+        r = put_layer(w, &d->layers[d->order[i]], err);
     if (r == 0)
         r = move_document(w, "config", config_digest, err);
     if (r == 0)
@@ -337,9 +361,6 @@ int draft_commit(struct work *w, struct draft *d, struct berth_error *err)
     r = write_aside(w, "config", d->config, d->config_size, err);
     if (r == 0)
         r = write_aside(w, "manifest", manifest, manifest_size, err);
-    for (size_t i = 0; r == 0 && i < d->n_order; i++)
-        if (d->layers[d->order[i]].unpacked)
-            r = write_layer_note(w, &d->layers[d->order[i]], err);
     progress(w, "store", d->references[0] ? d->references[0] : config_digest, 0);
     autoclose int lock_fd = -1;
     if (r == 0)

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 
 #define TRANSFERS_MAX 32
 #define SAY_EVERY_USEC 100000
+#define UNREAD_BYTES 1024 /* so much of a pipe may be full of notes that more bytes are here; the others find room */
 
 enum ask { ASK_DIGEST, ASK_MANIFEST, ASK_DOCUMENT, ASK_BLOB, ASKS };
 struct question { int ask; bool strict; struct platform platform; char digest[DIGEST_TEXT]; uint64_t size, offset, max; };
@@ -53,11 +55,12 @@ static void say_bytes(struct blob *b, uint64_t bytes)
     progress_of(b->work, "download", b->digest, bytes, b->size);
 }
 
-/* A pipe that is full tells its reader enough: it looks at the file before it waits. */
-static void tell(struct blob *b, enum note kind)
+/* One note that was not read yet tells enough: its reader looks at the file before it waits. */
+static void say_grew(struct blob *b)
 {
-    struct head head = {.kind = kind};
-    if (write(b->notes_fd, &head, sizeof head) < 0)
+    struct head head = {.kind = GREW};
+    int unread = 0;
+    if (ioctl(b->notes_fd, FIONREAD, &unread) == 0 && unread < UNREAD_BYTES && write(b->notes_fd, &head, sizeof head) < 0)
         return;
 }
 
@@ -73,21 +76,17 @@ static int take_bytes(void *data, const void *bytes, size_t size, uint64_t offse
     crash_point("pull.bytes");
     if (offset + size >= b->told + STREAM_BLOCK / 2) {
         b->told = offset + size;
-        tell(b, GREW);
+        say_grew(b);
     }
     say_bytes(b, offset + size);
     return 0;
 }
 
-/* The reader must hear this before the file says something else. */
+/* The reader must hear this before the file says something else; nobody here waits for a slow one. */
 static int say_again(struct blob *b, struct berth_error *err)
 {
     struct head head = {.kind = RESTARTED};
-    struct pollfd p = {.fd = b->notes_fd, .events = POLLOUT};
-    while (write(b->notes_fd, &head, sizeof head) < 0)
-        if (errno != EAGAIN || poll(&p, 1, -1) < 0)
-            return fail_os(err, errno, b->digest, "tell that the layer %s begins again", b->digest);
-    return 0;
+    return write(b->notes_fd, &head, sizeof head) < 0 ? fail_os(err, errno, b->digest, "tell that the layer %s begins again", b->digest) : 0;
 }
 
 static int begin_again(void *data, struct berth_error *err)
@@ -130,8 +129,8 @@ static int begin_blob(struct fetching *f, const struct question *q, int fds[2], 
     return r;
 }
 
-/* True: it has ended, and its reader knows. */
-static bool look_at(struct blob *b, int code, struct berth_error *why)
+/* True: it has ended, and its reader knows, or is gone. */
+static bool look_at(const struct blob *b, int code, const struct berth_error *why)
 {
     struct last last = {.head.kind = FAILED};
     enum transfer_state state = TRANSFER_FAILED;
@@ -143,24 +142,17 @@ static bool look_at(struct blob *b, int code, struct berth_error *why)
         return false;
     last.head.kind = state == TRANSFER_DONE ? WHOLE : FAILED;
     size_t size = state == TRANSFER_DONE ? sizeof last.head : sizeof last;
-    return write(b->notes_fd, &last, size) >= 0 || errno != EAGAIN;
+    ssize_t n = write(b->notes_fd, &last, size); /* there is room: say_grew() */
+    return n != 0;
 }
 
-static bool look_at_all(struct fetching *f)
+static void look_at_all(struct fetching *f)
 {
-    bool waiting = false; /* somebody's pipe is full */
-    for (size_t i = 0; i < TRANSFERS_MAX; i++) {
-        struct blob *b = f->blobs[i];
-        if (!b)
-            continue;
-        if (look_at(b, 0, NULL)) {
-            blob_free(b);
+    for (size_t i = 0; i < TRANSFERS_MAX; i++)
+        if (f->blobs[i] && look_at(f->blobs[i], 0, NULL)) {
+            blob_free(f->blobs[i]);
             f->blobs[i] = NULL;
-        } else {
-            waiting |= registry_transfer_state(b->transfer, NULL) != TRANSFER_RUNS;
         }
-    }
-    return waiting;
 }
 
 static int write_out(int fd, const char *bytes, size_t size, struct berth_error *err)
@@ -228,16 +220,15 @@ static bool answer_one(struct fetching *f)
 static void serve(struct fetching *f)
 {
     struct berth_error why = {0};
-    bool waiting = false;
     for (;;) {
         struct pollfd p = {.fd = f->socket_fd, .events = POLLIN};
-        int r = registry_step(f->registry, &p, 1, waiting ? 20 : -1, &why);
+        int r = registry_step(f->registry, &p, 1, -1, &why);
         for (size_t i = 0; r < 0 && i < TRANSFERS_MAX; i++)
             if (f->blobs[i])
                 look_at(f->blobs[i], r, &why);
         if (r < 0 || (p.revents && !answer_one(f)))
             return;
-        waiting = look_at_all(f);
+        look_at_all(f);
     }
 }
 

@@ -81,17 +81,24 @@ static int look_at_layer(const struct work *w, struct found *f, size_t i, struct
     return r == 0 || r == -ENOENT ? 0 : set_aside(w, l, i, err);
 }
 
-int found_look(struct work *w, struct found *f, int *ret_locks_fd, struct berth_error *err)
+static int need_all(struct work *w, const struct found *f, struct berth_error *err)
 {
     char config[DIGEST_TEXT], manifest[DIGEST_TEXT];
-    autoclose int locks_fd = -1;
     digest_of(f->config, f->config_size, config);
     digest_of(f->manifest ? f->manifest : "", f->manifest_size, manifest);
-    int r = need_layers(w, f->layers, f->n_layers, manifest, config, err);
+    return need_layers(w, f->layers, f->n_layers, manifest, config, err);
+}
+
+int found_look(struct work *w, struct found *f, int *ret_locks_fd, struct berth_error *err)
+{
+    autoclose int locks_fd = -1;
+    bool again = f->rounds++ > 0;
+    int r = again ? 0 : need_all(w, f, err);
     if (r == 0)
-        r = lock_layers(w, f->layers, f->n_layers, &locks_fd, err);
+        r = lock_layers(w, f->layers, f->n_layers, again, &locks_fd, err);
     for (size_t i = 0; r == 0 && i < f->n_layers; i++)
-        r = look_at_layer(w, f, i, err);
+        if (!f->layers[i].busy && !f->layers[i].done)
+            r = look_at_layer(w, f, i, err);
     if (r == 0)
         *ret_locks_fd = take_fd(&locks_fd);
     return r;
@@ -102,13 +109,24 @@ int found_make(struct work *w, struct found *f, const char *source, struct berth
     struct draft d = {.references = f->references, .config = f->config, .config_size = f->config_size,
                       .manifest = f->manifest, .manifest_size = f->manifest_size, .layers = f->layers,
                       .order = f->order, .n_order = f->n_order, .source = source, .wasm = f->wasm};
+    bool busy = false;
+    for (size_t i = 0; i < f->n_layers; i++)
+        busy |= f->layers[i].busy;
     int r = layers_make(w, f->layers, f->n_layers, err);
-    return r == 0 ? draft_commit(w, &d, err) : r;
+    if (r < 0 || !busy)
+        return r < 0 ? r : draft_commit(w, &d, err);
+    r = layers_put(w, f->layers, f->n_layers, err);
+    return r < 0 ? r : 1;
 }
 
 int found_store(struct work *w, struct found *f, struct berth_error *err)
 {
-    autoclose int locks_fd = -1;
-    int r = found_look(w, f, &locks_fd, err);
-    return r == 0 ? found_make(w, f, NULL, err) : r;
+    int r = 1;
+    while (r == 1) {
+        autoclose int locks_fd = -1;
+        r = found_look(w, f, &locks_fd, err);
+        if (r == 0)
+            r = found_make(w, f, NULL, err);
+    }
+    return r;
 }

@@ -110,7 +110,7 @@ int import_run(struct work *w, struct berth_error *err)
         r = make_config(w, &layer, &config, err);
     autoclose int locks_fd = -1;
     if (r == 0)
-        r = lock_layers(w, &layer, 1, &locks_fd, err);
+        r = lock_layers(w, &layer, 1, true, &locks_fd, err);
     size_t order[] = {0};
     char *references[] = {(char *)w->reference, NULL};
     struct draft draft = {.references = references, .config = config,

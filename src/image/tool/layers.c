@@ -76,6 +76,8 @@ static int feed(const struct work *w, const struct layer *l, int out_fd, struct 
     char name[128];
     snprintf(name, sizeof name, "%s/large", w->aside);
     autoclose int large_fd = openat(w->images_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (large_fd < 0)
+        return fail_os(&o->err, errno, name, "open the lock of large zstd windows");
     struct stream_options options = {.max_bytes = w->max_bytes, .large_fd = large_fd};
     if (l->fetch)
         return feed_fetched(l, &options, out_fd, o);
@@ -356,32 +358,30 @@ int layer_settled(int images_fd, const char *diff_id)
     return !marked ? 0 : text ? file_write(images_fd, path, text, strlen(text), 0600, 0) : -ENOMEM;
 }
 
-static int compare_starts(const void *a, const void *b)
-{
-    off_t x = *(const off_t *)a, y = *(const off_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* One file, a byte of it for each layer: its place is the beginning of the diff id. Always in the same
-   order, so that nobody waits in a circle. */
-int lock_layers(struct work *w, const struct layer *layers, size_t n, int *ret_fd, struct berth_error *err)
+/* One file, a byte of it for each layer: its place is the beginning of the diff id. */
+static off_t place_of(const char *diff_id)
 {
     static const char digits[] = "0123456789abcdef";
+    uint64_t start = 0;
+    for (int k = 0; k < 15; k++)
+        start = start << 4 | (uint64_t)(strchr(digits, diff_id[7 + k]) - digits);
+    return (off_t)start;
+}
+
+int lock_layers(struct work *w, struct layer *layers, size_t n, bool wait, int *ret_fd, struct berth_error *err)
+{
     autoclose int fd = openat(w->images_fd, "layers.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    autofree off_t *starts = calloc(n + 1, sizeof *starts);
-    if (fd < 0 || !starts)
-        return fd < 0 ? fail_os(err, errno, "layers.lock", "open the lock of layers") : fail_memory(err);
+    if (fd < 0)
+        return fail_os(err, errno, "layers.lock", "open the lock of layers");
     for (size_t i = 0; i < n; i++) {
-        uint64_t start = 0;
-        for (int k = 0; k < 15; k++)
-            start = start << 4 | (uint64_t)(strchr(digits, layers[i].diff_id[7 + k]) - digits);
-        starts[i] = (off_t)start;
-    }
-    qsort(starts, n, sizeof *starts, compare_starts);
-    for (size_t i = 0; i < n; i++) {
-        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = starts[i], .l_len = 1};
-        if (RETRY(fcntl(fd, F_OFD_SETLKW, &lock)) < 0)
+        if (layers[i].done)
+            continue;
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = place_of(layers[i].diff_id), .l_len = 1};
+        int r = RETRY(fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock));
+        layers[i].busy = r < 0 && (errno == EAGAIN || errno == EACCES);
+        if (r < 0 && !layers[i].busy)
             return fail_os(err, errno, "layers.lock", "lock a layer");
+        wait = false;
     }
     *ret_fd = take_fd(&fd);
     return 0;

@@ -234,7 +234,7 @@ static int enter_images(struct work *w, struct berth_error *err)
     return 0;
 }
 
-struct end { int code; struct berth_error err; };
+struct end { int code; bool put; struct berth_error err; };
 
 static void inside(struct work *w, const struct applet *a, int end_fd)
 {
@@ -245,6 +245,7 @@ static void inside(struct work *w, const struct applet *a, int end_fd)
         end.code = a->network ? jail_lock_network(&end.err) : jail_lock(&end.err);
     if (end.code == 0)
         end.code = a->run(w, &end.err);
+    end.put = w->put;
     fd_write_all(end_fd, &end, sizeof end);
     _exit(0);
 }
@@ -294,6 +295,7 @@ static int run_jail(struct work *w, const struct applet *a, struct berth_error *
     if (RETRY(read(end_fd, &end, sizeof end)) == (ssize_t)sizeof end) {
         if (end.code < 0)
             *err = end.err;
+        w->put = end.put;
         return end.code;
     }
     return cancelled ? fail(err, BERTH_CANCELLED, a->name, "%s was cancelled", a->name)
@@ -319,6 +321,8 @@ static int work(struct work *w, const struct applet *a, struct berth_error *err)
         r = run_jail(w, a, err);
     if (*w->aside)
         tree_remove(w->images_fd, w->aside);
+    if (r < 0 && w->put)
+        collect_now(w, false, false, NULL, NULL);
     workload_close(w->workload); /* its locks are free before anybody hears of the end */
     if (a->finish) {
         int finished = a->finish(w, r == 0, err);

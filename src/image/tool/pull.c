@@ -185,11 +185,13 @@ static void plan_layers(struct work *w, struct found *f)
 {
     for (size_t i = 0; i < f->n_layers; i++) {
         struct layer *l = &f->layers[i];
+        if (l->done)
+            continue;
         if (l->known || (l->unpack && !l->keep && open_kept_blob(w, l)))
             l->keep = false;
         else
             l->keep = l->fetch = l->unpack || l->keep;
-        progress_of(w, l->fetch ? "wait" : "here", l->what, 0, l->blob_bytes);
+        progress_of(w, l->fetch || l->busy ? "wait" : "here", l->what, 0, l->blob_bytes);
     }
 }
 
@@ -286,15 +288,11 @@ static void drop_partial(struct work *w, const struct found *f, int code)
     }
 }
 
-static int pull_found(struct work *w, struct found *f, const char *top, struct berth_error *err)
+static int pull_round(struct work *w, struct found *f, const char *top, struct berth_error *err)
 {
-    autoclose int locks_fd = -1;
-    int r = found_look(w, f, &locks_fd, err);
-    if (r < 0)
-        return r;
     struct statvfs before = {0};
     plan_layers(w, f);
-    r = check_room(w, f, &before, err);
+    int r = check_room(w, f, &before, err);
     bool begun = r == 0;
     if (begun)
         r = found_make(w, f, top, err);
@@ -302,6 +300,18 @@ static int pull_found(struct work *w, struct found *f, const char *top, struct b
         say_missing(w, f, &before, err);
     if (r < 0)
         drop_partial(w, f, r);
+    return r;
+}
+
+static int pull_found(struct work *w, struct found *f, const char *top, struct berth_error *err)
+{
+    int r = 1;
+    while (r == 1) {
+        autoclose int locks_fd = -1;
+        r = found_look(w, f, &locks_fd, err);
+        if (r == 0)
+            r = pull_round(w, f, top, err);
+    }
     return r;
 }
 

@@ -39,6 +39,7 @@ struct work {
     struct fetcher fetcher; /* pull */
     struct reference *pulled;
     bool here;              /* pull: nothing is to do */
+    bool put;               /* layers are in the store that no record names yet */
     int gc_high, gc_low;    /* percent */
     int source_fd;          /* file, or -1 */
     int folder_fd;          /* folder (source, target), or -1; in the jail /source or /target */
@@ -103,6 +104,8 @@ struct layer {
     int number;           /* aside/OP/layer-N, blob-N */
     bool unpacked, kept;
     bool known;           /* was here, unpacked, before */
+    bool busy;            /* somebody else makes it just now */
+    bool done;            /* in the store */
 };
 /** Do all, w->at_once beside each other. */
 int layers_make(struct work *w, struct layer *layers, size_t n, struct berth_error *err);
@@ -139,8 +142,13 @@ int need_layers(struct work *w, const struct layer *layers, size_t n, const char
 /** What was written in this boot is on disk after this, and the records say so. */
 int store_settle(int images_fd, struct berth_error *err);
 
-/** Lock diff ids (in any order; sorted here) against other processes that make the same. */
-int lock_layers(struct work *w, const struct layer *layers, size_t n, int *ret_fd, struct berth_error *err);
+/**
+ * Lock the layers that are not `done` against other processes that make the same; `busy`: somebody has it. With `wait`
+ * the first of them is waited for: nobody waits while he holds one, so nobody waits for what he does not need.
+ */
+int lock_layers(struct work *w, struct layer *layers, size_t n, bool wait, int *ret_fd, struct berth_error *err);
+/** What is made of them into the store, before there is a record: `needs` keeps it. Then others can have their locks. */
+int layers_put(struct work *w, struct layer *layers, size_t n, struct berth_error *err);
 
 /* ---- applets: prepare runs outside, run in the jail */
 int import_prepare(struct work *w, struct berth_error *err);
