@@ -26,6 +26,7 @@ void source_clear(struct source *s)
     }
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         free(texts[i]);
+    tls_clear(s);
     *s = (struct source){0};
 }
 
@@ -35,6 +36,8 @@ void registry_free(struct registry *r)
         return;
     while (r->exchanges)
         exchange_free(r->exchanges);
+    for (size_t i = 0; i < r->n_sources; i++)
+        token_free(r->sources[i].token);
     if (r->multi)
         curl_multi_cleanup(r->multi);
     for (size_t i = 0; i < r->n_sources; i++)
@@ -322,8 +325,8 @@ static int begin_anew(struct registry_transfer *t, struct berth_error *err)
     t->here = 0;
     t->mixed = false;
     hasher_free(t->hasher);
-    t->hasher = t->sink.unhashed ? NULL : hasher_new();
-    if (!t->hasher && !t->sink.unhashed)
+    t->hasher = hasher_new();
+    if (!t->hasher)
         return fail_memory(err);
     return used ? t->sink.restart(t->sink.data, err) : 0;
 }
@@ -339,12 +342,12 @@ int registry_transfer_begin(struct registry *r, const char *digest, uint64_t siz
         return fail_memory(err);
     }
     *t = (struct registry_transfer){.x = x, .size = size, .here = MIN(offset, size), .mixed = offset > 0, .sink = *sink,
-                                    .hasher = sink->unhashed ? NULL : hasher_new()};
+                                    .hasher = hasher_new()};
     memcpy(t->digest, digest, DIGEST_TEXT);
     x->transfer = t;
     x->check = check_transfer;
     x->progress_mark = t->here;
-    int code = sink->unhashed || t->hasher ? 0 : fail_memory(err);
+    int code = t->hasher ? 0 : fail_memory(err);
     if (code == 0 && t->hasher && t->here)
         code = hash_what_is_here(t, have_fd, err);
     bool whole = code == 0 && offset > 0 && t->here == size;
@@ -368,25 +371,6 @@ enum transfer_state registry_transfer_state(const struct registry_transfer *t, s
     if (t->x->code < 0 && err)
         *err = t->x->err;
     return t->x->code < 0 ? TRANSFER_FAILED : TRANSFER_DONE;
-}
-
-int registry_transfer_reject(struct registry_transfer *t, struct berth_error *err)
-{
-    const char *host = exchange_source(t->x)->host;
-    bool same = t->mixed;
-    fail(&t->x->err, BERTH_CORRUPT, host, "%s sends another blob than %s", host, t->digest);
-    int code = begin_anew(t, &t->x->err);
-    t->x->code = code;
-    if (code == 0)
-        exchange_again(t->x, same);
-    if (t->x->over && t->x->code < 0 && err)
-        *err = t->x->err;
-    return t->x->over ? t->x->code : 0;
-}
-
-uint64_t registry_transfer_bytes(const struct registry_transfer *t)
-{
-    return t->here;
 }
 
 void registry_transfer_free(struct registry_transfer *t)

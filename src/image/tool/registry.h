@@ -74,9 +74,7 @@ int registry_blob(struct registry *r, const char *digest, uint64_t size, size_t 
 /* ---- large blobs: any number at once, in this one thread ------------------------------------------ */
 
 /**
- * Where the bytes of a blob go. Called from registry_step(), and when a blob is rejected.
- * A caller that hashes elsewhere (its workers do so anyway) sets `unhashed`, and answers for the digest: when it was
- * wrong, registry_transfer_reject().
+ * Where the bytes of a blob go. Called from registry_step().
  */
 struct registry_sink {
     void *data;
@@ -84,7 +82,6 @@ struct registry_sink {
     int (*write)(void *data, const void *bytes, size_t size, uint64_t offset, struct berth_error *err);
     /** What was written is worth nothing (a source lied, or a partial file was wrong): begins again at 0. */
     int (*restart)(void *data, struct berth_error *err);
-    bool unhashed;
 };
 
 struct registry_transfer;
@@ -92,17 +89,13 @@ struct registry_transfer;
 /**
  * Begin to get a blob. `size` is what its descriptor says: not a byte more is taken. With `offset` > 0 the first
  * bytes are here already (a partial file of a pull that was killed), to be read from `have_fd` for the
- * digest (-1 with sink->unhashed); the rest is got by Range. `digest` and the sink are copied.
+ * digest; the rest is got by Range. `digest` and the sink are copied.
  */
 int registry_transfer_begin(struct registry *r, const char *digest, uint64_t size, uint64_t offset, int have_fd,
                             const struct registry_sink *sink, struct registry_transfer **ret, struct berth_error *err);
 enum transfer_state { TRANSFER_RUNS, TRANSFER_DONE, TRANSFER_FAILED };
-/** FAILED fills err. DONE: all bytes are written and, unless `unhashed`, the digest is right. */
+/** FAILED fills err. DONE: all bytes are written, and the digest is right. */
 enum transfer_state registry_transfer_state(const struct registry_transfer *t, struct berth_error *err);
-/** Of a DONE one whose digest (found elsewhere) is wrong: restart() and on to the next source; FAILED when there is none. */
-int registry_transfer_reject(struct registry_transfer *t, struct berth_error *err);
-/** Bytes here, those that were here before included. */
-uint64_t registry_transfer_bytes(const struct registry_transfer *t);
 void registry_transfer_free(struct registry_transfer *t);
 
 /**

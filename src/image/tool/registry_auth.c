@@ -87,16 +87,35 @@ int challenge_parse(const char *text, struct challenge *ret)
 
 /* ---- tokens */
 
-struct token_body { struct text text; };
+/* Beside whatever else is under way: nobody but who needs the token waits for its server. */
+struct token_request {
+    struct http_user user;
+    struct registry *registry;
+    struct source *source;
+    CURL *easy;
+    struct text body;
+    char words[CURL_ERROR_SIZE];
+};
+
+void token_free(struct token_request *t)
+{
+    if (!t)
+        return;
+    t->source->token = NULL;
+    curl_multi_remove_handle(t->registry->multi, t->easy);
+    curl_easy_cleanup(t->easy);
+    text_free(&t->body);
+    free(t);
+}
 
 static size_t take_token(char *bytes, size_t one, size_t n, void *data)
 {
-    struct token_body *body = data;
+    struct token_request *t = data;
     (void)one;
-    if (body->text.length + n > REGISTRY_MAX_TOKEN_BYTES)
+    if (t->body.length + n > REGISTRY_MAX_TOKEN_BYTES)
         return 0;
-    text_add_bytes(&body->text, bytes, n);
-    return n;
+    text_add_bytes(&t->body, bytes, n);
+    return t->body.failed ? 0 : n;
 }
 
 static void add_field(CURL *easy, struct text *form, const char *name, const char *value)
@@ -149,31 +168,54 @@ static int check_realm(const struct source *s, const char *realm, bool secret, s
     return 0;
 }
 
-static int fetch(CURL *easy, const struct source *s, struct token_body *body, struct berth_error *err)
+static int check_answer(struct token_request *t, CURLcode c, struct berth_error *err)
 {
-    char words[CURL_ERROR_SIZE] = "", said[160];
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, words);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_token);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, body);
-    /* A password is kept from another host by libcurl; a refresh token in a body goes wherever 307 leads. */
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, s->identity_token ? 0L : 1L);
-    curl_easy_setopt(easy, CURLOPT_MAXREDIRS, 3L);
-    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, s->scheme == SCHEME_HTTP ? "http,https" : "https");
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT, (long)MAX(s->silence_sec, 1));
-    CURLcode c = curl_easy_perform(easy);
+    const char *host = t->source->host;
+    char said[160];
     long status = 0;
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     if (c != CURLE_OK)
-        return fail(err, c == CURLE_OPERATION_TIMEDOUT ? BERTH_TIMED_OUT : BERTH_IO, s->host, "%s: its token server: %s", s->host,
-                    *words ? words : curl_easy_strerror(c));
-    http_words(&body->text, said, sizeof said);
+        return fail(err, c == CURLE_OPERATION_TIMEDOUT ? BERTH_TIMED_OUT : BERTH_IO, host, "%s: its token server: %s", host,
+                    *t->words ? t->words : curl_easy_strerror(c));
+    http_words(&t->body, said, sizeof said);
     if (status == 401 || status == 403)
-        return fail(err, BERTH_DENIED, s->host, "%s refuses the credentials%s%s", s->host, *said ? ": " : "", said);
-    return status == 200 ? 0 : fail(err, BERTH_IO, s->host, "%s: its token server answers %ld%s%s", s->host, status, *said ? ": " : "", said);
+        return fail(err, BERTH_DENIED, host, "%s refuses the credentials%s%s", host, *said ? ": " : "", said);
+    return status == 200 ? 0 : fail(err, BERTH_IO, host, "%s: its token server answers %ld%s%s", host, status, *said ? ": " : "", said);
 }
 
-static int token_by_refresh(CURL *easy, const struct source *s, const struct challenge *c, const char *scope,
-                            struct token_body *body, struct berth_error *err)
+static void keep_authorization(struct source *s, char *value)
+{
+    free(s->authorization);
+    s->authorization = value;
+    s->n_authorizations++;
+}
+
+static int say_login(const struct registry *r, const struct source *s, int code, struct berth_error *err)
+{
+    if (code == BERTH_DENIED && !s->user && !s->identity_token)
+        fail_context(err, "nobody is logged in (berth login %s)", r->name);
+    else if (code == BERTH_DENIED)
+        fail_context(err, "the login kept for it (berth login %s)", r->name);
+    return code;
+}
+
+static void token_ended(struct http_user *user, CURLcode c)
+{
+    struct token_request *t = (struct token_request *)user;
+    struct registry *r = t->registry;
+    struct source *s = t->source;
+    struct berth_error err = {0};
+    char *value = NULL;
+    int code = check_answer(t, c, &err);
+    if (code == 0)
+        code = read_token(s, &t->body, &value, &err);
+    if (code == 0)
+        keep_authorization(s, value);
+    token_free(t);
+    exchanges_told(r, s, say_login(r, s, code, &err), &err);
+}
+
+static int by_refresh(CURL *easy, const struct source *s, const struct challenge *c, const char *scope, struct berth_error *err)
 {
     autotext struct text form = {0};
     add_field(easy, &form, "grant_type", "refresh_token");
@@ -185,11 +227,10 @@ static int token_by_refresh(CURL *easy, const struct source *s, const struct cha
         return fail_memory(err);
     curl_easy_setopt(easy, CURLOPT_URL, c->realm);
     curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, form.data);
-    return fetch(easy, s, body, err);
+    return 0;
 }
 
-static int token_by_password(CURL *easy, const struct source *s, const struct challenge *c, const char *scope,
-                             struct token_body *body, struct berth_error *err)
+static int by_password(CURL *easy, const struct source *s, const struct challenge *c, const char *scope, struct berth_error *err)
 {
     autotext struct text query = {0};
     add_field(easy, &query, "service", c->service);
@@ -204,7 +245,21 @@ static int token_by_password(CURL *easy, const struct source *s, const struct ch
         curl_easy_setopt(easy, CURLOPT_USERNAME, s->user);
         curl_easy_setopt(easy, CURLOPT_PASSWORD, s->password);
     }
-    return fetch(easy, s, body, err);
+    return 0;
+}
+
+static void set_handle(struct token_request *t)
+{
+    const struct source *s = t->source;
+    curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->words);
+    curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, take_token);
+    curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(t->easy, CURLOPT_PRIVATE, &t->user);
+    /* A password is kept from another host by libcurl; a refresh token in a body goes wherever 307 leads. */
+    curl_easy_setopt(t->easy, CURLOPT_FOLLOWLOCATION, s->identity_token ? 0L : 1L);
+    curl_easy_setopt(t->easy, CURLOPT_MAXREDIRS, 3L);
+    curl_easy_setopt(t->easy, CURLOPT_REDIR_PROTOCOLS_STR, s->scheme == SCHEME_HTTP ? "http,https" : "https");
+    curl_easy_setopt(t->easy, CURLOPT_TIMEOUT, (long)MAX(s->silence_sec, 1));
 }
 
 static int answer_bearer(struct registry *r, struct source *s, const struct challenge *c, struct berth_error *err)
@@ -214,20 +269,18 @@ static int answer_bearer(struct registry *r, struct source *s, const struct chal
         return code;
     autofree char *own = c->scope ? NULL : make_scope(r);
     const char *scope = c->scope ? c->scope : own;
-    CURL *easy = http_handle(r, s, false, strncasecmp(c->realm, "http://", 7) == 0);
-    struct token_body body = {0};
-    char *value = NULL;
-    if (!easy)
+    struct token_request *t = s->token = calloc(1, sizeof *t);
+    if (!t)
         return fail_memory(err);
-    code = s->identity_token ? token_by_refresh(easy, s, c, scope, &body, err) : token_by_password(easy, s, c, scope, &body, err);
-    curl_easy_cleanup(easy);
-    if (code == 0)
-        code = read_token(s, &body.text, &value, err);
-    text_free(&body.text);
+    *t = (struct token_request){.user.ended = token_ended, .registry = r, .source = s,
+                                .easy = http_handle(r, s, false, strncasecmp(c->realm, "http://", 7) == 0)};
+    code = !t->easy ? fail_memory(err) : s->identity_token ? by_refresh(t->easy, s, c, scope, err) : by_password(t->easy, s, c, scope, err);
     if (code == 0) {
-        free(s->authorization);
-        s->authorization = value;
+        set_handle(t);
+        code = curl_multi_add_handle(r->multi, t->easy) == CURLM_OK ? 1 : fail_memory(err);
     }
+    if (code < 0)
+        token_free(t);
     return code;
 }
 
@@ -241,16 +294,17 @@ static int answer_basic(struct source *s, struct berth_error *err)
     char *value = format_text("Basic %s", (const char *)base);
     if (!value)
         return fail_memory(err);
-    free(s->authorization);
-    s->authorization = value;
+    keep_authorization(s, value);
     return 0;
 }
 
+#define NO_ANSWER 2 /* none of the challenges is one that we can answer */
+
 int auth_answer(struct registry *r, struct source *s, const struct answer_head *head, struct berth_error *err)
 {
-    int code = 1;
-    for (int turn = 0; code == 1 && turn < 2; turn++) /* a token before a password */
-        for (size_t i = 0; code == 1 && i < head->n_challenges; i++) {
+    int code = NO_ANSWER;
+    for (int turn = 0; code == NO_ANSWER && turn < 2; turn++) /* a token before a password */
+        for (size_t i = 0; code == NO_ANSWER && i < head->n_challenges; i++) {
             struct challenge c = {0};
             if (challenge_parse(head->challenges[i], &c) < 0)
                 continue;
@@ -260,11 +314,6 @@ int auth_answer(struct registry *r, struct source *s, const struct answer_head *
                 code = answer_basic(s, err);
             challenge_clear(&c);
         }
-    if (code == 1)
-        code = fail(err, BERTH_DENIED, r->name, "%s wants a login: berth login %s", s->host, r->name);
-    else if (code == BERTH_DENIED && !s->user && !s->identity_token)
-        fail_context(err, "nobody is logged in (berth login %s)", r->name);
-    else if (code == BERTH_DENIED)
-        fail_context(err, "the login kept for it (berth login %s)", r->name);
-    return code;
+    return code == NO_ANSWER ? fail(err, BERTH_DENIED, r->name, "%s wants a login: berth login %s", s->host, r->name)
+                             : say_login(r, s, code, err);
 }

@@ -8,9 +8,18 @@
 #include <string.h>
 
 struct libcurl libcurl;
+void (*curl_set_store)(struct ssl_ctx_st *, struct x509_store_st *);
 
 #define CURL_ROW(f) {#f, offsetof(struct libcurl, f##_)},
 static const struct { const char *name; size_t place; } rows[] = {CURL_FUNCTIONS(CURL_ROW)};
+
+/* What is made by our libcrypto must be the same to libcurl's. */
+static void find_store_setter(void *handle)
+{
+    void *theirs = dlsym(handle, "X509_STORE_new"), *ours = dlsym(RTLD_DEFAULT, "X509_STORE_new");
+    void *setter = theirs && theirs == ours ? dlsym(handle, "SSL_CTX_set1_cert_store") : NULL;
+    memcpy(&curl_set_store, &setter, sizeof setter);
+}
 
 int curl_load(struct berth_error *err)
 {
@@ -28,6 +37,7 @@ int curl_load(struct berth_error *err)
     }
     if (curl_global_init(CURL_GLOBAL_DEFAULT)) /* reads openssl.cnf, which the jail has not */
         return fail(err, BERTH_IO, "libcurl", "libcurl does not begin to work");
+    find_store_setter(handle);
     loaded = true;
     return 0;
 }

@@ -15,7 +15,7 @@
 
 #define CURL_FUNCTIONS(X)                                                                                          \
     X(curl_global_init) X(curl_free) X(curl_easy_init) X(curl_easy_cleanup) X(curl_easy_setopt) X(curl_easy_getinfo) \
-    X(curl_easy_perform) X(curl_easy_escape) X(curl_easy_strerror) X(curl_slist_append)           \
+    X(curl_easy_escape) X(curl_easy_strerror) X(curl_slist_append)           \
     X(curl_slist_free_all) X(curl_multi_init) X(curl_multi_cleanup) X(curl_multi_setopt) X(curl_multi_add_handle)    \
     X(curl_multi_remove_handle) X(curl_multi_perform) X(curl_multi_poll) X(curl_multi_info_read)                     \
     X(curl_multi_strerror) X(curl_url) X(curl_url_cleanup) X(curl_url_get) X(curl_url_set)
@@ -24,6 +24,11 @@
 struct libcurl { CURL_FUNCTIONS(CURL_MEMBER) };
 #undef CURL_MEMBER
 extern struct libcurl libcurl;
+
+struct ssl_ctx_st;
+struct x509_store_st;
+/** SSL_CTX_set1_cert_store(3) of the OpenSSL below libcurl; NULL when it stands on another, or on another copy than we. */
+extern void (*curl_set_store)(struct ssl_ctx_st *context, struct x509_store_st *store);
 
 /** Load it, once, before any jail. NOT_FOUND says which package has it. */
 int curl_load(struct berth_error *err);
@@ -34,7 +39,6 @@ int curl_load(struct berth_error *err);
 #define curl_easy_cleanup libcurl.curl_easy_cleanup_
 #define curl_easy_setopt libcurl.curl_easy_setopt_
 #define curl_easy_getinfo libcurl.curl_easy_getinfo_
-#define curl_easy_perform libcurl.curl_easy_perform_
 #define curl_easy_escape libcurl.curl_easy_escape_
 #define curl_easy_strerror libcurl.curl_easy_strerror_
 #define curl_slist_append libcurl.curl_slist_append_

@@ -4,7 +4,11 @@
  *
  *   registry_places.c       settings, certs.d, CAs      -> sources        outside of the jail
  *   registry_credentials.c  docker's and podman's files -> passwords      outside of the jail
- *   registry_http.c         one request over sources, retries, redirects  in the jail
+ *   registry_http.c         one request, and the loop that moves all      in the jail
+ *   registry_tls.c          whom to believe                               in the jail
+ *   registry_answer.c       what comes back, byte for byte                in the jail
+ *   registry_redirect.c     where a redirect may lead                     in the jail
+ *   registry_next.c         what an answer means, whom to ask next        in the jail
  *   registry_auth.c         challenges and tokens                         in the jail
  *   registry.c, registry_push.c: what the others call
  */
@@ -41,7 +45,13 @@ struct source {
     char *user, *password;  /* NULL: none */
     char *identity_token;   /* OAuth2 refresh token */
     char *authorization;    /* the header's value that works now, or NULL */
+    unsigned n_authorizations; /* so many there were */
+    struct token_request *token; /* is being asked for, or NULL */
+    struct x509_store_st *trusted; /* what `ca` says, read; made when first needed */
 };
+
+/** What a handle of libcurl stands for: the first member of whoever made it. */
+struct http_user { void (*ended)(struct http_user *user, CURLcode code); };
 
 struct registry {
     char *name;             /* as in references: "docker.io" */
@@ -67,6 +77,7 @@ struct answer_head {
 };
 
 struct exchange {
+    struct http_user user;
     struct registry *registry;
     struct exchange *next;
     /* what is asked for */
@@ -90,6 +101,8 @@ struct exchange {
     char *url;              /* now, after redirects */
     bool away;              /* url is not the source's own: no credentials */
     int64_t due_usec;       /* > 0: a pause, until then */
+    bool waits_for_token;   /* that its source asks for */
+    unsigned authorization; /* the source's count when it was sent */
     CURL *easy;
     struct curl_slist *headers;
     char curl_error[CURL_ERROR_SIZE];
@@ -117,25 +130,48 @@ void exchange_free(struct exchange *x);
 /** Set going; then exchange_wait(), or registry_step() until x->over. */
 int exchange_begin(struct exchange *x, struct berth_error *err);
 int exchange_wait(struct exchange *x, struct berth_error *err);
-/** The next source, or the end with x->err. */
-void exchange_next_source(struct exchange *x);
-/** One that is over goes on: with the same source from its beginning, or with the next (a digest was wrong). */
-void exchange_again(struct exchange *x, bool same_source);
 const struct source *exchange_source(const struct exchange *x);
+/** One attempt at x->url; and from the source's own address again. */
+void exchange_ask(struct exchange *x);
+void exchange_anew(struct exchange *x);
+void exchange_drop(struct exchange *x);
+void exchange_finish(struct exchange *x, int code);
 /** A handle with what is the same for all requests to a source. `own`: it is that source's own host. */
-CURL *http_handle(const struct registry *r, const struct source *s, bool own, bool plain);
-/** What an error's body says in words, cleaned; into `ret`. */
-void http_words(const struct text *body, char *ret, size_t room);
+CURL *http_handle(const struct registry *r, struct source *s, bool own, bool plain);
 /** "https://host/v2/": where a source is. */
 char *source_url(const struct source *s, const char *repository, const char *path);
+
+/* ---- registry_tls.c */
+void tls_set(CURL *easy, const struct registry *r, struct source *s, bool own);
+void tls_clear(struct source *s);
+
+/* ---- registry_answer.c */
+void answer_callbacks(struct exchange *x);
+void answer_clear(struct answer_head *h);
+bool answer_good(const struct exchange *x);
+/** What an error's body says in words, cleaned; into `ret`. */
+void http_words(const struct text *body, char *ret, size_t room);
+
+/* ---- registry_redirect.c */
+/** `location` as seen from `from`; *ret_away: it is another host than `own`. Never to http from https. */
+int redirect_follow(const char *from, const char *location, const char *own, char **ret_url, bool *ret_away, struct berth_error *err);
+
+/* ---- registry_next.c */
+void exchange_ended(struct http_user *user, CURLcode code);
+/** The next source, or the end with x->err. */
+void exchange_next_source(struct exchange *x);
+/** The token that they waited for is here, or why it is not. */
+void exchanges_told(struct registry *r, const struct source *s, int code, const struct berth_error *err);
 
 /* ---- registry_auth.c */
 struct challenge { bool bearer, basic; char *realm, *service, *scope; };
 /** One WWW-Authenticate header; unknown schemes are neither. -ENOMEM, -EINVAL. */
 int challenge_parse(const char *text, struct challenge *ret);
 void challenge_clear(struct challenge *c);
-/** Answer the challenges that came with a 401: fills source->authorization. Blocks for a token. */
+/** Answer the challenges that came with a 401. 0: source->authorization is new; 1: a token is asked for, exchanges_told(). */
 int auth_answer(struct registry *r, struct source *s, const struct answer_head *head, struct berth_error *err);
+/** Before the registry's handles go. */
+void token_free(struct token_request *t);
 
 /* ---- registry_places.c */
 int places_find(struct work *w, struct registry *r, struct berth_error *err);
