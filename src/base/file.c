@@ -75,6 +75,17 @@ int fd_write_all(int fd, const void *data, size_t size)
     return 0;
 }
 
+int fd_write_all_at(int fd, const void *data, size_t size, off_t offset)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = RETRY(pwrite(fd, (const char *)data + done, size - done, offset + (off_t)done));
+        if (n < 0)
+            return -errno;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
 /* ".NAME.xxxxxxxx.new" in the folder of `path`: what a crash leaves can be told by its form. */
 static int name_aside(const char *path, char *ret, size_t room)
 {

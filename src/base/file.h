@@ -16,6 +16,8 @@ int file_read(int dir_fd, const char *path, size_t max, char **ret_data, size_t 
 int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_size);
 /** Write all, over short writes and EINTR. */
 int fd_write_all(int fd, const void *data, size_t size);
+/** The same at `offset`, whatever the descriptor's own is. */
+int fd_write_all_at(int fd, const void *data, size_t size, off_t offset);
 
 /** Flags for file_write. */
 #define FILE_SYNC 1u      /**< fsync the file and its folder */

@@ -67,12 +67,9 @@ static void say_grew(struct blob *b)
 static int take_bytes(void *data, const void *bytes, size_t size, uint64_t offset, struct berth_error *err)
 {
     struct blob *b = data;
-    for (size_t done = 0; done < size;) {
-        ssize_t n = RETRY(pwrite(b->file_fd, (const char *)bytes + done, size - done, (off_t)(offset + done)));
-        if (n < 0)
-            return fail_os(err, errno, b->digest, "write the layer %s", b->digest);
-        done += (size_t)n;
-    }
+    int r = fd_write_all_at(b->file_fd, bytes, size, (off_t)offset);
+    if (r < 0)
+        return fail_os(err, r, b->digest, "write the layer %s", b->digest);
     crash_point("pull.bytes");
     if (offset + size >= b->told + STREAM_BLOCK / 2) {
         b->told = offset + size;

@@ -2,8 +2,9 @@
 /*
  * push: an image to the registry that its name says, blob by blob, the manifest last.
  *
- * What the registry has is not sent; what a neighbour of the same registry has is taken from there.
- * Documents go as they are stored, so that the digest stays.
+ * What the registry has is not sent; what a neighbour of the same registry has is taken from there; what was
+ * pruned here is fetched again from where the image came from. Documents go as they are stored, so that the
+ * digest stays.
  */
 #include "base/base.h"
 #include "base/file.h"
@@ -11,10 +12,12 @@
 #include "image/tool/jail.h"
 #include "image/tool/registry.h"
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define NEIGHBOURS_MAX 64
+#define ORIGINS_MAX 4
 
 /** Another repository of the same registry that should have some of the layers. */
 struct neighbour { char *repository; char **blobs; };
@@ -23,33 +26,72 @@ struct push {
     struct record record;
     struct neighbour neighbours[NEIGHBOURS_MAX];
     size_t n;
+    struct registry *origins[ORIGINS_MAX]; /* where the image came from: they may have what was pruned here */
+    size_t n_origins;
+    int *spare_fds;         /* files without a name, one for each blob that is not here */
+    size_t n_spare, n_used;
 };
 
 /* ---- outside */
 
-static int add_neighbour(struct push *p, const struct reference *to, struct record *record, struct berth_error *err)
+static void add_neighbour(struct push *p, struct reference *r, struct record *record)
+{
+    if (p->n == NEIGHBOURS_MAX)
+        return;
+    p->neighbours[p->n++] = (struct neighbour){.repository = TAKE(r->repository), .blobs = TAKE(record->blobs)};
+}
+
+/* A name of the same image that a registry has given. What is wrong with it is said when it is needed: not at all. */
+static void add_origin(struct work *w, struct push *p, const struct reference *r, const struct record *record)
+{
+    bool came = record->source && strcmp(record->id, p->record.id) == 0;
+    if (came && p->n_origins < ORIGINS_MAX && registry_prepare(w, r, 0, &p->origins[p->n_origins], NULL) == 0)
+        p->n_origins++;
+}
+
+static void look_at_record(struct work *w, struct push *p, const struct reference *to, struct record *record)
 {
     struct reference r = {0};
-    if (!*record->reference || p->n == NEIGHBOURS_MAX || reference_parse(record->reference, NULL, &r, NULL) < 0)
-        return 0;
-    if (strcmp(r.registry, to->registry) == 0 && strcmp(r.repository, to->repository) != 0) {
-        struct neighbour *n = &p->neighbours[p->n];
-        *n = (struct neighbour){.repository = TAKE(r.repository), .blobs = TAKE(record->blobs)};
-        p->n++;
-    }
+    if (!*record->reference || reference_parse(record->reference, NULL, &r, NULL) < 0)
+        return;
+    bool same_registry = strcmp(r.registry, to->registry) == 0, same = same_registry && strcmp(r.repository, to->repository) == 0;
+    if (p->n_spare && !same)
+        add_origin(w, p, &r, record);
+    if (same_registry && !same)
+        add_neighbour(p, &r, record);
     reference_clear(&r);
-    (void)err;
+}
+
+/* The jail can make no file: one for each blob that is not here. */
+static int make_spare(struct work *w, struct push *p, struct berth_error *err)
+{
+    char path[96];
+    p->spare_fds = calloc(strings_count(p->record.blobs) + 1, sizeof *p->spare_fds);
+    if (!p->spare_fds)
+        return fail_memory(err);
+    for (size_t i = 0; p->record.blobs[i]; i++) {
+        blob_path(p->record.blobs[i], path);
+        if (faccessat(w->images_fd, path, F_OK, 0) == 0)
+            continue;
+        snprintf(path, sizeof path, "partial/push-%d", getpid());
+        int fd = openat(w->images_fd, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 || unlinkat(w->images_fd, path, 0) < 0)
+            return fail_os(err, errno, path, "make the file images/%s", path);
+        p->spare_fds[p->n_spare++] = fd;
+    }
     return 0;
 }
 
-static int find_neighbours(struct work *w, struct push *p, const struct reference *to, struct berth_error *err)
+static int find_others(struct work *w, struct push *p, const struct reference *to, struct berth_error *err)
 {
     autostrings char **files = NULL;
-    int r = record_files(w->images_fd, &files, err);
+    int r = make_spare(w, p, err);
+    if (r == 0)
+        r = record_files(w->images_fd, &files, err);
     for (size_t i = 0; r == 0 && files[i]; i++) {
         struct record record = {0};
         if (record_read(w->images_fd, files[i], &record, NULL) == 0)
-            r = add_neighbour(p, to, &record, err);
+            look_at_record(w, p, to, &record);
         record_clear(&record);
     }
     return r;
@@ -68,7 +110,7 @@ int push_prepare(struct work *w, struct berth_error *err)
     if (r == 0)
         r = record_find(w->images_fd, &w->berth_toml->images, w->arguments[0], &file, &p->record, NULL, err);
     if (r == 0)
-        r = find_neighbours(w, p, &to, err);
+        r = find_others(w, p, &to, err);
     if (r == 0)
         r = registry_prepare(w, &to, REGISTRY_PUSH, &w->registry, err);
     w->reference = r == 0 ? reference_print(&to) : NULL;
@@ -90,65 +132,145 @@ int push_enter(struct work *w, struct berth_error *err)
 
 /* ---- in the jail */
 
-static bool has_blob(const struct neighbour *n, const char *digest)
+static void tell(void *data, const char *step, const struct registry_piece *piece)
 {
-    for (size_t i = 0; n->blobs && n->blobs[i]; i++)
-        if (strcmp(n->blobs[i], digest) == 0)
-            return true;
-    return false;
+    bool over = strcmp(step, "there") == 0 || strcmp(step, "sent") == 0;
+    progress(data, step, piece->digest, over ? piece->size : 0);
 }
 
-static int borrow(struct work *w, const char *digest, struct berth_error *err)
+/* Repositories that should have it. */
+static int find_neighbours(struct work *w, const char *digest, char ***ret, struct berth_error *err)
 {
-    for (size_t i = 0; i < w->push->n; i++)
-        if (has_blob(&w->push->neighbours[i], digest)) {
-            int r = registry_mount(w->registry, digest, w->push->neighbours[i].repository, err);
-            if (r != 0)
-                return r;
-        }
-    return 0;
-}
-
-static int send_blob(struct work *w, const struct descriptor *d, struct berth_error *err)
-{
-    char path[96];
-    struct stat st;
-    blob_path(d->digest, path);
-    autoclose int fd = openat(w->images_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? fail(err, BERTH_NOT_FOUND, d->digest, "the compressed layer %s is not kept here any more, and %s has it "
-                                      "not either: pull the image again, then push", d->digest, registry_name(w->registry))
-                               : fail_os(err, errno, d->digest, "open %s", path);
-    if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != d->size)
-        return fail(err, BERTH_CORRUPT, d->digest, "blob %s has not the size that its manifest says (berth image verify)", d->digest);
-    return registry_send_blob(w->registry, d->digest, fd, d->size, NULL, NULL, err);
-}
-
-static int bring(struct work *w, const struct descriptor *d, struct berth_error *err)
-{
-    progress(w, "ask", d->digest, 0);
-    int there = registry_has_blob(w->registry, d->digest, err);
-    if (there == 0)
-        there = borrow(w, d->digest, err);
-    if (there < 0)
-        return there;
-    if (there > 0) {
-        progress(w, "there", d->digest, d->size);
-        return 0;
+    autostrings char **list = calloc(1, sizeof *list);
+    for (size_t i = 0; list && i < w->push->n; i++) {
+        const struct neighbour *n = &w->push->neighbours[i];
+        bool has = false;
+        for (size_t k = 0; n->blobs && n->blobs[k]; k++)
+            has |= strcmp(n->blobs[k], digest) == 0;
+        if (has && strings_add(&list, n->repository) < 0)
+            return fail_memory(err);
     }
-    progress(w, "send", d->digest, 0);
-    int r = send_blob(w, d, err);
+    *ret = TAKE(list);
+    return *ret ? 0 : fail_memory(err);
+}
+
+struct pieces { struct registry_piece *list; size_t n; };
+
+static void pieces_clear(struct pieces *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        close_fd(&p->list[i].fd);
+        strings_free((char **)(uintptr_t)p->list[i].neighbours);
+    }
+    free(p->list);
+    *p = (struct pieces){0};
+}
+
+static int add_piece(struct work *w, struct pieces *p, const struct descriptor *d, struct berth_error *err)
+{
+    char **neighbours = NULL;
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->list[i].digest, d->digest) == 0)
+            return 0;
+    int r = find_neighbours(w, d->digest, &neighbours, err);
     if (r == 0)
-        progress(w, "sent", d->digest, d->size);
+        p->list[p->n++] = (struct registry_piece){.digest = d->digest, .size = d->size, .fd = -1, .neighbours = neighbours, .tell = tell, .data = w};
     return r;
 }
 
-static bool came_before(const struct manifest *m, size_t i)
+static int list_pieces(struct work *w, const struct manifest *m, struct pieces *p, struct berth_error *err)
 {
-    for (size_t k = 0; k < i; k++)
-        if (strcmp(m->layers[k].digest, m->layers[i].digest) == 0)
-            return true;
-    return false;
+    p->list = calloc(m->n + 1, sizeof *p->list);
+    int r = p->list ? 0 : fail_memory(err);
+    for (size_t i = 0; r == 0 && i < m->n; i++)
+        r = add_piece(w, p, &m->layers[i], err);
+    return r == 0 ? add_piece(w, p, &m->config, err) : r;
+}
+
+/* What the registry has is none of our business any more. */
+static void keep_absent(struct pieces *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        struct registry_piece one = p->list[i];
+        if (one.there)
+            strings_free((char **)(uintptr_t)one.neighbours);
+        else
+            p->list[n++] = one;
+    }
+    p->n = n;
+}
+
+/* Absent: fd stays -1. */
+static int open_piece(const struct work *w, struct registry_piece *p, struct berth_error *err)
+{
+    char path[96];
+    struct stat st;
+    blob_path(p->digest, path);
+    autoclose int fd = openat(w->images_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : fail_os(err, errno, p->digest, "open %s", path);
+    if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != p->size)
+        return fail(err, BERTH_CORRUPT, p->digest, "blob %s has not the size that its manifest says (berth image verify)", p->digest);
+    p->fd = take_fd(&fd);
+    return 0;
+}
+
+/* ---- what was pruned here comes from where the image came from, for this push alone */
+
+static int take_bytes(void *data, const void *bytes, size_t size, uint64_t offset, struct berth_error *err)
+{
+    const struct registry_piece *p = data;
+    int r = fd_write_all_at(p->fd, bytes, size, (off_t)offset);
+    return r < 0 ? fail_os(err, r, p->digest, "keep the layer %s", p->digest) : 0;
+}
+
+static int begin_again(void *data, struct berth_error *err)
+{
+    const struct registry_piece *p = data;
+    return ftruncate(p->fd, 0) < 0 ? fail_os(err, errno, p->digest, "empty the file of the layer %s", p->digest) : 0;
+}
+
+static int fetch_piece(struct work *w, struct registry *origin, struct registry_piece *piece, struct berth_error *err)
+{
+    struct registry_sink sink = {.data = piece, .write = take_bytes, .restart = begin_again};
+    struct registry_transfer *t = NULL;
+    enum transfer_state state = TRANSFER_RUNS;
+    progress(w, "fetch", piece->digest, 0);
+    int r = registry_transfer_begin(origin, piece->digest, piece->size, 0, -1, &sink, &t, err);
+    while (r == 0 && (state = registry_transfer_state(t, err)) == TRANSFER_RUNS)
+        r = registry_step(origin, NULL, 0, -1, err);
+    registry_transfer_free(t);
+    return r < 0 ? r : state == TRANSFER_DONE ? 0 : err->code;
+}
+
+/* Of the places that the image has a name of, the first that gives it. */
+static int fetch_pruned(struct work *w, struct registry_piece *piece, struct berth_error *err)
+{
+    struct push *p = w->push;
+    int r = BERTH_NOT_FOUND;
+    if (p->n_used < p->n_spare)
+        piece->fd = p->spare_fds[p->n_used++];
+    for (size_t i = 0; r < 0 && piece->fd >= 0 && i < p->n_origins; i++) {
+        struct berth_error why = {0};
+        r = ftruncate(piece->fd, 0) < 0 ? fail_os(&why, errno, piece->digest, "empty a file") : fetch_piece(w, p->origins[i], piece, &why);
+        if (r < 0)
+            progress(w, "unreachable", why.message, 0);
+    }
+    return r == 0 ? 0
+         : fail(err, BERTH_NOT_FOUND, piece->digest, "the compressed layer %s was pruned here, %s has it not, and it can't be fetched from "
+                "where the image came from (berth rmi, then berth pull, bring it back)", piece->digest, registry_name(w->registry));
+}
+
+static int open_pieces(struct work *w, struct pieces *p, struct berth_error *err)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < p->n; i++) {
+        r = open_piece(w, &p->list[i], err);
+        if (r == 0 && p->list[i].fd < 0)
+            r = fetch_pruned(w, &p->list[i], err);
+    }
+    return r;
 }
 
 static const char *type_of(const struct manifest *m)
@@ -160,13 +282,26 @@ static const char *type_of(const struct manifest *m)
 
 static int send_all(struct work *w, const struct manifest *m, const char *bytes, size_t size, struct berth_error *err)
 {
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < m->n; i++)
-        r = came_before(m, i) ? 0 : bring(w, &m->layers[i], err);
+    struct pieces p = {0};
+    int r = list_pieces(w, m, &p, err);
     if (r == 0)
-        r = bring(w, &m->config, err);
+        r = registry_ask_all(w->registry, p.list, p.n, err);
+    keep_absent(&p);
+    if (r == 0)
+        r = open_pieces(w, &p, err);
+    if (r == 0)
+        r = registry_send_all(w->registry, p.list, p.n, err);
+    pieces_clear(&p);
     progress(w, "store", w->reference, 0);
     return r == 0 ? registry_put_manifest(w->registry, NULL, type_of(m), bytes, size, err) : r;
+}
+
+static int connect_all(struct work *w, struct berth_error *err)
+{
+    int r = registry_connect(w->registry, err);
+    for (size_t i = 0; r == 0 && i < w->push->n_origins; i++)
+        r = registry_connect(w->push->origins[i], err);
+    return r;
 }
 
 int push_run(struct work *w, struct berth_error *err)
@@ -178,7 +313,7 @@ int push_run(struct work *w, struct berth_error *err)
     struct manifest m = {0};
     char path[96];
     blob_path(digest, path);
-    int r = registry_connect(w->registry, err);
+    int r = connect_all(w, err);
     if (r == 0)
         r = document_read(w->images_fd, path, IMAGE_MAX_MANIFEST_BYTES, digest, 0, &bytes, &size, &document, err);
     if (r == 0)

@@ -107,14 +107,21 @@ int registry_step(struct registry *r, struct pollfd *fds, size_t n, int timeout_
 
 /* ---- pushing -------------------------------------------------------------------------------------- */
 
-/** Is the blob there? 1, 0, or negative. */
-int registry_has_blob(struct registry *r, const char *digest, struct berth_error *err);
-/** Take it from another repository of the same registry. 1 done, 0 the registry would rather have it sent. */
-int registry_mount(struct registry *r, const char *digest, const char *from_repository, struct berth_error *err);
-/** Send `size` bytes of `fd` from its beginning; a broken connection goes on where the registry says it is.
- *  `moved` (NULL allowed) hears how many bytes are over. */
-int registry_send_blob(struct registry *r, const char *digest, int fd, uint64_t size,
-                       void (*moved)(void *data, uint64_t bytes), void *data, struct berth_error *err);
+/** A blob that the registry shall have. */
+struct registry_piece {
+    const char *digest;
+    uint64_t size;
+    int fd;                    /* to send: its bytes, from the first on */
+    char *const *neighbours;   /* repositories of the same registry that may have it, NULL at the end (NULL: none) */
+    /** NULL allowed: "ask", "there"; "send", "sent". */
+    void (*tell)(void *data, const char *step, const struct registry_piece *piece);
+    void *data;
+    bool there;
+};
+/** Find out which are there, or can be taken from a neighbour: `there`. Some beside each other. */
+int registry_ask_all(struct registry *r, struct registry_piece *pieces, size_t n, struct berth_error *err);
+/** Send them all, some beside each other; a broken connection goes on where the registry says it is. */
+int registry_send_all(struct registry *r, struct registry_piece *pieces, size_t n, struct berth_error *err);
 /** Put a manifest under `name`, a tag or a digest (NULL: the reference's). The digest that the registry gives must be ours. */
 int registry_put_manifest(struct registry *r, const char *name, const char *media_type, const char *bytes, size_t size,
                           struct berth_error *err);

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What pushing asks of a registry: is it there, may it be taken from a neighbour, here it is.
+ *
+ * Each blob is a chain of requests; some chains go on beside each other.
  */
 #include "image/tool/registry_inside.h"
 #include <stdio.h>
 #include <string.h>
 
 #define UPLOAD_ATTEMPTS 5
+#define AT_ONCE 6
 #define STREAM_TYPE "application/octet-stream"
-
-static struct exchange *ask_for(struct registry *r, const char *method, const char *path, const char *digest)
-{
-    autofree char *whole = format_text("%s%s", path, digest);
-    return whole ? exchange_new(r, method, whole) : NULL;
-}
 
 static int run(struct exchange *x, struct berth_error *err)
 {
@@ -23,33 +20,151 @@ static int run(struct exchange *x, struct berth_error *err)
     return code == 0 ? exchange_wait(x, err) : code;
 }
 
-int registry_has_blob(struct registry *r, const char *digest, struct berth_error *err)
+/* ---- chains of requests, some beside each other */
+
+/** What is done for one piece: after each answer `heard` asks for more (0), is done (1) or has failed. */
+struct chain {
+    struct registry *registry;
+    struct registry_piece *piece;
+    struct exchange *x;
+    int (*heard)(struct chain *c, int code, struct berth_error *err);
+    size_t neighbour;         /* that was asked last */
+    char *place;              /* where the upload goes on */
+    uint64_t offset, before;
+    unsigned attempt;
+    int broken;               /* why it has to go on, and err */
+    struct berth_error err;
+    bool sends;
+};
+
+static void chain_clear(struct chain *c)
 {
-    struct berth_error own = {0};
-    struct exchange *x = ask_for(r, "HEAD", "blobs/", digest);
-    int code = run(x, &own);
-    bool absent = code < 0 && x && x->head.status == 404;
-    exchange_free(x);
-    if (absent)
-        return 0;
-    if (code < 0 && err)
-        *err = own;
-    return code < 0 ? code : 1;
+    exchange_free(c->x);
+    free(c->place);
+    *c = (struct chain){0};
 }
 
-int registry_mount(struct registry *r, const char *digest, const char *from_repository, struct berth_error *err)
+static int go_on(struct chain *c, struct exchange *x, int (*heard)(struct chain *, int, struct berth_error *), struct berth_error *err)
 {
-    autofree char *what = format_text("%s&from=%s", digest, from_repository);
-    struct exchange *x = what ? ask_for(r, "POST", "blobs/uploads/?mount=", what) : NULL;
-    int code = run(x, err);
-    long status = x ? x->head.status : 0;
-    exchange_free(x);
-    /* 202: it began an upload instead, which it forgets by itself. Being refused is no reason to fail: it is sent. */
-    return code == 0 ? status == 201 : status == 401 || status == 403 || status == 404 ? 0 : code;
+    if (!x)
+        return fail_memory(err);
+    exchange_free(c->x);
+    c->x = x;
+    c->heard = heard;
+    int code = exchange_begin(x, err);
+    return x->over ? 0 : code; /* how it ended is heard */
 }
+
+/* 1: it is done. */
+static int listen_to(struct chain *c, struct berth_error *err)
+{
+    int code = 0;
+    while (code == 0 && c->x->over) {
+        struct berth_error own = c->x->err;
+        code = c->heard(c, c->x->code, &own);
+        if (code < 0 && err)
+            *err = own;
+        if (code < 0 && c->sends)
+            fail_context(err, "send %s", c->piece->digest);
+    }
+    return code;
+}
+
+static int run_all(struct registry *r, struct registry_piece *pieces, size_t n, int (*begin)(struct chain *, struct berth_error *),
+                   struct berth_error *err)
+{
+    struct chain chains[AT_ONCE] = {0};
+    size_t next = 0, running = 0;
+    int code = 0;
+    while (code == 0 && (next < n || running)) {
+        for (size_t i = 0; code == 0 && i < AT_ONCE; i++) {
+            struct chain *c = &chains[i];
+            bool fresh = !c->x && next < n;
+            if (fresh) {
+                *c = (struct chain){.registry = r, .piece = &pieces[next++]};
+                running++;
+                code = begin(c, err);
+            }
+            int done = code == 0 && c->x ? listen_to(c, err) : code;
+            if (done > 0) {
+                chain_clear(c);
+                running--;
+                i--; /* the next one has its place */
+            }
+            code = MIN(done, 0);
+        }
+        if (code == 0 && running)
+            code = registry_step(r, NULL, 0, -1, err);
+    }
+    for (size_t i = 0; i < AT_ONCE; i++)
+        chain_clear(&chains[i]);
+    return code;
+}
+
+static struct exchange *ask_for(struct chain *c, const char *method, const char *path, const char *more)
+{
+    autofree char *whole = format_text("%s%s%s", path, c->piece->digest, more);
+    return whole ? exchange_new(c->registry, method, whole) : NULL;
+}
+
+static void tell(const struct chain *c, const char *step)
+{
+    if (c->piece->tell)
+        c->piece->tell(c->piece->data, step, c->piece);
+}
+
+/* ---- is it there, may it be taken from a neighbour? */
+
+static int is_there(struct chain *c)
+{
+    c->piece->there = true;
+    tell(c, "there");
+    return 1;
+}
+
+static int heard_neighbour(struct chain *c, int code, struct berth_error *err);
+
+static int ask_neighbour(struct chain *c, struct berth_error *err)
+{
+    const char *from = c->piece->neighbours ? c->piece->neighbours[c->neighbour] : NULL;
+    if (!from)
+        return 1;
+    c->neighbour++;
+    autofree char *more = format_text("&from=%s", from);
+    return go_on(c, more ? ask_for(c, "POST", "blobs/uploads/?mount=", more) : NULL, heard_neighbour, err);
+}
+
+/* 202: it began an upload instead, which it forgets by itself. Being refused is no reason to fail: it is sent. */
+static int heard_neighbour(struct chain *c, int code, struct berth_error *err)
+{
+    long status = c->x->head.status;
+    if (code == 0 && status == 201)
+        return is_there(c);
+    return code == 0 || status == 401 || status == 403 || status == 404 ? ask_neighbour(c, err) : code;
+}
+
+static int heard_whether(struct chain *c, int code, struct berth_error *err)
+{
+    if (code == 0)
+        return is_there(c);
+    return c->x->head.status == 404 ? ask_neighbour(c, err) : code;
+}
+
+static int begin_asking(struct chain *c, struct berth_error *err)
+{
+    tell(c, "ask");
+    return go_on(c, ask_for(c, "HEAD", "blobs/", ""), heard_whether, err);
+}
+
+int registry_ask_all(struct registry *r, struct registry_piece *pieces, size_t n, struct berth_error *err)
+{
+    return run_all(r, pieces, n, begin_asking, err);
+}
+
+/* ---- sending */
 
 /* Where an upload goes on: Location, relative to what was asked. */
-static int next_place(struct exchange *x, char **place, struct berth_error *err)
+static int next_place(const struct exchange *x, char **place, struct berth_error *err)
 {
     const struct source *s = exchange_source(x);
     CURLU *u = curl_url();
@@ -75,96 +190,107 @@ static bool own_place(const struct exchange *x)
     return base && starts_with(x->fixed_url, base);
 }
 
-/* One request of an upload; `place` becomes where the next goes. */
-static int upload_step(struct registry *r, const char *method, char **place, const char *query, int fd, uint64_t offset,
-                       uint64_t size, long *ret_status, char **ret_range, struct berth_error *err)
+/* A request of an upload, to c->place. */
+static struct exchange *upload(struct chain *c, const char *method, const char *query)
 {
-    struct exchange *x = exchange_new(r, method, "");
+    struct exchange *x = exchange_new(c->registry, method, "");
     if (!x)
-        return fail_memory(err);
-    x->fixed_url = query ? format_text("%s%s%s", *place, strchr(*place, '?') ? "&" : "?", query) : strdup(*place);
+        return NULL;
+    x->fixed_url = query ? format_text("%s%s%s", c->place, strchr(c->place, '?') ? "&" : "?", query) : strdup(c->place);
     x->away = x->fixed_url && !own_place(x);
     x->once = true;
-    x->body_fd = fd;
-    x->body_offset = offset;
-    x->body_size = size;
     x->body = "";
-    if (fd >= 0) {
+    return x->fixed_url ? x : (exchange_free(x), NULL);
+}
+
+static int heard_end(struct chain *c, int code, struct berth_error *err)
+{
+    (void)err;
+    if (code < 0)
+        return code;
+    tell(c, "sent");
+    return 1;
+}
+
+static int end_upload(struct chain *c, struct berth_error *err)
+{
+    autofree char *query = format_text("digest=%s", c->piece->digest);
+    return go_on(c, query ? upload(c, "PUT", query) : NULL, heard_end, err);
+}
+
+static int heard_part(struct chain *c, int code, struct berth_error *err);
+
+/* What is missing of it. */
+static int send_part(struct chain *c, struct berth_error *err)
+{
+    struct exchange *x = upload(c, "PATCH", NULL);
+    c->before = c->offset;
+    if (x) {
+        x->body_fd = c->piece->fd;
+        x->body_offset = c->offset;
+        x->body_size = c->piece->size - c->offset;
         x->content_type = strdup(STREAM_TYPE);
-        x->content_range_sent = format_text("%llu-%llu", (unsigned long long)offset, (unsigned long long)(offset + size - 1));
+        x->content_range_sent = format_text("%llu-%llu", (unsigned long long)c->offset, (unsigned long long)(c->piece->size - 1));
     }
-    int code = x->fixed_url && (fd < 0 || (x->content_type && x->content_range_sent)) ? run(x, err) : fail_memory(err);
-    *ret_status = x->head.status;
-    if (ret_range)
-        *ret_range = TAKE(x->head.range);
-    if (code == 0 && !query)
-        code = next_place(x, place, err);
-    exchange_free(x);
-    return code;
+    if (x && (!x->content_type || !x->content_range_sent)) {
+        exchange_free(x);
+        x = NULL;
+    }
+    return go_on(c, x, heard_part, err);
+}
+
+static int gave_up(const struct chain *c, struct berth_error *err)
+{
+    *err = c->err;
+    return c->broken;
 }
 
 /* How much of a broken upload has arrived: "Range: 0-N", N the last byte. */
-static int ask_where(struct registry *r, char **place, uint64_t *ret_offset, struct berth_error *err)
+static int heard_where(struct chain *c, int code, struct berth_error *err)
 {
-    autofree char *range = NULL;
     unsigned long long last = 0;
-    long status;
-    int code = upload_step(r, "GET", place, NULL, -1, 0, 0, &status, &range, err);
-    if (code == 0)
-        *ret_offset = range && sscanf(range, "0-%llu", &last) == 1 && last > 0 ? last + 1 : 0;
-    return code;
+    const char *range = c->x->head.range;
+    if (code < 0 || next_place(c->x, &c->place, NULL) < 0)
+        return gave_up(c, err);
+    c->offset = range && sscanf(range, "0-%llu", &last) == 1 && last > 0 ? last + 1 : 0;
+    if (c->offset == c->piece->size)
+        return end_upload(c, err);
+    c->attempt = c->offset > c->before ? 1 : c->attempt + 1;
+    return c->offset > c->piece->size || c->attempt >= UPLOAD_ATTEMPTS ? gave_up(c, err) : send_part(c, err);
 }
 
-static int begin_upload(struct registry *r, char **place, struct berth_error *err)
+/* After a break it goes on from where the registry says. */
+static int heard_part(struct chain *c, int code, struct berth_error *err)
 {
-    struct exchange *x = exchange_new(r, "POST", "blobs/uploads/");
-    int code = run(x, err);
-    if (code == 0)
-        code = next_place(x, place, err);
-    exchange_free(x);
-    return code;
-}
-
-/* Send what is missing; after a break, from where the registry says. */
-static int send_rest(struct registry *r, char **place, int fd, uint64_t size, struct berth_error *err)
-{
-    uint64_t offset = 0;
-    int code = 0;
-    long status = 0;
-    for (int attempt = 0; attempt < UPLOAD_ATTEMPTS; attempt++) {
-        uint64_t before = offset;
-        code = upload_step(r, "PATCH", place, NULL, fd, offset, size - offset, &status, NULL, err);
-        if (code == 0)
-            return 0;
-        if (status >= 400 && status < 500 && status != 408 && status != 416 && status != 429)
-            return code;
-        if (ask_where(r, place, &offset, NULL) < 0 || offset > size)
-            return code;
-        if (offset == size)
-            return 0;
-        if (offset > before)
-            attempt = 0;
+    long status = c->x->head.status;
+    if (code == 0) {
+        code = next_place(c->x, &c->place, err);
+        return code < 0 ? code : end_upload(c, err);
     }
-    return code;
+    if (status >= 400 && status < 500 && status != 408 && status != 416 && status != 429)
+        return code;
+    c->broken = code;
+    c->err = *err;
+    return go_on(c, upload(c, "GET", NULL), heard_where, err);
 }
 
-int registry_send_blob(struct registry *r, const char *digest, int fd, uint64_t size,
-                       void (*moved)(void *data, uint64_t bytes), void *data, struct berth_error *err)
+static int heard_begin(struct chain *c, int code, struct berth_error *err)
 {
-    autofree char *place = NULL, *query = format_text("digest=%s", digest);
-    long status = 0;
-    if (!query)
-        return fail_memory(err);
-    int code = begin_upload(r, &place, err);
-    if (code == 0 && size > 0)
-        code = send_rest(r, &place, fd, size, err);
     if (code == 0)
-        code = upload_step(r, "PUT", &place, query, -1, 0, 0, &status, NULL, err);
-    if (code < 0)
-        return fail_context(err, "send %s", digest);
-    if (moved)
-        moved(data, size);
-    return 0;
+        code = next_place(c->x, &c->place, err);
+    return code < 0 ? code : c->piece->size > 0 ? send_part(c, err) : end_upload(c, err);
+}
+
+static int begin_sending(struct chain *c, struct berth_error *err)
+{
+    c->sends = true;
+    tell(c, "send");
+    return go_on(c, exchange_new(c->registry, "POST", "blobs/uploads/"), heard_begin, err);
+}
+
+int registry_send_all(struct registry *r, struct registry_piece *pieces, size_t n, struct berth_error *err)
+{
+    return run_all(r, pieces, n, begin_sending, err);
 }
 
 int registry_put_manifest(struct registry *r, const char *name, const char *media_type, const char *bytes, size_t size,
