@@ -66,16 +66,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.connection.close()
 
 
+def upload_of(path):
+    return re.search(r"uploads/(u\d+)", path)[1]
+
+
 class Faulty:
     """`faulty.at("GET .*/blobs/", action, times)`; an image "a/b:1" of two layers is there from the beginning."""
 
-    def __init__(self, tls=None):
+    def __init__(self, tls=None, client_ca=None):
         self.folder = tempfile.mkdtemp(prefix="berth-faulty.", dir="/var/tmp")
         self.rules, self.log, self.blobs, self.manifests, self.uploads, self.mounts = [], [], {}, {}, {}, True
-        self.context = None
+        self.context, self.lock = None, threading.Lock()
         if tls: # (certificate, key)
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*tls)
+        if client_ca:
+            self.context.load_verify_locations(client_ca)
+            self.context.verify_mode = ssl.CERT_REQUIRED
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.registry = self
@@ -138,14 +145,17 @@ class Faulty:
         if h.command == "POST":
             if self.mounts and "mount=" in query:
                 return Answer(201)
-            self.uploads["u1"] = b""
-            return Answer(202, Location="/v2/a/b/blobs/uploads/u1?state=x")
+            with self.lock:
+                name = f"u{len(self.uploads) + 1}"
+                self.uploads[name] = b""
+            return Answer(202, Location=f"/v2/a/b/blobs/uploads/{name}?state=x")
+        name = upload_of(path)
         if h.command == "PATCH":
-            self.uploads["u1"] += h.body
-            return Answer(202, Location="/v2/a/b/blobs/uploads/u1?state=x", Range=f"0-{len(self.uploads['u1']) - 1}")
+            self.uploads[name] += h.body
+            return Answer(202, Location=f"/v2/a/b/blobs/uploads/{name}?state=x", Range=f"0-{len(self.uploads[name]) - 1}")
         if h.command == "GET":
-            return Answer(204, Location="/v2/a/b/blobs/uploads/u1?state=x", Range=f"0-{max(0, len(self.uploads['u1']) - 1)}")
-        data = self.uploads.pop("u1") + h.body
+            return Answer(204, Location=f"/v2/a/b/blobs/uploads/{name}?state=x", Range=f"0-{max(0, len(self.uploads[name]) - 1)}")
+        data = self.uploads[name] + h.body
         if "digest=" + sha(data) not in query:
             return Answer(400)
         self.blobs[sha(data)] = data
@@ -233,7 +243,7 @@ def many_headers(h, a):
 def early_cut(n):
     """Of an upload only n bytes are taken, then the connection ends."""
     def act(h, a):
-        h.server.registry.uploads["u1"] += h.rfile.read(n)
+        h.server.registry.uploads[upload_of(h.path)] += h.rfile.read(n)
         h.drop()
     act.early = True
     return act

@@ -313,6 +313,24 @@ def test_save_is_read_by_skopeo_and_umoci_with_the_same_digests(store, made, box
         other.close()
 
 
+@pytest.mark.parametrize("tool", [t for t in ("podman",) if shutil.which(t)])
+@pytest.mark.parametrize("form", ["oci", "docker"])
+def test_others_load_what_was_saved(store, made, box, tool, form):
+    """The same id, and the same files."""
+    _, two = store.must("load", made + "/lay")
+    store.must("save", "--format", form, box + "/x.tar", "lay:two")
+    own = [tool, "--root", box + "/root", "--runroot", box + "/runroot", "--storage-driver", "vfs"]
+    try:
+        run(*own, "load", "-i", box + "/x.tar")
+        (image,) = json.loads(run(*own, "images", "--format", "json"))
+        assert "sha256:" + image["Id"] == two["id"]
+        where = run(*own, "image", "mount", image["Id"]).decode().strip()
+        assert tree(where) == tree(made + "/plain/rootfs")
+    finally:
+        run(*own, "image", "umount", "-a")
+        run(*own, "rmi", "-af")
+
+
 def test_save_refuses_and_leaves_nothing(store, made, box):
     store.must("load", f"oci:{made}/lay:one")
     store.refused("NOT_FOUND", "save", box + "/x.tar", "nothere", says="nothere")
@@ -860,6 +878,17 @@ def test_copies_never_leave_the_workload(berth, box):
         r = berth.call("cp", f"{name}:/proc/1/root/etc/passwd", box + "/x")
         assert r.returncode == 1
     assert open("/etc/passwd").read() == host
+
+
+def test_a_copy_into_a_workload_that_changes_its_folders_meanwhile_stays_inside(berth, box):
+    """A folder becomes a link out and a folder again, as fast as it can."""
+    outside = tempfile.mkdtemp(prefix="berth-outside.", dir="/var/tmp")
+    name = berth.run("sh", "-c", f"mkdir -p /a/real {outside}; cd /a; while :; do mv real d; mv d real; ln -s {outside} d; rm d; ln -s / d; rm d; done")
+    open(box + "/f", "w").write("from outside\n")
+    for i in range(40):
+        berth.call("cp", box + "/f", f"{name}:/a/d/f{i}") # there may be no such folder just then
+    assert os.listdir(outside) == [] and not any(os.path.exists(f"/f{i}") for i in range(40))
+    os.rmdir(outside)
 
 
 def test_diff_and_export(berth, box):

@@ -98,6 +98,39 @@ def test_every_compression_is_pulled(registry, layouts, store, compression):
     store.nothing_left()
 
 
+def resident(group):
+    """KiB of each process of a session that is a berth-image."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.getsid(int(pid)) == group:
+                text = open(f"/proc/{pid}/status").read()
+                found[pid] = int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+        except (OSError, TypeError):
+            pass
+    return found
+
+
+def test_large_zstd_windows_are_one_at_a_time(registry, layouts, store):
+    """Three layers that each want a window of 48 MiB and come at once: never two of those."""
+    layout = layouts("windows")
+    piece = blob(1 << 20)
+    layout.image("1", [layout.layer(tar_of({f"f{i}": piece * 48}), "zstd-long") for i in range(3)])
+    registry.push(f"oci:{layout.folder}:1", "windows:1")
+    line = Slow(registry, 1 << 20) # all are under way for some seconds
+    process, read = store.start("pull", line.host + "/windows:1")
+    worst, most = 0, 0
+    while process.poll() is None:
+        sizes = resident(process.pid).values()
+        worst = max(worst, sum(s > 40 << 10 for s in sizes))
+        most = max(most, sum(sizes))
+        time.sleep(0.005)
+    assert store.end(process, read) is None
+    line.close()
+    assert worst <= 1 and most < 128 << 10, (worst, most)
+    assert len(store.layers()) == 3
+
+
 def test_a_zstd_window_above_128_mib_is_refused(registry, layouts, store):
     layout = layouts("huge")
     layout.image("1", [layout.layer(tar_of({"a": bytes(300 << 20)}), "zstd-huge")])
@@ -532,13 +565,13 @@ def test_nobody_waits_for_a_layer_that_he_does_not_need(registry, layouts, store
     while not os.path.isdir(path) and time.monotonic() < end:
         time.sleep(0.01)
     assert os.path.isdir(path), "the layer that nobody else makes has to wait"
-    registry.requests()
     third = Store(store.folder)
+    third.must("collect") # no record names it yet
+    assert os.path.isdir(path)
+    registry.requests()
     third.must("pull", names["other"])
     assert first[0].poll() is None and second[0].poll() is None, "it waited"
     assert not any(other[0]["digest"] in r for r in registry.requests())
-    third.must("collect") # what the second has put there and no record names
-    assert os.path.isdir(path)
     assert store.end(*first) is None and store.end(*second) is None
     line.close()
     assert store.must("verify")[-1]["wrong"] == 0
@@ -618,8 +651,17 @@ class Small:
     """A file system of its own, too small."""
 
     def __init__(self, *options):
+        """tmpfs with these, or for ("ext4", SIZE, INODES) a file of that size as a disk."""
         self.folder = tempfile.mkdtemp(prefix="berth-small.", dir="/var/tmp")
-        subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "small", self.folder], check=True)
+        how = ["-t", "tmpfs", "-o", ",".join(options), "small"]
+        if options[0] == "ext4":
+            disk = self.folder + ".disk"
+            subprocess.run(["truncate", "-s", options[1], disk], check=True)
+            subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-N", options[2], disk], check=True)
+            how = ["-o", "loop", disk]
+        subprocess.run(["mount", *how, self.folder], check=True)
+        if options[0] == "ext4":
+            os.unlink(disk)
 
     def free(self):
         st = os.statvfs(self.folder)
@@ -631,8 +673,10 @@ class Small:
 
 
 @pytest.mark.parametrize("options, files", [(("size=12m",), {"zeros": bytes(40 << 20), "x": b"x"}), (("size=6m",), {"f": blob(9 << 20)}),
-                                            (("size=64m", "nr_inodes=400"), {f"f{i}": b"x" for i in range(1000)})],
-                         ids=["unpacked", "blob", "inodes"])
+                                            (("size=64m", "nr_inodes=400"), {f"f{i}": b"x" for i in range(1000)}),
+                                            (("ext4", "14M", "2000"), {"zeros": bytes(40 << 20), "x": b"x"}),
+                                            (("ext4", "64M", "400"), {f"f{i}": b"x" for i in range(1000)})],
+                         ids=["unpacked", "blob", "inodes", "unpacked-disk", "inodes-disk"])
 def test_a_full_disk_leaves_nothing_and_says_how_much_is_missing(registry, layouts, options, files, request):
     layout = layouts("full-" + request.node.callspec.id)
     layout.image("1", [layout.layer(tar_of({"small": b"s"})), layout.layer(tar_of(files))])

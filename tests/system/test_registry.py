@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What registries do that they should not, and how one gets through to those that are right: each with its outcome."""
-import base64, json, os, shutil, subprocess, sys, tempfile, time
+import base64, json, os, pty, shutil, subprocess, sys, tempfile, termios, threading, time
 import pytest
 from faulty import INDEX, Answer, Faulty, body, cut, early_cut, endless, headers, many_headers, silent, slow, status
 from image_tool import ImageTool
 from place import TOP, PROGRAMS
+from proxy import Proxy
 from registry import CONFIG, MANIFEST, Registry, sha
 
 DENIED, CORRUPT, IO, TIMED_OUT, NOT_FOUND = "DENIED", "CORRUPT", "IO", "TIMED_OUT", "NOT_FOUND"
@@ -85,6 +86,13 @@ def certificates():
     made = Made()
     yield made.folder
     shutil.rmtree(made.folder)
+
+
+@pytest.fixture(scope="module")
+def real_tls():
+    r = Registry(tls=True, auth=True)
+    yield r
+    r.close()
 
 
 @pytest.fixture
@@ -349,6 +357,40 @@ def test_a_token_server_without_tls_gets_no_password(faulty, faulty_tls, puller)
     assert faulty.log == []
 
 
+def test_a_silent_token_server_is_not_waited_for(faulty, puller):
+    puller.set(f'[registries."{faulty.host}"]\ntimeout = "1s"\n')
+    faulty.at("/token", silent(20))
+    bearer(faulty)
+    puller.refused(faulty.name, TIMED_OUT, "token server", within=15)
+
+
+def test_a_slow_token_server_stops_no_other_layer(faulty, puller):
+    """One layer wants a token of its own, whose server answers once the other layer is here."""
+    hello, partial = faulty.layers[0][0]["digest"], f"{puller.root}/images/partial/{faulty.big[7:]}"
+
+    def token(h, a):
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            if os.path.exists(partial) and os.path.getsize(partial) == len(faulty.blobs[faulty.big]):
+                return Answer(200, b'{"token":"abc"}')
+            time.sleep(0.02)
+        return Answer(500)
+
+    def asking(h, a):
+        return a if h.headers.get("Authorization") else Answer(401, WWW_Authenticate=f'Bearer realm="{faulty.url}/token"')
+    faulty.at("/token", token).at(f"{BLOB}.*{hello[7:20]}", asking)
+    puller.pull(faulty.name)
+
+
+def test_layers_that_want_a_token_at_once_share_it(faulty, puller):
+    def asking(h, a):
+        return a if h.headers.get("Authorization") else Answer(401, WWW_Authenticate=f'Bearer realm="{faulty.url}/token"')
+    faulty.at("/token", lambda h, a: time.sleep(0.5) or Answer(200, b'{"token":"abc"}'))
+    faulty.at(f"{BLOB}.*({faulty.big[7:20]}|{faulty.layers[0][0]['digest'][7:20]})", asking)
+    puller.pull(faulty.name)
+    assert len(faulty.asked("/token")) == 1
+
+
 def test_nobody_is_logged_in(faulty, puller):
     faulty.at("", status(401, WWW_Authenticate='Basic realm="x"'))
     puller.refused(faulty.name, DENIED, f"berth login {faulty.host}")
@@ -402,6 +444,100 @@ def test_a_broken_file_of_logins_is_said(faulty, puller, text):
     with open(puller.home + "/.docker/config.json", "w") as f:
         f.write(text.replace("HOST", faulty.host))
     puller.refused(faulty.name, "INVALID", "config.json")
+
+
+# ---- logins in a credential helper, and from a terminal
+
+
+KEEPER = """case $1 in
+store) cat > FOLDER/kept;;
+erase) cat > FOLDER/erased; rm FOLDER/kept;;
+get) cat > FOLDER/asked; [ -e FOLDER/kept ] && cat FOLDER/kept || echo "credentials not found in native keychain";;
+esac
+"""
+
+
+def test_a_credential_helper_keeps_and_forgets_a_login(puller, real_tls):
+    config = puller.home + "/.docker/config.json"
+    puller.set(f'[registries."{real_tls.host}"]\nca = "{real_tls.ca}"\n')
+    puller.docker(credsStore="own")
+    puller.helper(KEEPER.replace("FOLDER", puller.folder))
+    r = berth(puller, "login", "-u", "u", "--password-stdin", real_tls.host, input="p\n")
+    assert r.returncode == 0, r.stderr
+    assert json.load(open(puller.folder + "/kept")) == {"ServerURL": real_tls.host, "Username": "u", "Secret": "p"}
+    assert json.load(open(config)) == {"credsStore": "own", "auths": {real_tls.host: {}}}
+    assert puller.call("pull", real_tls.host + "/none:1")["code"] == NOT_FOUND # it was let in
+    assert open(puller.folder + "/asked").read() == real_tls.host
+    assert berth(puller, "logout", real_tls.host).returncode == 0
+    assert open(puller.folder + "/erased").read() == real_tls.host
+    assert json.load(open(config)) == {"credsStore": "own", "auths": {}}
+    assert puller.call("pull", real_tls.host + "/none:1")["code"] == DENIED
+
+
+@pytest.mark.parametrize("script, says", [("cat >/dev/null; echo the keychain is locked", "the keychain is locked"), ("yes", "more than is read")])
+def test_a_credential_helper_that_keeps_nothing_is_said(puller, real_tls, script, says):
+    puller.set(f'[registries."{real_tls.host}"]\nca = "{real_tls.ca}"\n')
+    puller.docker(credsStore="own")
+    puller.helper(script)
+    r = berth(puller, "login", "-u", "u", "--password-stdin", real_tls.host, input="p\n")
+    assert r.returncode == 1 and "docker-credential-own" in r.stderr and says in r.stderr, r.stderr
+    assert json.load(open(puller.home + "/.docker/config.json")) == {"credsStore": "own"}
+
+
+class Person:
+    """`berth` at a terminal."""
+
+    def __init__(self, puller, *words):
+        self.master, slave = pty.openpty()
+        env = {**os.environ, **puller.env, "BERTH_ROOT": puller.root, "BERTH_RUN": puller.folder + "/run", "BERTH_PROGRAMS": PROGRAMS}
+        self.process = subprocess.Popen([PROGRAMS + "/berth", *words], env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        os.close(slave)
+        self.seen = ""
+
+    def sees(self, text):
+        end = time.monotonic() + 20
+        while text not in self.seen and time.monotonic() < end:
+            try:
+                self.seen += os.read(self.master, 4096).decode()
+            except OSError:
+                break
+        assert text in self.seen, self.seen
+
+    def echoes(self):
+        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
+
+    def types(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self):
+        code = self.process.wait(20)
+        os.close(self.master)
+        return code
+
+
+def test_a_password_is_asked_for_and_not_shown(puller, real_tls):
+    puller.set(f'[registries."{real_tls.host}"]\nca = "{real_tls.ca}"\n')
+    person = Person(puller, "login", real_tls.host)
+    person.sees("User name: ")
+    assert person.echoes()
+    person.types("u\n")
+    person.sees("Password: ")
+    assert not person.echoes()
+    person.types("p\n")
+    person.sees("logged in")
+    assert person.echoes() and "\np" not in person.seen and "word: p" not in person.seen
+    assert person.end() == 0
+    auth = json.load(open(puller.home + "/.docker/config.json"))["auths"][real_tls.host]["auth"]
+    assert base64.b64decode(auth) == b"u:p"
+
+
+def test_a_person_who_thinks_better_of_it_gets_the_terminal_back(puller, real_tls):
+    person = Person(puller, "login", "-u", "u", real_tls.host)
+    person.sees("Password: ")
+    person.types("\x03\n")
+    person.sees("no password was given")
+    assert person.echoes()
+    assert person.end() == 1 and not os.path.exists(puller.home + "/.docker/config.json")
 
 
 # ---- mirrors, blocked ones, TLS
@@ -479,6 +615,48 @@ def test_an_unknown_ca_is_refused_and_a_known_one_is_not(faulty_tls, puller):
     puller.pull(faulty_tls.name)
 
 
+def test_a_client_certificate_is_shown_where_it_is_asked_for(certificates, puller):
+    f = Faulty(tls=(certificates + "/server.crt", certificates + "/server.key"), client_ca=certificates + "/ca.crt")
+    ca = f'[registries."{f.host}"]\nca = "{certificates}/ca.crt"\n'
+    ours = f'certificate = "{certificates}/server.crt"\nkey = "{certificates}/server.key"\n'
+    try:
+        puller.set(ca)
+        puller.refused(f.name, IO, f.host)
+        assert f.log == []
+        puller.set(ca + ours)
+        puller.pull(f.name)
+    finally:
+        f.close()
+
+
+def test_a_client_certificate_is_for_one_host(certificates, faulty_tls, puller):
+    other = Faulty(tls=(certificates + "/server.crt", certificates + "/server.key"), client_ca=certificates + "/ca.crt")
+    other.blobs = faulty_tls.blobs
+    faulty_tls.at(BLOB, lambda h, a: Answer(307, Location=f"{other.url}{h.path}"))
+    puller.set(f'[registries."{faulty_tls.host}"]\nca = "{certificates}/ca.crt"\n'
+               f'certificate = "{certificates}/server.crt"\nkey = "{certificates}/server.key"\n')
+    try:
+        puller.refused(faulty_tls.name, IO)
+        assert other.log == []
+    finally:
+        other.close()
+
+
+def test_a_ca_of_one_host_vouches_for_no_other(certificates, faulty_tls, puller):
+    """Also when a redirect of the first has led there before: the connection is nobody else's."""
+    other = Faulty(tls=(certificates + "/server.crt", certificates + "/server.key"))
+    other.blobs, other.manifests = faulty_tls.blobs, faulty_tls.manifests
+    faulty_tls.at(BLOB, lambda h, a: Answer(307, Location=f"{other.url}{h.path}"), 1)
+    faulty_tls.at(BLOB, status(404))
+    puller.set(f'[registries."{faulty_tls.host}"]\nca = "{certificates}/ca.crt"\n[registries."{other.host}"]\n'
+               f'mirrors = ["{faulty_tls.host}"]\n')
+    try:
+        puller.refused(other.name, DENIED, "certificate", other.host)
+        assert len(other.log) == 1
+    finally:
+        other.close()
+
+
 def test_insecure_takes_any_certificate(faulty_tls, puller):
     puller.set(f'[registries."{faulty_tls.host}"]\ninsecure = true\n')
     puller.pull(faulty_tls.name)
@@ -501,6 +679,40 @@ def test_certs_d(faulty_tls, puller, folder):
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(faulty, puller):
     puller.env |= {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
     puller.pull(faulty.name)
+
+
+@pytest.mark.parametrize("login", [None, "dTpw"])
+def test_a_registry_behind_a_proxy(faulty_tls, puller, login):
+    port = faulty_tls.host.split(":")[1]
+    name = f"registry.test:{port}/a/b:1"
+    proxy = Proxy({"registry.test": "127.0.0.1"}, login)
+    puller.set(f'[registries."registry.test:{port}"]\nca = "{faulty_tls.ca}"\n')
+    try:
+        puller.refused(name, NOT_FOUND, "no such host")
+        puller.env["https_proxy"] = f"http://{'u:p@' if login else ''}{proxy.host}"
+        puller.env["no_proxy"] = "registry.test"
+        puller.refused(name, NOT_FOUND, "no such host")
+        puller.env["no_proxy"] = ""
+        puller.pull(name)
+        assert all(l.startswith(f"CONNECT registry.test:{port} ") for l in proxy.log) and proxy.log
+        assert not any(h.lower().startswith("proxy-") for _, hs in faulty_tls.log for h in hs)
+        if login:
+            puller.env["https_proxy"] = f"http://{proxy.host}"
+            assert "407" in puller.call("pull", name)["message"]
+    finally:
+        proxy.close()
+
+
+def test_a_registry_without_tls_behind_a_proxy(faulty, puller):
+    port = faulty.host.split(":")[1]
+    proxy = Proxy({"registry.test": "127.0.0.1"})
+    puller.set(f'[registries."registry.test:{port}"]\ninsecure = true\n')
+    puller.env |= {"HTTP_PROXY": f"http://{proxy.host}", "HTTPS_PROXY": f"http://{proxy.host}"}
+    try:
+        puller.pull(f"registry.test:{port}/a/b:1")
+        assert any(l.startswith(f"GET http://registry.test:{port}/v2/a/b/manifests/1 ") for l in proxy.log)
+    finally:
+        proxy.close()
 
 
 # ---- push
@@ -535,6 +747,40 @@ def test_an_upload_that_always_breaks_is_given_up(made, puller):
     assert made.big not in made.blobs and len(made.asked("PATCH")) <= 5
 
 
+def test_blobs_are_sent_beside_each_other(made, puller):
+    together = threading.Barrier(2, timeout=10)
+    blobs = {made.big, made.layers[0][0]["digest"]}
+    for digest in blobs:
+        made.blobs.pop(digest)
+    made.mounts = False
+    made.at("PATCH", lambda h, a: (together.wait(), a)[1])
+    puller.must("push", made.name)
+    assert blobs <= set(made.blobs)
+
+
+def test_a_pruned_layer_comes_from_where_it_came_from(made, puller):
+    other, third = Faulty(), Faulty()
+    for f in (other, third):
+        f.blobs, f.manifests = {}, {}
+    def blobs():
+        return {"sha256:" + b for b in puller.list("blobs/sha256")}
+    try:
+        assert berth(puller, "image", "prune", "--blobs", "-f").returncode == 0 and made.big not in blobs()
+        for f in (other, third):
+            assert berth(puller, "tag", made.name, f.host + "/a/b:1").returncode == 0
+        puller.must("push", other.host + "/a/b:1")
+        assert other.blobs[made.big] == made.blobs[made.big] and made.asked(f"{BLOB}.*{made.big[7:20]}")
+        assert made.big not in blobs() and puller.list("partial") == []
+        made.at(BLOB, status(404))
+        assert other.host + "/a/b:1" in berth(puller, "push", other.host + "/a/b:1").stdout # it has them
+        other.at("", status(404))
+        puller.refused(third.host + "/a/b:1", NOT_FOUND, "pruned here", "berth pull", applet="push")
+        assert not third.asked("PUT .*manifests")
+    finally:
+        other.close()
+        third.close()
+
+
 def test_an_upload_to_another_host_takes_no_credentials_along(made, puller):
     other = Faulty()
     puller.login(made.host)
@@ -556,13 +802,6 @@ def test_a_manifest_that_the_registry_changes_is_said(made, puller):
 
 
 # ---- real registries
-
-
-@pytest.fixture(scope="module")
-def real_tls():
-    r = Registry(tls=True, auth=True)
-    yield r
-    r.close()
 
 
 def berth(puller, *words, input=None):
