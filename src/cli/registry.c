@@ -49,12 +49,12 @@ static char *ask(const char *question, bool secret)
 {
     struct termios old, quiet;
     bool off = secret && tcgetattr(STDIN_FILENO, &old) == 0;
-    fputs(question, stderr);
-    if (off) {
+    if (off) { /* before anything is asked: what is typed at once is neither shown nor lost */
         quiet = old;
         quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
     }
+    fputs(question, stderr);
     char *line = read_line();
     if (off) {
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);

@@ -274,15 +274,17 @@ static int run_jail(struct work *w, const struct applet *a, struct berth_error *
 {
     sigset_t mask = cancel_signals();
     autoclose int signal_fd = signalfd(-1, &mask, SFD_CLOEXEC);
-    if (signal_fd < 0 || unshare(CLONE_NEWPID) < 0)
-        return fail_os(err, errno, "", "make the unpacker's jail (this needs CAP_SYS_ADMIN: sudo)");
+    autoclose int own_fd = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         return fail_os(err, errno, "", "make a pipe");
+    if (signal_fd < 0 || own_fd < 0 || unshare(CLONE_NEWPID) < 0)
+        return fail_os(err, errno, "", "make the unpacker's jail (this needs CAP_SYS_ADMIN: sudo)");
     pid_t pid = fork();
     if (pid == 0)
         inside(w, a, ends[1]);
     int fork_error = errno;
+    setns(own_fd, CLONE_NEWPID); /* in the jail's nobody can be born once it has ended: not a credential helper either */
     close(ends[1]);
     autoclose int end_fd = ends[0];
     if (pid < 0)

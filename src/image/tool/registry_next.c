@@ -97,7 +97,8 @@ static bool may_be_plain(struct exchange *x, CURLcode c)
 {
     struct source *s = &x->registry->sources[x->source];
     bool refused = c == CURLE_SSL_CONNECT_ERROR || c == CURLE_COULDNT_CONNECT || c == CURLE_RECV_ERROR || c == CURLE_GOT_NOTHING;
-    if (s->scheme != SCHEME_EITHER || !refused || x->away || x->plain_tried)
+    bool found_out = s->scheme == SCHEME_HTTP && strncasecmp(x->url, "https:", 6) == 0; /* by another, just now */
+    if ((s->scheme != SCHEME_EITHER && !found_out) || !refused || x->away || x->plain_tried)
         return false;
     x->plain_tried = true;
     s->scheme = SCHEME_HTTP;

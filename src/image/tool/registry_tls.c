@@ -56,7 +56,9 @@ static bool share_store(CURL *easy, struct source *s, const char *ca)
 {
     if (!s->trusted && curl_set_store)
         s->trusted = read_store(ca);
-    return s->trusted && curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, give_store) == CURLE_OK &&
+    /* libcurl's own cache goes by the names of files, of which we give none: it would hand one source's store to another. */
+    return s->trusted && curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, give_store) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, s->trusted) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_CAINFO, NULL) == CURLE_OK && curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
 }
@@ -71,7 +73,8 @@ void tls_set(CURL *easy, const struct registry *r, struct source *s, bool own)
     }
     if (ca && !share_store(easy, s, ca))
         blob_option(easy, CURLOPT_CAINFO_BLOB, ca);
-    if (!own && s->ca) { /* libcurl does not see which store a connection was made with: no other source may get it */
+    if (!own && s->ca) { /* libcurl does not see which store a connection or session was made with: no other source may get it */
+        curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
         curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
         curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     }
