@@ -25,7 +25,8 @@ enum message_type {
     MESSAGE_STOP = 1,   /* {"timeout_usec", "restart": bool, "remove": bool} reply when it has ended (restart: runs again) */
     MESSAGE_SIGNAL,     /* {"signal"} */
     MESSAGE_EXEC,       /* {"argv","env","user","groups","workdir","tty","rows","columns","detach","privileged",
-                           "timeout_usec"}; fds: stdin, stdout, stderr (pipes; with tty one socketpair end).
+                           "timeout_usec", "command": as it is listed, "files": N}; fds: stdin, stdout, stderr (pipes;
+                           with tty one socketpair end), then N files to read, instead of the plan's.
                            replies: STARTED {"exec_id","pid"}, then ENDED {"exit_code","signal","timed_out"} */
     MESSAGE_EXEC_SIGNAL,/* {"exec_id","signal"} */
     MESSAGE_EXEC_LIST,

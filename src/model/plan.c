@@ -89,6 +89,12 @@ static const struct field socket_fields[] = {
     {0},
 };
 #undef F
+#define F(kind, member) {ROW(struct plan_file, kind, member)}
+static const struct field file_fields[] = {
+    F(FIELD_STRING, name), F(FIELD_STRING, path), F(FIELD_UINT, size),
+    {0},
+};
+#undef F
 #define F(kind, member) {ROW(struct plan_port, kind, member)}
 static const struct field port_fields[] = {
     F(FIELD_UINT, container), F(FIELD_UINT, host), F(FIELD_UINT, count), F(FIELD_CHARS, protocol),
@@ -161,7 +167,8 @@ static const struct field plan_fields[] = {
     F(FIELD_STRINGS, argv), F(FIELD_STRINGS, env), F(FIELD_STRING, workdir), F(FIELD_STRING, user),
     F(FIELD_STRINGS, groups), F(FIELD_STRING, hostname), F(FIELD_STRING, domainname),
     F(FIELD_BOOL, tty), F(FIELD_BOOL, stdin_open), F(FIELD_BOOL, init),
-    F(FIELD_STRING, init_program), F(FIELD_INT, stop_signal), F(FIELD_DURATION, stop_timeout_usec),
+    F(FIELD_STRING, init_program), F(FIELD_STRING, program), ARRAY(files, file_fields),
+    F(FIELD_INT, stop_signal), F(FIELD_DURATION, stop_timeout_usec),
     OBJECT(root, root_fields),
     ARRAY(mounts, mount_fields),
     F(FIELD_STRINGS, masked_paths), F(FIELD_STRINGS, read_only_paths),
@@ -180,7 +187,8 @@ static const struct field plan_fields[] = {
     OBJECT(health, probe_fields), OBJECT(readiness, probe_fields), OBJECT(liveness, probe_fields),
     ARRAY(sockets, socket_fields), F(FIELD_STRING, tag), ARRAY(links, link_fields),
     ARRAY(ports, port_fields), F(FIELD_STRINGS, dns),
-    F(FIELD_BOOL, ready_told), F(FIELD_STRINGS, at_end),
+    F(FIELD_BOOL, ready_told), F(FIELD_BOOL, begin_running),
+    F(FIELD_STRINGS, at_end),
     {0},
 };
 #undef F
@@ -196,6 +204,9 @@ static int check_whole(const struct plan *plan, struct berth_error *err)
     for (size_t i = 0; i < plan->n_mounts; i++)
         if (!plan->mounts[i].target)
             return fail(err, BERTH_CORRUPT, "mounts", "plan: mounts[%zu] has no target", i);
+    for (size_t i = 0; i < plan->n_files; i++)
+        if (!plan->files[i].name || (!plan->files[i].path && !plan->files[i].size))
+            return fail(err, BERTH_CORRUPT, "files", "plan: files[%zu] has no path", i);
     return 0;
 }
 

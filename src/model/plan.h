@@ -52,6 +52,9 @@ struct plan_probe {
 };
 enum plan_restart { PLAN_RESTART_NEVER, PLAN_RESTART_ON_FAILURE, PLAN_RESTART_ALWAYS, PLAN_RESTART_UNLESS_STOPPED };
 struct plan_socket { char *name; char *address; uint16_t port; char *path; int type; int backlog; bool on_demand; uint32_t mode; };
+/* A file of the host that the program gets as an open descriptor, behind the sockets, in the plan's order: one to
+ * read, or (with a size) one in RUN/ID that is made anew for each run, that long, of zeros, to be written. */
+struct plan_file { char *name, *path; uint64_t size; };
 /* `count` ports of the host from `host` on lead to as many from `container` on; 0 means 1 */
 struct plan_port { uint16_t container, host, count; char protocol[6]; char *host_address; };
 struct plan_link {                 /* one network that it is on */
@@ -81,6 +84,9 @@ struct plan {
     char *stamp;                   /* who made it: berth's version, machine id; start compares */
     char *id, *name, *runtime, *image;
     char **argv, **env;
+    char *program;                 /* absolute, on the host: what is run, by descriptor, as the main program and by
+                                    * every exec; argv[0] is only its name. NULL: argv[0], inside */
+    struct plan_file *files; size_t n_files;
     char *workdir;                 /* absolute, inside; made when missing */
     char *user;                    /* as the spec or image says, looked up inside at start; NULL: 0:0 */
     char **groups;
@@ -115,7 +121,9 @@ struct plan {
     struct plan_link *links; size_t n_links;     /* in order; the first is the main one */
     struct plan_port *ports; size_t n_ports;
     char **dns;                    /* upstreams that the spec wants; NULL: the host's */
-    bool ready_told;               /* ready when the program says so on descriptor 3 ("ready\n" or an error) */
+    bool ready_told;               /* ready when the program says so ("ready\n" or an error) on the descriptor behind
+                                    * sockets and files; what it says there later is why it ended, in words */
+    bool begin_running;            /* with sockets on demand: it runs first, and waits when that has ended well */
     char **at_end;                 /* argv run by the supervisor after the end record: --rm */
 };
 

@@ -366,7 +366,8 @@ static int exec_start(struct supervisor *s, struct exec *e, const struct launch_
                       struct berth_error *err)
 {
     int master_fd = -1, ready_fd = -1;
-    e->command = command_line(how->argv);
+    if (!e->command)
+        e->command = command_line(how->argv);
     int r =
         launch_exec(s->launch, s->plan, &s->program, how, &e->child, &master_fd, &ready_fd, err);
     if (r < 0)
@@ -506,14 +507,34 @@ static int exec_with_pipes(struct supervisor *s, struct exec *e, struct launch_e
     return r < 0 ? r : exec_start(s, e, how, err);
 }
 
+/* The last of the descriptors are files that the program gets to read. */
+static int take_files(json_t *body, struct launch_exec *how, const int *fds, size_t *n_fds, struct berth_error *err)
+{
+    struct stat st;
+    json_int_t n = json_integer_value(json_object_get(body, "files"));
+    if (n < 0 || (size_t)n > *n_fds)
+        return fail(err, BERTH_INVALID, NULL, "exec: %lld files in %zu descriptors", (long long)n, *n_fds);
+    *n_fds -= (size_t)n;
+    how->files = fds + *n_fds;
+    how->n_files = (size_t)n;
+    for (size_t i = 0; i < how->n_files; i++)
+        if (fstat(how->files[i], &st) < 0 || !S_ISREG(st.st_mode) || (fcntl(how->files[i], F_GETFL) & O_ACCMODE) != O_RDONLY)
+            return fail(err, BERTH_INVALID, NULL, "exec: file %zu is not a file opened for reading", i);
+    return 0;
+}
+
 static int exec_begin(struct supervisor *s, struct exec *e, json_t *body, int *fds, size_t n_fds,
                       struct berth_error *err)
 {
     autoclean(cleanup_lists) struct exec_lists lists = {0};
     struct launch_exec how;
     int r = read_request(body, &lists, &how, err);
+    if (r == 0)
+        r = take_files(body, &how, fds, &n_fds, err);
     if (r < 0)
         return r;
+    const char *shown = json_string_value(json_object_get(body, "command"));
+    e->command = shown ? strdup(shown) : NULL;
     e->detached = json_is_true(json_object_get(body, "detach"));
     r = how.tty ? exec_with_terminal(s, e, &how, fds, n_fds, err)
                 : exec_with_pipes(s, e, &how, fds, n_fds, err);

@@ -111,7 +111,7 @@ static struct launch *launch_new(int root_fd, int run_fd, int workload_fd)
     l->root_fd = root_fd;
     l->run_fd = run_fd;
     l->workload_fd = workload_fd;
-    l->proc_fd = l->init_fd = l->net_fd = l->users_fd = l->told_fd = l->main_ready_fd = l->held_root_fd = -1;
+    l->proc_fd = l->init_fd = l->program_fd = l->net_fd = l->users_fd = l->told_fd = l->main_ready_fd = l->held_root_fd = -1;
     for (int i = 0; i < PLAN_NS_COUNT; i++)
         l->join_fds[i] = -1;
     return l;
@@ -130,20 +130,57 @@ static int find_place(struct launch *l, struct berth_error *err)
     return l->place ? 0 : fail_memory(err);
 }
 
-/* The init is opened through a read-only mount: what the workload finds behind /proc/1/exe can't be
+/* What is ours is opened through a read-only mount: what the workload finds behind /proc/1/exe can't be
  * written, and nothing of ours need be in its image. */
-static int open_init(struct launch *l, const struct plan *plan, struct berth_error *err)
+static int open_program(const char *path, const char *what, int *ret_fd, struct berth_error *err)
 {
-    if (!plan->init)
-        return 0;
-    const char *path = plan->init_program ? plan->init_program : "";
-    autoclose int tree_fd = mount_clone(AT_FDCWD, path, false);
+    autoclose int tree_fd = mount_clone(AT_FDCWD, path ? path : "", false);
     int r = tree_fd < 0 ? tree_fd : mount_attributes(tree_fd, MOUNT_ATTR_RDONLY, MS_PRIVATE, false);
     if (r == 0)
-        l->init_fd = openat(tree_fd, "", O_PATH | O_CLOEXEC | AT_EMPTY_PATH);
-    if (r == 0 && l->init_fd < 0)
-        l->init_fd = take_fd(&tree_fd);
-    return r < 0 ? fail_os(err, r, path, "open the init program %s", path) : 0;
+        *ret_fd = take_fd(&tree_fd);
+    return r < 0 ? fail_os(err, r, path, "open the %s %s", what, path ? path : "") : 0;
+}
+
+static int open_programs(struct launch *l, const struct plan *plan, struct berth_error *err)
+{
+    int r = plan->init ? open_program(plan->init_program, "init program", &l->init_fd, err) : 0;
+    return r == 0 && plan->program ? open_program(plan->program, "program", &l->program_fd, err) : r;
+}
+
+/* ---- files of the plan */
+
+static int open_file(const struct launch *l, const struct plan_file *f, int *ret_fd, struct berth_error *err)
+{
+    if (f->size) {
+        (void)unlinkat(l->run_fd, f->name, 0); /* who still reads that of an earlier run keeps it */
+        *ret_fd = openat(l->run_fd, f->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (*ret_fd < 0 || ftruncate(*ret_fd, (off_t)f->size) < 0)
+            return fail_os(err, errno, f->name, "make the workload's %s", f->name);
+        return 0;
+    }
+    *ret_fd = open(f->path, O_RDONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    return *ret_fd < 0 ? fail_os(err, errno, f->path, "open %s", f->path) : 0;
+}
+
+static void close_files(struct launch *l)
+{
+    while (l->n_files)
+        close_fd(&l->files[--l->n_files]);
+}
+
+/* For each run anew: a cleaned cache may have filled again, and counters begin at zero. */
+static int open_files(struct launch *l, const struct plan *plan, struct berth_error *err)
+{
+    close_files(l);
+    if (plan->n_files > STAGE_FILES_MAX)
+        return fail(err, BERTH_TOO_BIG, "files", "files: more than %d", STAGE_FILES_MAX);
+    for (size_t i = 0; i < plan->n_files; i++) {
+        l->files[l->n_files++] = -1;
+        int r = open_file(l, &plan->files[i], &l->files[i], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 static int check_plan(const struct plan *plan, struct berth_error *err)
@@ -173,7 +210,7 @@ static int prepare(struct launch *l, const struct plan *plan, struct berth_error
         r = cgroup_oom_disable(l->group, err);
     if (r == 0) {
         l->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        r = l->proc_fd < 0 ? fail_os(err, errno, "/proc", "open /proc") : open_init(l, plan, err);
+        r = l->proc_fd < 0 ? fail_os(err, errno, "/proc", "open /proc") : open_programs(l, plan, err);
     }
     r = r < 0 ? r : others_open(l, plan, err);
     return r < 0 ? r : net_open(l, plan, err);
@@ -218,6 +255,8 @@ void launch_free(struct launch *l)
         close_fd(&l->join_fds[i]);
     close_fd(&l->proc_fd);
     close_fd(&l->init_fd);
+    close_fd(&l->program_fd);
+    close_files(l);
     close_fd(&l->net_fd);
     free(l->place);
     free(l);
@@ -352,7 +391,11 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
     memcpy(&st.fds[STAGE_JOIN], l->join_fds, sizeof(l->join_fds));
     memcpy(st.sockets, l->sockets, sizeof(st.sockets));
     st.n_sockets = l->n_sockets;
-    int r = wires_open(&w, &st, err);
+    st.fds[STAGE_PROGRAM] = l->program_fd;
+    int r = open_files(l, plan, err);
+    memcpy(st.files, l->files, sizeof(st.files));
+    st.n_files = l->n_files;
+    r = r < 0 ? r : wires_open(&w, &st, err);
     if (r == 0) {
         stage_wire(&st, &w, stdio);
         l->oom_before = cgroup_oom_kills(l->group);
@@ -369,6 +412,16 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
     }
     wires_close(&w);
     return r;
+}
+
+/* Its caller's, or what the main program reads: one of that program's own things is written by it alone. */
+static void exec_files(struct stage *st, const struct launch *l, const struct launch_exec *e)
+{
+    for (size_t i = 0; i < e->n_files && i < STAGE_FILES_MAX; i++)
+        st->files[st->n_files++] = e->files[i];
+    for (size_t i = 0; !e->n_files && i < l->n_files; i++)
+        if (!st->plan->files[i].size)
+            st->files[st->n_files++] = l->files[i];
 }
 
 int launch_exec(struct launch *l, const struct plan *plan, const struct launch_child *main_program,
@@ -389,6 +442,8 @@ int launch_exec(struct launch *l, const struct plan *plan, const struct launch_c
     st.groups = e->groups ? e->groups : plan->groups;
     st.workdir = e->workdir;
     st.fds[STAGE_MAIN] = main_program->pid_fd;
+    st.fds[STAGE_PROGRAM] = l->program_fd;
+    exec_files(&st, l, e);
     int r = wires_open(&w, &st, err);
     if (r == 0) {
         stage_wire(&st, &w, e->stdio);
@@ -415,6 +470,8 @@ static void hold_root(struct launch *l)
     l->held_root_fd = openat(l->proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+#define READY "ready\n"
+
 static int told_result(const char *text, size_t size, struct berth_error *err)
 {
     if (starts_with(text, "ready"))
@@ -430,7 +487,12 @@ int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
     } said;
     bool told = ready_fd == l->told_fd;
     memset(&said, 0, sizeof(said));
-    ssize_t n = RETRY(read(ready_fd, &said, sizeof(said.error)));
+    /* What it says after that it is ready is not for now. */
+    ssize_t n = RETRY(read(ready_fd, &said, told ? strlen(READY) : sizeof(said.error)));
+    if (told && n > 0 && memcmp(said.text, READY, (size_t)n) != 0) {
+        ssize_t more = RETRY(read(ready_fd, said.text + n, sizeof(said.error) - (size_t)n));
+        n += MAX(more, 0);
+    }
     if (n < 0 && errno == EAGAIN)
         return 0;
     if (told)

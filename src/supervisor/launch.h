@@ -43,7 +43,7 @@ struct launch_child {
  * `ret_tty_master_fd` is the supervisor's. Asynchronous: returns when the clone exists;
  * `ret_ready_fd` becomes readable when the program was exec'ed (EOF) or failed (a struct
  * berth_error), see launch_result. With plan->ready_told only after it said so (environment
- * BERTH_READY_FD names the descriptor: 3, or the first behind the listening sockets). May block for
+ * BERTH_READY_FD names the descriptor: 3, or the first behind listening sockets and files). May block for
  * some milliseconds (cgroup join, terminal). `ret_tty_master_fd` is -1 without a tty, and also when
  * the stage failed before it had one (launch_result tells). A failed stage has exited: the child is
  * to be reaped like any other.
@@ -52,7 +52,8 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
                  struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd,
                  struct berth_error *err);
 /** Read ready_fd (of launch_start or launch_exec): 1 running, 0 not yet, negative with the stage's
- * own error. Never blocks. The descriptor is the caller's to close after 1 or a failure. */
+ * own error. Never blocks. The descriptor is the caller's to close after 1 or a failure; with
+ * plan->ready_told it brings, after 1, what the program says of its end. */
 int launch_result(struct launch *l, int ready_fd, struct berth_error *err);
 
 /** Leave the caller's v1 groups for the supervisors' (in v2 it was born there): some ten writes, so
@@ -66,6 +67,8 @@ struct launch_exec {
     bool tty, privileged;
     uint16_t rows, columns;
     const int *stdio; /* 3 */
+    const int *files; /* instead of the plan's, those to read */
+    size_t n_files;
 };
 /** One more program inside: joins namespaces (pidfd setns), root, cgroup, drops as the plan does.
  * As launch_start. */

@@ -20,12 +20,14 @@ struct launch {
     char *place;
     struct cgroup_layout *layout;
     struct cgroup *group;
-    int proc_fd, init_fd, net_fd;
+    int proc_fd, init_fd, program_fd, net_fd;
     int users_fd;    /* of a private user namespace on networks: it owns net_fd */
     struct net *net; /* of a plan with links */
     int join_fds[PLAN_NS_COUNT];
     int sockets[STAGE_SOCKETS_MAX];
     size_t n_sockets;
+    int files[STAGE_FILES_MAX]; /* of the plan; those with a size as this run has them */
+    size_t n_files;
     int told_fd;    /* the ready_fd that wants to hear "ready" */
     int main_ready_fd;
     pid_t main_pid;

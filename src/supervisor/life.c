@@ -118,11 +118,13 @@ static void ready_speaks(struct supervisor *s, struct source *source, uint32_t e
     int r = launch_result(s->launch, s->ready.fd, &err);
     if (r == 0)
         return;
+    if (r > 0 && s->plan->ready_told)
+        s->life.words_fd = MAX(fcntl(s->ready.fd, F_DUPFD_CLOEXEC, 3), 0);
     source_close(&s->loop, &s->ready);
-    if (r < 0)
-        fail_start(s, &err);
-    else
+    if (r > 0)
         hear(s, HEARD_READY, NULL);
+    else if (!s->life.killed) /* else its silence is our doing: the end is heard soon */
+        fail_start(s, &err);
 }
 
 #define LAST_WORD_MSEC 1000
@@ -228,7 +230,7 @@ static void go_idle(struct supervisor *s)
 
 static void begin(struct supervisor *s, struct request *r)
 {
-    if (is_on_demand(s))
+    if (is_on_demand(s) && !s->plan->begin_running)
         go_idle(s);
     else
         start_program(s);
@@ -346,15 +348,15 @@ static void after_end(struct supervisor *s, const struct berth_error *error)
         return undo(s);
     if (s->life.asked && s->life.restart && !error)
         return run_again(s);
-    bool due = restart_due(s->plan, &s->record, &s->life.doublings, ran_usec, &delay_usec);
-    if (!s->life.asked && !first && (due || s->life.restart))
-        return wait_for_next(s, delay_usec);
-    if (!s->life.asked && !error && s->record.state == BERTH_COMPLETED && is_on_demand(s)) {
+    if (!s->life.asked && !error && !s->life.restart && s->record.state == BERTH_COMPLETED && is_on_demand(s)) {
         if (s->log)
             log_writer_mark(s->log, LOG_MARK_END_RESTART);
         record_die_event(s);
         return go_idle(s);
     }
+    bool due = restart_due(s->plan, &s->record, &s->life.doublings, ran_usec, &delay_usec);
+    if (!s->life.asked && !first && (due || s->life.restart))
+        return wait_for_next(s, delay_usec);
     over(s, error);
 }
 

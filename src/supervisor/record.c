@@ -97,6 +97,8 @@ void size_words(uint64_t bytes, char ret[24])
         snprintf(ret, 24, "%llu %s", (unsigned long long)tenths / 10, units[unit]);
 }
 
+#define OUT_OF_MEMORY "out of memory"
+
 static void oom_words(struct status *r)
 {
     char limit[24], peak[24];
@@ -111,10 +113,32 @@ static void oom_words(struct status *r)
                  who, peak);
 }
 
+/* What the program said of its end, as one line of text. */
+static bool own_words(struct supervisor *s)
+{
+    struct status *r = &s->record;
+    ssize_t n = s->life.words_fd <= 0 ? 0 : RETRY(read(s->life.words_fd, r->reason, sizeof(r->reason) - 1));
+    if (s->life.words_fd > 0)
+        close(s->life.words_fd);
+    s->life.words_fd = 0;
+    n = MAX(n, 0);
+    while (n > 0 && r->reason[n - 1] == '\n')
+        n--;
+    for (ssize_t i = 0; i < n; i++)
+        if ((unsigned char)r->reason[i] < ' ' || r->reason[i] == 127)
+            r->reason[i] = ' ';
+    r->reason[n] = 0;
+    if (n > 0 && starts_with(r->reason, OUT_OF_MEMORY))
+        r->oom = BERTH_OOM_MAIN;
+    return n > 0 && r->state == BERTH_FAILED;
+}
+
 static void end_words(struct supervisor *s)
 {
     struct status *r = &s->record;
     char grace[32];
+    if (own_words(s))
+        return;
     r->reason[0] = 0;
     if (r->oom && (r->oom == BERTH_OOM_MAIN || r->state == BERTH_FAILED))
         return oom_words(r);
@@ -165,8 +189,9 @@ void record_ended(struct supervisor *s, int wait_status)
         r->state = BERTH_STOPPED;
     else
         r->state = r->exit_code == 0 && !s->life.unfit ? BERTH_COMPLETED : BERTH_FAILED;
+    bool known = r->oom;
     end_words(s);
-    if (new_oom)
+    if (new_oom || (r->oom && !known))
         record_event(s, "oom", r->oom == BERTH_OOM_MAIN ? "\"oom\":\"main\"" : "\"oom\":\"child\"");
 }
 

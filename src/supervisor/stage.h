@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #define STAGE_SOCKETS_MAX 64
+#define STAGE_FILES_MAX   8
 
 /** What a stage is handed; -1 is none. */
 enum stage_fd {
@@ -33,6 +34,7 @@ enum stage_fd {
     STAGE_NET,        /* a network namespace that is kept over restarts */
     STAGE_USERS,      /* a user namespace that is kept with it: its owner */
     STAGE_INIT,       /* berth-init, opened through a read-only mount */
+    STAGE_PROGRAM,    /* the plan's program, as that */
     STAGE_INNER,      /* pipe: a forerunner says which pid the stage has */
     STAGE_JOIN,       /* first of PLAN_NS_COUNT: pidfd of the workload whose namespace is joined */
     STAGE_FD_COUNT = STAGE_JOIN + PLAN_NS_COUNT
@@ -51,6 +53,8 @@ struct stage {
     int fds[STAGE_FD_COUNT];
     int sockets[STAGE_SOCKETS_MAX];
     size_t n_sockets;
+    int files[STAGE_FILES_MAX]; /* behind the sockets */
+    size_t n_files;
 
     /* What is run: the plan's main program, or an exec's. */
     bool exec, tty, privileged;

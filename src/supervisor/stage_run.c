@@ -58,7 +58,7 @@ static void keep_only(int *fds, size_t n)
 
 void stage_clean(struct stage *st)
 {
-    int keep[STAGE_FD_COUNT + STAGE_SOCKETS_MAX];
+    int keep[STAGE_FD_COUNT + STAGE_SOCKETS_MAX + STAGE_FILES_MAX];
     size_t n = 0;
     sigset_t none;
     for (size_t i = 0; i < STAGE_FD_COUNT; i++)
@@ -66,6 +66,8 @@ void stage_clean(struct stage *st)
             keep[n++] = st->fds[i];
     for (size_t i = 0; i < st->n_sockets; i++)
         keep[n++] = st->sockets[i];
+    for (size_t i = 0; i < st->n_files; i++)
+        keep[n++] = st->files[i];
     keep_only(keep, n);
     for (int i = 1; i < NSIG; i++)
         (void)signal(i, SIG_DFL);
@@ -152,7 +154,7 @@ static int make_environment(struct stage *st, char ***ret, struct berth_error *e
     if (st->n_sockets)
         r = r < 0 ? r : socket_variables(st, &env);
     if (st->plan->ready_told && !st->exec) {
-        snprintf(number, sizeof(number), "BERTH_READY_FD=%zu", 3 + st->n_sockets);
+        snprintf(number, sizeof(number), "BERTH_READY_FD=%zu", 3 + st->n_sockets + st->n_files);
         r = r < 0 ? r : set_variable(&env, number);
     }
     if (r < 0)
@@ -249,19 +251,21 @@ static void die_with_supervisor(struct stage *st)
 
 /* ---- descriptors */
 
-/* 0-2 standard, sockets from 3, then the descriptor for "ready", then what exec closes: our ready
- * pipe and init. All others are closed here and now. Returns how many the program keeps. */
+/* 0-2 standard, sockets from 3, files, then the descriptor for "ready", then what exec closes: our ready
+ * pipe, init and the program. All others are closed here and now. Returns how many the program keeps. */
 static int arrange(struct stage *st, struct berth_error *err)
 {
-    int from[4 + STAGE_SOCKETS_MAX], n = 0;
+    int from[4 + STAGE_SOCKETS_MAX + STAGE_FILES_MAX], n = 0;
     bool told = st->plan->ready_told && !st->exec;
     for (int i = STAGE_STDIN; i <= STAGE_STDERR; i++)
         from[n++] = st->fds[i];
     for (size_t i = 0; i < st->n_sockets; i++)
         from[n++] = st->sockets[i];
+    for (size_t i = 0; i < st->n_files; i++)
+        from[n++] = st->files[i];
     if (told)
         from[n++] = st->fds[STAGE_READY];
-    int *own[] = {&st->fds[STAGE_READY], &st->fds[STAGE_INIT]};
+    int *own[] = {&st->fds[STAGE_READY], &st->fds[STAGE_INIT], &st->fds[STAGE_PROGRAM]};
     int first_free = n + (int)ARRAY_SIZE(own);
     for (int i = 0; i < n; i++) {
         from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 200);
@@ -289,6 +293,10 @@ static int arrange(struct stage *st, struct berth_error *err)
 
 static int run_program(struct stage *st, const char *path, char **env, struct berth_error *err)
 {
+    if (st->fds[STAGE_PROGRAM] >= 0) {
+        syscall(SYS_execveat, st->fds[STAGE_PROGRAM], "", st->argv, env, AT_EMPTY_PATH);
+        return fail_os(err, errno, st->plan->program, "exec %s", st->plan->program);
+    }
     if (st->fds[STAGE_INIT] < 0) {
         execve(path, (char *const *)st->argv, env);
         return program_explain(path, errno, err);
@@ -353,7 +361,8 @@ int stage_run(struct stage *st, struct berth_error *err)
     if (r < 0)
         return r;
     die_with_supervisor(st);
-    r = program_find(st->argv ? st->argv[0] : NULL, env, &path, err);
+    if (st->fds[STAGE_PROGRAM] < 0)
+        r = program_find(st->argv ? st->argv[0] : NULL, env, &path, err);
     if (r == 0 && filter)
         r = privilege_filter(filter, filter_size, err);
     return r < 0 ? r : run_program(st, path, env, err);

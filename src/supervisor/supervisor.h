@@ -170,6 +170,7 @@ struct supervisor {
         bool killed; /* by us */
         bool restart, remove, cancel;
         char *unfit;   /* why a probe wants the end */
+        int words_fd;  /* what the program itself says of its end; 0: nothing */
         bool answered; /* whoever started it has its answer */
         bool left;     /* what comes after the end has been begun */
         int64_t asked_usec, grace_usec, run_usec;

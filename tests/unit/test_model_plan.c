@@ -19,6 +19,7 @@ static const char full[] =
     "\"image\":\"nginx:1\",\"argv\":[\"/bin/sh\",\"-c\",\"\"],\"env\":[\"A=1\",\"B=\"],"
     "\"workdir\":\"/w\",\"user\":\"1:2\",\"groups\":[\"3\"],\"hostname\":\"h\",\"domainname\":\"d\","
     "\"tty\":true,\"stdin_open\":true,\"init\":true,\"init_program\":\"/usr/libexec/init\","
+    "\"program\":\"/usr/libexec/worker\",\"files\":[{\"name\":\"code\",\"path\":\"/c\",\"size\":4096}],"
     "\"stop_signal\":15,\"stop_timeout_usec\":10000000,"
     "\"root\":{\"layers\":[\"/l/1\",\"/l/2\"],\"upper\":\"/u\",\"work\":\"/k\",\"read_only\":true},"
     "\"mounts\":[{\"kind\":\"proc\",\"target\":\"/proc\"},{\"kind\":\"overlay\",\"source\":\"/s\","
@@ -50,7 +51,7 @@ static const char full[] =
     "\"sockets\":[{\"name\":\"n\",\"address\":\"::\",\"port\":65535,\"path\":\"/p\",\"type\":1,"
     "\"backlog\":128,\"on_demand\":true,\"mode\":384}],"
     "\"ports\":[{\"container\":80,\"host\":8080,\"protocol\":\"udp\",\"host_address\":\"127.0.0.1\"}],"
-    "\"ready_told\":true,\"at_end\":[\"/bin/rm\"]}\n";
+    "\"ready_told\":true,\"begin_running\":true,\"at_end\":[\"/bin/rm\"]}\n";
 
 static void every_member_survives(void **state)
 {
