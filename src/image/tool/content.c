@@ -23,6 +23,8 @@
 
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define CONFIG_TYPE "application/vnd.oci.image.config.v1+json"
+#define MODULE_TYPE "application/wasm"
+#define MODULE_CONFIG_TYPE "application/vnd.wasm.config.v0+json"
 #define PLAIN_WORD "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #define LAYER_TYPE "application/vnd.oci.image.layer.v1.tar"
 
@@ -172,11 +174,11 @@ static char *make_manifest(const struct draft *d, const char *config_digest)
     json_t *layers = json_array();
     for (size_t i = 0; i < d->n_order; i++) {
         const struct layer *l = &d->layers[d->order[i]];
-        json_array_append_new(layers, json_pack("{ss ss sI}", "mediaType", layer_media_type(l->stream.compression),
+        json_array_append_new(layers, json_pack("{ss ss sI}", "mediaType", d->wasm ? MODULE_TYPE : layer_media_type(l->stream.compression),
                                                 "digest", l->blob, "size", (json_int_t)l->blob_bytes));
     }
     json_t *manifest = json_pack("{si ss s{ss ss sI} so}", "schemaVersion", 2, "mediaType", MANIFEST_TYPE, "config",
-                                 "mediaType", CONFIG_TYPE, "digest", config_digest, "size",
+                                 "mediaType", d->wasm ? MODULE_CONFIG_TYPE : CONFIG_TYPE, "digest", config_digest, "size",
                                  (json_int_t)d->config_size, "layers", layers);
     char *text = manifest ? json_dumps(manifest, JSON_COMPACT) : NULL;
     json_decref(manifest);

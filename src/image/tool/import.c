@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * import: a folder or a tar becomes an image of one layer, like any other.
+ * import: a folder, a tar or a module becomes an image of one layer, like any other.
  *
  * Nothing of the moment goes into it: its times are the newest of its files, so that the same files
  * give the same id.
@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "image/module.h"
 #include "image/tool/work.h"
 #include <fcntl.h>
 #include <string.h>
@@ -29,9 +30,13 @@ int read_config_option(struct work *w, struct berth_error *err)
     return r < 0 ? fail_os(err, r, w->config, "read the config %s", w->config) : 0;
 }
 
-static bool is_wasm_name(const char *name)
+static int look(struct work *w, int fd, const char *source, struct berth_error *err)
 {
-    return ends_with(name, ".wasm");
+    enum look is;
+    int r = module_look(fd, &is);
+    w->module = is != LOOK_NONE;
+    w->module_text = is == LOOK_TEXT;
+    return r < 0 ? fail_os(err, r, source, "read %s", source) : 0;
 }
 
 int import_prepare(struct work *w, struct berth_error *err)
@@ -48,10 +53,10 @@ int import_prepare(struct work *w, struct berth_error *err)
     autoclose int fd = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, &st) < 0)
         return fail_os(err, errno, source, "open %s", source);
-    if (S_ISREG(st.st_mode) && is_wasm_name(source))
-        return fail(err, BERTH_UNSUPPORTED, source, "%s is a WebAssembly module; this version imports folders and tar archives", source);
+    if (S_ISREG(st.st_mode) && (r = look(w, fd, source, err)) < 0)
+        return r;
     if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
-        return fail(err, BERTH_INVALID, source, "%s is neither a folder nor a tar archive", source);
+        return fail(err, BERTH_INVALID, source, "%s is neither a folder, a tar archive nor a module", source);
     fcntl(fd, F_SETFL, 0);
     *(S_ISDIR(st.st_mode) ? &w->folder_fd : &w->source_fd) = take_fd(&fd);
     return 0;
@@ -78,21 +83,28 @@ static void print_seconds(int64_t seconds, char ret[40])
     memcpy(strchr(ret, '.'), "Z", 2);
 }
 
+/* The CNCF's form for a module, with what the caller adds. */
+static json_t *module_config(const struct layer *l, const char *created, json_t *inner)
+{
+    return json_pack("{ss ss ss so s[s]}", "architecture", "wasm", "os", "wasip1", "created", created, "config", inner,
+                     "layerDigests", l->diff_id);
+}
+
 static int make_config(const struct work *w, const struct layer *l, char **ret, struct berth_error *err)
 {
     struct platform p = w->platform;
     char created[40];
-    print_seconds(MAX(l->newest_sec, 0), created);
+    print_seconds(w->module ? 0 : MAX(l->newest_sec, 0), created);
     json_t *inner = NULL;
     int r = parse_inner(w, &inner, err);
     if (r < 0) {
         json_decref(inner);
         return r;
     }
-    json_t *config = json_pack("{ss ss ss so s{ss s[s]} s[{ss ss}]}", "architecture", p.architecture, "os", p.os,
+    json_t *config = w->module ? module_config(l, created, inner) : json_pack("{ss ss ss so s{ss s[s]} s[{ss ss}]}", "architecture", p.architecture, "os", p.os,
                                "created", created, "config", inner, "rootfs", "type", "layers", "diff_ids",
                                l->diff_id, "history", "created", created, "created_by", HOW);
-    if (config && *p.variant && w->has_platform)
+    if (config && !w->module && *p.variant && w->has_platform)
         json_object_set_new(config, "variant", json_string(p.variant));
     *ret = config ? json_dumps(config, JSON_COMPACT) : NULL;
     json_decref(config);
@@ -101,8 +113,8 @@ static int make_config(const struct work *w, const struct layer *l, char **ret, 
 
 int import_run(struct work *w, struct berth_error *err)
 {
-    struct layer layer = {.in_fd = w->source_fd, .folder_fd = w->folder_fd, .deflate = true, .unpack = true,
-                          .keep = true, .what = w->arguments[0]};
+    struct layer layer = {.in_fd = w->source_fd, .folder_fd = w->folder_fd, .deflate = !w->module, .unpack = true,
+                          .keep = true, .module = w->module, .text = w->module_text, .what = w->arguments[0]};
     progress(w, "read", w->arguments[0], 0);
     int r = layers_make(w, &layer, 1, err);
     autofree char *config = NULL;
@@ -115,6 +127,6 @@ int import_run(struct work *w, struct berth_error *err)
     char *references[] = {(char *)w->reference, NULL};
     struct draft draft = {.references = references, .config = config,
                           .config_size = config ? strlen(config) : 0, .layers = &layer, .order = order,
-                          .n_order = 1, .created_usec = now_usec()};
+                          .n_order = 1, .created_usec = now_usec(), .wasm = w->module};
     return r == 0 ? draft_commit(w, &draft, err) : r;
 }

@@ -91,7 +91,7 @@ static int feed(const struct work *w, const struct layer *l, int out_fd, struct 
 }
 
 /* An artifact's layer: its bytes are the one file. */
-static int keep_module(int in_fd, int folder_fd, const struct work *w, struct outcome *o)
+static int keep_module(int in_fd, int folder_fd, const struct work *w, const struct layer *l, struct outcome *o)
 {
     char magic[4];
     autoclose int fd = openat(folder_fd, MODULE_FILE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
@@ -99,7 +99,7 @@ static int keep_module(int in_fd, int folder_fd, const struct work *w, struct ou
         return fail_os(&o->err, errno, MODULE_FILE, "make the file of the module");
     int r = stream_copy(in_fd, fd, w->max_bytes, NULL, &o->unpacked.bytes, &o->err);
     o->unpacked.entries = 1;
-    if (r == 0 && (pread(fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic || memcmp(magic, "\0asm", sizeof magic) != 0))
+    if (r == 0 && !l->text && (pread(fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic || memcmp(magic, "\0asm", sizeof magic) != 0))
         r = fail(&o->err, BERTH_CORRUPT, "", "it is no WebAssembly module");
     static const struct timespec never[2]; /* an artifact says no time; each copy is the same */
     if (r == 0 && (futimens(fd, never) < 0 || futimens(folder_fd, never) < 0))
@@ -117,7 +117,7 @@ static int unpack(const struct work *w, const struct layer *l, int in_fd, struct
     umask(0);
     int r = jail_narrow(fd, &o->err);
     if (r == 0 && l->module)
-        return keep_module(in_fd, fd, w, o);
+        return keep_module(in_fd, fd, w, l, o);
     return r < 0 ? r : unpack_tar(in_fd, fd, &w->unpack, &o->unpacked, &o->err);
 }
 

@@ -88,7 +88,7 @@ int load_prepare(struct work *w, struct berth_error *err)
     if (fd < 0 || fstat(fd, &st) < 0)
         return fail_os(err, errno, w->source, "open %s", w->source);
     if (S_ISREG(st.st_mode) && ends_with(w->source, ".wasm"))
-        return fail(err, BERTH_UNSUPPORTED, w->source, "%s is a WebAssembly module; this version loads container images", w->source);
+        return fail(err, BERTH_UNSUPPORTED, w->source, "%s is a WebAssembly module; `berth image import` takes it", w->source);
     if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
         return fail(err, BERTH_INVALID, w->source, "%s is neither a folder nor an archive", w->source);
     fcntl(fd, F_SETFL, 0);

@@ -20,6 +20,7 @@ struct fetcher { int socket_fd; pid_t pid; };
 
 struct work {
     /* options */
+    bool module, module_text; /* import: the source is a WebAssembly module; in text form */
     const char *reference, *config, *platform_text, *format, *folder;
     const char *settings;   /* berth.toml, for its [registries]; NULL: $BERTH_CONFIG, /etc/berth/berth.toml */
     const char *message, *author; /* commit */
@@ -92,6 +93,7 @@ struct layer {
     int in_fd;            /* the blob or tar; -1: pack folder_fd */
     int folder_fd;
     bool module;          /* no tar: one file, a WebAssembly module */
+    bool text;            /* which may be in text form */
     bool deflate;         /* keep a plain one compressed */
     bool unpack, keep;    /* what is needed of it: files, blob */
     bool fetch;           /* in_fd is the file that the fetcher fills */
