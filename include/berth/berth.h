@@ -335,6 +335,7 @@ struct berth_exec_options {
     bool detach;                 /**< return when the program runs; its output is dropped */
     bool stream;                 /**< the caller reads and writes: berth_exec_stdin_fd and so on */
     bool privileged;             /**< all capabilities */
+    const char *invoke;          /**< Wasm: call this export, as `wasm.invoke` of a spec says it; argv[0] is the module */
 };
 
 struct berth_exec_result {
@@ -387,6 +388,13 @@ struct berth_stats {
     bool has_psi, has_io, has_net;
     double psi_cpu_some_avg10, psi_memory_some_avg10, psi_memory_full_avg10, psi_io_some_avg10,
         psi_io_full_avg10;                     /**< percent */
+    /** The rest is of Wasm workloads (has_wasm), as their worker counts: what an escaped guest could falsify. */
+    bool has_wasm;
+    uint64_t wasm_instances, wasm_instantiations;      /**< alive now; ever in this run */
+    uint64_t wasm_requests, wasm_active, wasm_waiting; /**< ever; under way now; in the queue now */
+    uint64_t wasm_traps, wasm_timeouts, wasm_memory_outs, wasm_rejected, wasm_cancelled, wasm_bad_requests;
+    uint64_t wasm_memory_bytes, wasm_memory_peak_bytes; /**< linear memory; the peak is an upper bound */
+    uint64_t wasm_cpu_usec, wasm_pool, wasm_connections;/**< computing in guests; room of the pool; open now */
 };
 
 /** stats: WRONG_STATE unless it runs (or is paused or stopping). */

@@ -81,6 +81,9 @@ static int add_locked(const struct berth_engine *engine, struct berth_error *err
 static void add_built_in(void)
 {
     add_locked(&container_engine, NULL);
+#ifdef BERTH_WASM
+    add_locked(&wasm_engine, NULL);
+#endif
     add_locked(&fake_engine, NULL);
 }
 

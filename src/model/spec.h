@@ -104,11 +104,11 @@ struct spec {
     struct spec_restart restart; struct spec_probe health, readiness, liveness; struct spec_log log;
     /* sockets */
     struct spec_socket *sockets; size_t n_sockets;
-    /* wasm: parsed and checked for form; engines other than wasm refuse it */
+    /* wasm: engines other than wasm refuse it */
     struct {
-        bool present; char *kind, *trigger; uint16_t port; struct spec_preopen *preopens; size_t n_preopens;
+        bool present; char *kind, *trigger, *invoke; uint16_t port; struct spec_preopen *preopens; size_t n_preopens;
         char **allowed_hosts; bool sockets; uint32_t max_concurrency, queue;
-        int64_t time_limit_usec, idle_timeout_usec; uint64_t memory, memory_total, fuel; uint32_t reuse;
+        int64_t time_limit_usec, idle_timeout_usec; uint64_t memory, memory_total, fuel; uint32_t reuse; bool access_log;
     } wasm;
     /* service: kept as text; engines refuse it by name */
     char *service_json;

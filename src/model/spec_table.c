@@ -246,11 +246,13 @@ static const struct field security_fields[] = {
 static const struct field wasm_fields[] = {
     {IN(wasm, "kind", FIELD_STRING, kind), .check = check_one_word, DOC("module or component; told from its bytes when left out")},
     {IN(wasm, "trigger", FIELD_STRING, trigger), .check = check_one_word, DOC("what starts an instance: command, http")},
+    {IN(wasm, "invoke", FIELD_STRING, invoke), DOC("an export that is called: \"add(1, 2)\"; numbers of a module may be args")},
     {IN(wasm, "port", FIELD_UINT, port), .min = 1, .max = 65535, DOC("port of an http trigger")},
     {IN_ITEMS(wasm, "preopens", preopens, preopen_fields), .short_form = preopen_from_text, .finish = preopen_finish,
      DOC("folders given to the guest; also \"/host:/guest:ro\"")},
     {IN(wasm, "allowed_hosts", FIELD_STRINGS, allowed_hosts), .check = check_one_word, DOC("hosts that it may call")},
     {IN(wasm, "sockets", FIELD_BOOL, sockets), DOC("it may open sockets")},
+    {IN(wasm, "access_log", FIELD_BOOL, access_log), DOC("a line in the log for each request")},
     {IN(wasm, "max_concurrency", FIELD_UINT, max_concurrency), .min = 1, .max = 1000000, DOC("instances at one time")},
     {IN(wasm, "queue", FIELD_UINT, queue), .min = 1, .max = 1000000, DOC("calls that may wait")},
     {IN(wasm, "time_limit", FIELD_DURATION, time_limit_usec), .min = 1, .max = DAY, DOC("for one call")},

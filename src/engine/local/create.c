@@ -21,6 +21,7 @@ struct create {
     struct plan *plan;
     struct berth_handle handle;
     struct want *want;            /* images that are pulled first; NULL: all were here */
+    struct work *work;            /* what its kind makes before the plan */
     int poll_fd;                  /* epoll of what is waited for, one after the other; -1: helper_fd alone */
     bool prepared;
     int helper_fd;                /* compiles the seccomp filter; -1: it is there */
@@ -46,6 +47,7 @@ static void create_free(void *data)
     if (failed)
         leave_networks(j, plan);
     want_free(j->want);
+    work_free(j->work);
     compile_clear(&j->compile);
     plan_free(j->plan);
     spec_free(j->spec);
@@ -192,6 +194,34 @@ static int watch(struct create *j, int fd, struct berth_error *err)
          ? fail_os(err, errno, NULL, "epoll") : 0;
 }
 
+/** 1: everything was made that needs no waiting. */
+static int make_ready(struct create *j, struct berth_error *err)
+{
+    int (*const first)(struct local *, struct store *, const struct spec *, struct work **, struct berth_error *) = j->c->kind->early;
+    int r = first ? first(j->c, j->store, j->spec, &j->work, err) : 0;
+    if (r < 0)
+        return r;
+    if (j->work)
+        return watch(j, j->work->fd, err);
+    r = prepare(j, err);
+    if (r == 0 && j->poll_fd >= 0)
+        r = watch(j, j->helper_fd, err);
+    return r < 0 ? r : 1;
+}
+
+/** What its kind makes before the plan; then whether that was all. */
+static int create_work(struct create *j, struct berth_error *err)
+{
+    int before = j->work->fd, r = j->work->step(j->work, err);
+    if (r == 0 && j->work->fd != before)
+        r = watch(j, j->work->fd, err);
+    if (r <= 0)
+        return r;
+    epoll_ctl(j->poll_fd, EPOLL_CTL_DEL, before, NULL);
+    work_free(TAKE(j->work));
+    return make_ready(j, err);
+}
+
 /** 1: the images are here, and everything was made of them that needs no waiting. */
 static int create_images(struct create *j, struct berth_error *err)
 {
@@ -208,10 +238,7 @@ static int create_images(struct create *j, struct berth_error *err)
         free(j->spec->image);
         j->spec->image = loaded;
     }
-    r = r < 0 ? r : prepare(j, err);
-    if (r == 0)
-        r = watch(j, j->helper_fd, err);
-    return r < 0 ? r : 1;
+    return r < 0 ? r : make_ready(j, err);
 }
 
 static int create_step(void *data, struct berth_result *ret, struct berth_error *err)
@@ -220,7 +247,7 @@ static int create_step(void *data, struct berth_result *ret, struct berth_error 
     if (j->cancelled)
         return fail(err, BERTH_CANCELLED, j->handle.name, "create %s: cancelled", j->handle.name);
     if (!j->prepared) {
-        int r = create_images(j, err);
+        int r = j->work ? create_work(j, err) : create_images(j, err);
         if (r <= 0)
             return r;
     }
@@ -275,12 +302,12 @@ int local_create(void *self, const char *spec_json, struct berth_call **ret_call
     j->helper_fd = j->poll_fd = -1;
     int r = begin(j, spec_json, err);
     if (r == 0)
-        r = j->want ? watch(j, want_fd(j->want), err) : prepare(j, err);
+        r = j->want ? watch(j, want_fd(j->want), err) : make_ready(j, err);
     if (r < 0) {
         create_free(j);
         return r;
     }
-    return berth_call_new(&create_ops, j, j->want ? j->poll_fd : j->helper_fd, ret_call, err);
+    return berth_call_new(&create_ops, j, j->poll_fd >= 0 ? j->poll_fd : j->helper_fd, ret_call, err);
 }
 
 int local_plan(void *self, const char *spec_json, char **ret_json, struct berth_error *err)

@@ -27,6 +27,12 @@ struct exec {
     struct workload *w;
     int epoll_fd, socket_fd;
     int ends[3];             /* ours: what feeds stdin, what brings stdout, stderr */
+    int far[3];              /* the program's, until they were sent */
+    char **argv;             /* exec, until it was sent: what is asked for, */
+    char *invoke;
+    json_t *body;            /* the rest of it, */
+    struct berth_exec_options how; /* the same, without what it points to, */
+    struct work *work;       /* and what has to be made before */
     bool attach, tty, stream, detach, cancelled, started, ended, told, let_go;
     uint64_t exec_id, output_max;
     int exit_code, signal;
@@ -94,8 +100,14 @@ static void exec_free(void *data)
 {
     struct exec *x = data;
     expect_no_more(x);
-    for (size_t i = 0; i < ARRAY_SIZE(x->ends); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(x->ends); i++) {
         close_fd(&x->ends[i]);
+        close_fd(&x->far[i]);
+    }
+    strings_free(x->argv);
+    free(x->invoke);
+    json_decref(x->body);
+    work_free(x->work);
     close_fd(&x->socket_fd);
     close_fd(&x->epoll_fd);
     workload_close(x->w);
@@ -300,12 +312,19 @@ static int doomed(struct exec *x, struct berth_error *err)
     return x->doom.code;
 }
 
+static int exec_send(struct exec *x, struct berth_error *err);
+
 static int exec_step(void *data, struct berth_result *ret, struct berth_error *err)
 {
     struct exec *x = data;
     struct berth_error mine = {0};
     if (x->cancelled && !x->doom.code)
         return fail(err, BERTH_CANCELLED, x->handle.name, "%s %s: cancelled", x->verb, x->handle.name);
+    if (x->work) {
+        int done = exec_send(x, err);
+        if (done < 0 || x->work)
+            return done < 0 ? done : 0;
+    }
     int r = x->doom.code ? 0 : listen_to(x, &mine);
     if (r == 0 && !x->doom.code)
         r = move_data(x, &mine);
@@ -434,13 +453,13 @@ static const struct berth_call_ops exec_ops = {
 
 /* ---- beginning */
 
-static int open_pipes(struct exec *x, bool input, int far[3], struct berth_error *err)
+static int open_pipes(struct exec *x, bool input, struct berth_error *err)
 {
     for (int i = 0; i < 3; i++) {
         int pair[2];
         if (pipe2(pair, O_CLOEXEC) < 0)
             return fail_os(err, errno, NULL, "pipe");
-        far[i] = pair[i == 0 ? 0 : 1];
+        x->far[i] = pair[i == 0 ? 0 : 1];
         x->ends[i] = pair[i == 0 ? 1 : 0];
         fcntl(x->ends[i], F_SETPIPE_SZ, PIPE_BYTES); /* above the user's quota it stays as it is */
         if (!x->stream && !x->attach)
@@ -451,12 +470,12 @@ static int open_pipes(struct exec *x, bool input, int far[3], struct berth_error
     return 0;
 }
 
-static int open_terminal(struct exec *x, int far[3], struct berth_error *err)
+static int open_terminal(struct exec *x, struct berth_error *err)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return fail_os(err, errno, NULL, "socketpair");
-    far[0] = pair[1];
+    x->far[0] = pair[1];
     x->ends[0] = pair[0];
     if (!x->stream && !x->attach)
         fcntl(x->ends[0], F_SETFL, O_NONBLOCK);
@@ -466,6 +485,8 @@ static int open_terminal(struct exec *x, int far[3], struct berth_error *err)
 static int watch_all(struct exec *x, struct berth_error *err)
 {
     struct epoll_event event = {.events = EPOLLIN};
+    if (x->work)
+        return 0;
     if (epoll_ctl(x->epoll_fd, EPOLL_CTL_ADD, x->socket_fd, &event) < 0)
         return fail_os(err, errno, NULL, "epoll_ctl");
     for (int i = 0; i < 3 && !x->stream && !x->attach; i++) {
@@ -476,15 +497,26 @@ static int watch_all(struct exec *x, struct berth_error *err)
     return 0;
 }
 
+/** Send it with the far ends and `files`; the far ends are nobody's here afterwards. */
+static int send_far(struct exec *x, uint32_t type, const char *body, const int *files, size_t n_files, struct berth_error *err)
+{
+    int fds[ARRAY_SIZE(x->far) + EXEC_FILES_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(x->far); i++)
+        if (x->far[i] >= 0)
+            fds[n++] = x->far[i];
+    for (size_t i = 0; i < n_files; i++)
+        fds[n++] = files[i];
+    int r = peer_send(x->socket_fd, type, 1, body, fds, n, err);
+    for (size_t i = 0; i < ARRAY_SIZE(x->far); i++)
+        close_fd(&x->far[i]);
+    return r < 0 ? r : watch_all(x, err);
+}
+
 static int begin(struct exec *x, uint32_t type, const char *body, bool input, struct berth_error *err)
 {
-    int far[3] = {-1, -1, -1};
-    int r = x->tty ? open_terminal(x, far, err) : open_pipes(x, input, far, err);
-    if (r == 0)
-        r = peer_send(x->socket_fd, type, 1, body, far, x->tty ? 1 : 3, err);
-    for (size_t i = 0; i < ARRAY_SIZE(far); i++)
-        close_fd(&far[i]);
-    return r < 0 ? r : watch_all(x, err);
+    int r = x->tty ? open_terminal(x, err) : open_pipes(x, input, err);
+    return r < 0 ? r : send_far(x, type, body, NULL, 0, err);
 }
 
 /** It doesn't listen: wait for its next start, or say what state it is in. */
@@ -507,7 +539,7 @@ static int exec_new(struct local *c, const struct berth_handle *h, const char *v
     struct exec *x = calloc(1, sizeof(*x));
     if (!x)
         return fail_memory(err);
-    *x = (struct exec){.c = c, .handle = *h, .verb = verb, .socket_fd = -1, .ends = {-1, -1, -1},
+    *x = (struct exec){.c = c, .handle = *h, .verb = verb, .socket_fd = -1, .ends = {-1, -1, -1}, .far = {-1, -1, -1},
                        .output_max = OUTPUT_MAX, .next_tag = 1};
     x->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     int r = x->epoll_fd < 0 ? fail_os(err, errno, NULL, "epoll_create1") : local_get(c, h, &x->w, err);
@@ -544,27 +576,33 @@ static int set_list(json_t *body, const char *key, const char *const *list, stru
     return array && json_object_set_new(body, key, array) < 0 ? fail_memory(err) : 0;
 }
 
-static int exec_body(const char *const *argv, const struct berth_exec_options *o, char **ret,
-                     struct berth_error *err)
+static int exec_body(const struct berth_exec_options *o, json_t **ret, struct berth_error *err)
 {
     json_t *body = json_pack("{s:b,s:b,s:b,s:i,s:i,s:I}", "tty", (int)o->tty, "detach",
                              (int)o->detach, "privileged", (int)o->privileged, "rows", (int)o->rows,
                              "columns", (int)o->columns, "timeout_usec",
                              (json_int_t)o->timeout_msec * 1000);
     int r = body ? 0 : fail_memory(err);
-    if (r == 0 && (r = set_list(body, "argv", argv, err)) == 0 &&
-        (r = set_list(body, "env", o->env, err)) == 0)
+    if (r == 0 && (r = set_list(body, "env", o->env, err)) == 0)
         r = set_list(body, "groups", o->groups, err);
     if (r == 0 && ((o->user && json_object_set_new(body, "user", json_string(o->user)) < 0) ||
                    (o->workdir && json_object_set_new(body, "workdir", json_string(o->workdir)) < 0)))
         r = fail(err, BERTH_INVALID, NULL, "exec: user or workdir is not UTF-8");
-    *ret = r == 0 ? json_dumps(body, JSON_COMPACT) : NULL;
+    if (r == 0)
+        *ret = json_incref(body);
     json_decref(body);
-    return r == 0 && !*ret ? fail_memory(err) : r;
+    return r;
 }
 
 static int exec_setup(struct exec *x, const struct berth_exec_options *o, struct berth_error *err)
 {
+    x->how = *o; /* its flags: what it points to is the caller's */
+    x->how.env = x->how.groups = NULL;
+    x->how.user = x->how.workdir = NULL;
+    if (o->invoke && !(x->how.invoke = x->invoke = strdup(o->invoke)))
+        return fail_memory(err);
+    if (o->invoke && !kind_of(x->w)->program)
+        return fail(err, BERTH_UNSUPPORTED, "invoke", "exec: only a Wasm module has exports to call");
     x->tty = o->tty;
     x->stream = o->stream;
     x->detach = o->detach;
@@ -580,23 +618,57 @@ static int exec_setup(struct exec *x, const struct berth_exec_options *o, struct
     return 0;
 }
 
+static int set_program(struct exec *x, const struct exec_program *p, struct berth_error *err)
+{
+    int r = set_list(x->body, "argv", (const char *const *)(p->argv ? p->argv : x->argv), err);
+    if (r == 0 && ((p->shown && json_object_set_new(x->body, "command", json_string(p->shown)) < 0) ||
+                   (p->n_files && json_object_set_new(x->body, "files", json_integer((json_int_t)p->n_files)) < 0)))
+        r = fail_memory(err);
+    return r;
+}
+
+/** Ask for it, or for what it needs first: then x->work is there and its descriptor watched. */
+static int exec_send(struct exec *x, struct berth_error *err)
+{
+    const struct local_kind *kind = kind_of(x->w);
+    autoclean(exec_program_clear) struct exec_program p = {0};
+    autoclean(cleanup_work) struct work *done = NULL;
+    int r = x->work ? x->work->step(x->work, err) : 1;
+    if (r <= 0)
+        return r;
+    if (x->work)
+        epoll_ctl(x->epoll_fd, EPOLL_CTL_DEL, x->work->fd, NULL);
+    done = TAKE(x->work);
+    r = kind->program ? kind->program(x->c, x->w, (const char *const *)x->argv, &x->how, done, &p, &x->work, err) : 0;
+    if (r == 0 && x->work) {
+        struct epoll_event event = {.events = EPOLLIN};
+        return epoll_ctl(x->epoll_fd, EPOLL_CTL_ADD, x->work->fd, &event) < 0 ? fail_os(err, errno, NULL, "epoll_ctl") : 0;
+    }
+    if (r == 0)
+        r = set_program(x, &p, err);
+    autofree char *body = r == 0 ? json_dumps(x->body, JSON_COMPACT) : NULL;
+    if (r == 0)
+        r = body ? send_far(x, MESSAGE_EXEC, body, p.files, p.n_files, err) : fail_memory(err);
+    return r;
+}
+
 int local_exec(void *self, const struct berth_handle *h, const char *const *argv,
                    const struct berth_exec_options *o, struct berth_call **ret_call,
                    struct berth_error *err)
 {
     struct exec *x;
-    autofree char *body = NULL;
-    int r = exec_body(argv, o, &body, err);
-    if (r == 0)
-        r = exec_new(self, h, "exec", false, &x, err);
+    int r = exec_new(self, h, "exec", false, &x, err);
     if (r < 0)
         return r;
-    r = exec_setup(x, o, err);
+    r = exec_body(o, &x->body, err);
     if (r == 0)
-        r = o->detach ? peer_send(x->socket_fd, MESSAGE_EXEC, 1, body, NULL, 0, err)
-                      : begin(x, MESSAGE_EXEC, body, o->stream || o->stdin_size > 0, err);
-    if (r == 0 && o->detach)
-        r = watch_all(x, err);
+        r = exec_setup(x, o, err);
+    if (r == 0 && !(x->argv = strings_copy(argv)))
+        r = fail_memory(err);
+    if (r == 0 && !o->detach)
+        r = o->tty ? open_terminal(x, err) : open_pipes(x, o->stream || o->stdin_size > 0, err);
+    if (r == 0)
+        r = exec_send(x, err);
     if (r < 0) {
         exec_free(x);
         return r;

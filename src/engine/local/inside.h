@@ -59,18 +59,59 @@ struct local {
     struct expected *expected;     /* attaches that wait for a start; under `lock` */
 };
 
+/** What a child does first, without which nothing can go on. */
+struct work {
+    int fd;                        /* readable when step should be tried; changes with a step */
+    /** 1 done, 0 not yet. */
+    int (*step)(struct work *work, struct berth_error *err);
+    void (*free)(struct work *work); /* what is under way ends */
+};
+/** Step until it is done, waiting. Blocks. */
+int work_wait(struct work *work, struct berth_error *err);
+void work_free(struct work *work); /* NULL allowed */
+static inline void cleanup_work(struct work **work) { work_free(*work); }
+
+/** What an exec runs where the plan has a program of its own. */
+#define EXEC_FILES_MAX 4
+struct exec_program {
+    char **argv, *shown;           /* shown: the command as its caller knows it */
+    int files[EXEC_FILES_MAX];     /* the plan's when there are none */
+    size_t n_files;
+};
+void exec_program_clear(struct exec_program *p);
+
 struct compile;
 /** What makes an engine of its own out of all this. */
 struct local_kind {
     const char *name;
+    bool takes_files;              /* an image may be the path of a module: it is imported first */
+    bool bare;                     /* nothing of ours is in the root: no /proc, /dev, /etc/hosts */
+    uint64_t caps;                 /* before what the spec adds and drops; 0: docker's */
     /** Refuse by name what this engine alone does not do. */
     int (*refuse)(const struct spec *spec, struct berth_error *err);
     /** The image that the spec names, into k->image. */
     int (*find)(struct compile *k, struct berth_error *err);
     /** The parts of its compiler in their order, NULL at the end. */
     int (*const *groups)(struct compile *k, struct berth_error *err);
+
+    /* The rest may be NULL. */
+    /** What plans depend on besides berth's version: part of their stamp. free(3) */
+    int (*stamp)(struct local *c, char **ret, struct berth_error *err);
+    /** What has to be made before a plan can be made of this spec; *ret stays NULL when nothing has. Asked again after it.
+     *  Early, in create, what a start has to say is no failure. */
+    int (*early)(struct local *c, struct store *store, const struct spec *spec, struct work **ret, struct berth_error *err);
+    int (*prepare)(struct local *c, struct store *store, const struct spec *spec, struct work **ret, struct berth_error *err);
+    /** Whether what the plan refers to is still there and ours; if not, `why` says in words for events what is wrong. */
+    bool (*whole)(struct local *c, const struct plan *plan, const char **ret_why);
+    /** The supervisor's program says that what it was given is damaged: throw it away, so that prepare makes it anew. */
+    void (*discard)(struct local *c, const struct plan *plan);
+    /** The program of an exec. *ret_work, when it stays not NULL, has to be done before; then `done` brings it back. */
+    int (*program)(struct local *c, struct workload *w, const char *const *argv, const struct berth_exec_options *o,
+                   struct work *done, struct exec_program *ret, struct work **ret_work, struct berth_error *err);
+    /** What it knows beyond groups and links. */
+    void (*stats)(struct workload *w, struct berth_stats *ret);
 };
-extern const struct local_kind container_kind;
+extern const struct local_kind container_kind, wasm_kind;
 /** By its name; NULL when this build has none. */
 const struct local_kind *kind_find(const char *name);
 /** Whose workload this is; the container engine's when it was made before others were. */
@@ -125,6 +166,8 @@ struct compile {
     const char *id, *name;
     const char *dir;               /* final path of the workload's folder */
     const struct plan *before;     /* the plan that it had; NULL: none */
+    struct module *module;         /* of a Wasm workload; freed by free_module */
+    void (*free_module)(struct module *m);
     bool dry;                      /* nothing may be made */
     bool mounted;                  /* it runs: its files are written in place, where it sees them */
 };
@@ -149,8 +192,12 @@ int plan_files(const struct compile *k, int folder_fd, struct berth_error *err);
 int plan_files_changed(struct compile *k, const struct plan *before, struct plan *now, int folder_fd, struct berth_error *err);
 int plan_add_mount(struct plan *plan, const struct plan_mount *mount);
 int plan_add_device(struct plan *plan, const struct plan_device *device);
-/** "berth 0.1.0 MACHINE": a plan with another stamp is made anew by start. */
-char *plan_stamp(void);
+/** "berth 0.1.0 MACHINE" and what its kind adds: a plan with another stamp is made anew by start. free(3) */
+int plan_stamp(struct local *c, const struct local_kind *kind, char **ret, struct berth_error *err);
+/** Where names are asked: gateways, or what the spec or the host says. */
+int plan_nameservers(const struct compile *k, char ***ret, struct berth_error *err);
+/** The program's own argv: behind "--" where the plan has a program that is only its machine. */
+char *const *plan_command(const struct plan *plan);
 /** Anonymous and named volumes of the plan, made and marked as used, when missing. */
 int plan_volumes_make(struct store *store, const struct plan *plan, const char *id, struct berth_error *err);
 /** The profile's text and where its compiled filter is. *ret_text NULL: unconfined. */

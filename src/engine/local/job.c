@@ -41,6 +41,7 @@ void job_free(void *data)
 {
     struct job *j = data;
     workload_close(j->w);
+    work_free(j->work);
     lock_leave(j);
     close_fd(&j->socket_fd);
     close_fd(&j->life_fd);

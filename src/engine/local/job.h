@@ -23,6 +23,8 @@ struct job {
     int socket_fd;             /* supervisor, or starter */
     int life_fd;
     int inotify_fd;
+    struct work *work;         /* start: what its kind makes before */
+    bool healed;               /* once: what the plan refers to was thrown away and made anew */
     bool cancelled, detached;  /* detached: goes on without its caller */
     /* stop, restart, remove */
     int64_t timeout_usec;

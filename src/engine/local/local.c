@@ -6,6 +6,7 @@
 #include "linux/privilege.h"
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <stdio.h>
 
 int local_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
@@ -53,7 +54,7 @@ void local_close(void *self)
 
 const struct local_kind *kind_find(const char *name)
 {
-    static const struct local_kind *const kinds[] = {&container_kind};
+    static const struct local_kind *const kinds[] = {&container_kind, &wasm_kind};
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         if (!strcmp(kinds[i]->name, name))
             return kinds[i];
@@ -67,6 +68,30 @@ const struct local_kind *kind_of(struct workload *w)
     name[MAX(n, 0)] = 0;
     const struct local_kind *kind = n > 0 ? kind_find(name) : NULL;
     return kind ? kind : &container_kind;
+}
+
+int work_wait(struct work *work, struct berth_error *err)
+{
+    int r;
+    while ((r = work->step(work, err)) == 0) {
+        struct pollfd p = {.fd = work->fd, .events = POLLIN};
+        (void)RETRY(poll(&p, 1, -1));
+    }
+    return r < 0 ? r : 0;
+}
+
+void work_free(struct work *work)
+{
+    if (work)
+        work->free(work);
+}
+
+void exec_program_clear(struct exec_program *p)
+{
+    strings_free(p->argv);
+    free(p->shown);
+    while (p->n_files)
+        close_fd(&p->files[--p->n_files]);
 }
 
 struct low_fds low_fds_occupy(void)

@@ -11,15 +11,27 @@
 #include <signal.h>
 #include <stdio.h>
 
-char *plan_stamp(void)
+int plan_stamp(struct local *c, const struct local_kind *kind, char **ret, struct berth_error *err)
 {
-    autofree char *machine = NULL;
+    autofree char *machine = NULL, *more = NULL;
+    int r = kind->stamp ? kind->stamp(c, &more, err) : 0;
+    if (r < 0)
+        return r;
     size_t size;
     if (file_read(AT_FDCWD, "/etc/machine-id", 128, &machine, &size) < 0)
         machine = NULL;
     if (machine)
         machine[strcspn(machine, "\n")] = 0;
-    return format_text("berth %s %s", BERTH_VERSION, machine ? machine : "-");
+    *ret = format_text("berth %s %s%s%s", BERTH_VERSION, machine ? machine : "-", more ? " " : "", more ? more : "");
+    return *ret ? 0 : fail_memory(err);
+}
+
+char *const *plan_command(const struct plan *plan)
+{
+    for (char *const *a = plan->program ? plan->argv : NULL; a && *a; a++)
+        if (!strcmp(*a, "--"))
+            return a + 1;
+    return plan->argv;
 }
 
 int plan_add_mount(struct plan *plan, const struct plan_mount *mount)
@@ -326,8 +338,10 @@ int plan_set_up(struct compile *k, struct berth_error *err)
     if (!p)
         return fail_memory(err);
     p->version = PLAN_VERSION;
-    p->stamp = plan_stamp();
-    if (!p->stamp || set_text(&p->id, k->id) < 0 || set_text(&p->name, k->name) < 0 ||
+    int r = plan_stamp(k->c, k->kind, &p->stamp, err);
+    if (r < 0)
+        return r;
+    if (set_text(&p->id, k->id) < 0 || set_text(&p->name, k->name) < 0 ||
         set_text(&p->runtime, k->kind->name) < 0 || set_text(&p->image, k->image->reference) < 0)
         return fail_memory(err);
     const char *parent = k->spec->cgroup_parent;
@@ -361,6 +375,8 @@ void compile_clear(struct compile *k)
     for (size_t i = 0; i < k->n_others; i++)
         image_free(k->others[i]);
     free(k->others);
+    if (k->free_module)
+        k->free_module(k->module);
 }
 
 static void print_ports(struct text *t, const struct plan *plan)
@@ -376,7 +392,7 @@ static void print_ports(struct text *t, const struct plan *plan)
 
 char *facts_print(const struct spec *spec, const struct image *image, const struct plan *plan)
 {
-    char *const *argv = plan->argv;
+    char *const *argv = plan_command(plan);
     struct text t = {0};
     text_add(&t, "\"image_id\":");
     report_string(&t, image->id);

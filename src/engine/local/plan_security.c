@@ -32,7 +32,7 @@ static int capabilities(char *const *names, const char *field, uint64_t *ret, bo
 
 static int plan_capabilities(struct compile *k, struct berth_error *err)
 {
-    uint64_t add = 0, drop = 0, set = capability_default();
+    uint64_t add = 0, drop = 0, set = k->kind->caps ? k->kind->caps : capability_default();
     bool add_all = false, drop_all = false;
     int r = capabilities(k->spec->security.cap_add, "security.cap_add", &add, &add_all, err);
     if (r == 0)

@@ -225,6 +225,14 @@ static int wish_spec_mounts(struct compile *k, struct wishes *w, struct berth_er
         default: r = wish_volume(k, w, s->source, s->target, s->read_only, !s->no_copy, field, err);
         }
     }
+    for (size_t i = 0; r == 0 && i < k->spec->wasm.n_preopens; i++) {
+        const struct spec_preopen *p = &k->spec->wasm.preopens[i];
+        const struct spec_mount s = {.kind = SPEC_MOUNT_BIND, .source = p->source, .target = p->target,
+                                     .read_only = p->read_only, .recursive = true};
+        char field[40];
+        snprintf(field, sizeof(field), "wasm.preopens[%zu]", i);
+        r = wish_bind(k, w, &s, field, err);
+    }
     for (size_t i = 0; r == 0 && i < k->spec->n_image_volumes; i++)
         r = wish_image(k, w, k->spec->image_volumes[i].image, k->spec->image_volumes[i].target,
                        "image_volumes", err);
@@ -400,7 +408,7 @@ int plan_storage(struct compile *k, struct berth_error *err)
     if (r < 0 || (r = wish_spec_mounts(k, &w, err)) < 0 || (r = wish_secrets(k, &w, err)) < 0 ||
         (r = wish_elsewhere(k, &w, err)) < 0)
         return r;
-    for (size_t i = 0; i < ARRAY_SIZE(own_mounts); i++)
+    for (size_t i = 0; !k->kind->bare && i < ARRAY_SIZE(own_mounts); i++)
         if (!wished(&w, own_mounts[i].target) && (r = add_own(k, &own_mounts[i], err)) < 0)
             return r;
     return add_wishes(k->plan, &w, err);
@@ -561,6 +569,30 @@ static int add_words(struct text *t, const char *first, char *const *words, cons
             text_add(t, "\n");
     }
     return 0;
+}
+
+int plan_nameservers(const struct compile *k, char ***ret, struct berth_error *err)
+{
+    autofree char *host = NULL;
+    size_t size;
+    int r = 0;
+    for (size_t i = 0; i < k->plan->n_links && i < 2 && r == 0; i++) {
+        const char *gateway = k->plan->links[i].gateway ? k->plan->links[i].gateway : "";
+        autofree char *address = strndup(gateway, strcspn(gateway, "/"));
+        r = address && *address ? strings_add(ret, address) : 0;
+    }
+    for (size_t i = 0; !k->plan->n_links && r == 0 && k->spec->dns && k->spec->dns[i]; i++)
+        r = strings_add(ret, k->spec->dns[i]);
+    if (r == 0 && !*ret && file_read(AT_FDCWD, host_resolver(), 1 << 20, &host, &size) == 0) {
+        char *rest = host, *line;
+        while (r == 0 && (line = strsep(&rest, "\n"))) {
+            const char *address = starts_with(line, "nameserver") ? line + strlen("nameserver") : "";
+            address += strspn(address, " \t");
+            autofree char *word = strndup(address, strcspn(address, " \t#;"));
+            r = word && *word ? strings_add(ret, word) : 0;
+        }
+    }
+    return r < 0 ? fail_memory(err) : 0;
 }
 
 /** The host's lines, but those that the spec replaces. */

@@ -269,6 +269,8 @@ int local_stats(void *self, const struct berth_handle *h, struct berth_stats *re
         return fail_context(err, "stats %s", h->name);
     fill_stats(ret, &f);
     ret->has_net = own_network(status.pid) && network_figures(status.pid, ret);
+    if (kind_of(w)->stats)
+        kind_of(w)->stats(w, ret);
     ret->time_usec = now_usec();
     return 0;
 }

@@ -79,10 +79,10 @@ static bool has_volumes(const struct plan *plan)
 static int make_whole(struct local *c, struct workload *w, struct plan **plan,
                       struct berth_error *err)
 {
-    autofree char *stamp = plan_stamp();
-    if (!stamp)
-        return fail_memory(err);
-    int r = 0;
+    autofree char *stamp = NULL;
+    int r = plan_stamp(c, kind_of(w), &stamp, err);
+    if (r < 0)
+        return r;
     bool old = !(*plan)->stamp || strcmp((*plan)->stamp, stamp);
     bool no_filter = (*plan)->seccomp && access((*plan)->seccomp, R_OK) < 0;
     if (old || no_filter) {
@@ -157,6 +157,88 @@ static int give_birth(struct job *j, const struct plan *plan, struct berth_error
 
 /* ---- the moments */
 
+static int on_locked(struct job *j, struct berth_result *ret, struct berth_error *err);
+
+/* ---- what its kind makes before, without holding anything */
+
+#define NEEDS_WORK 4
+
+static void say_why(struct job *j, const char *why)
+{
+    autofree char *more = format_text("\"reason\":\"%s\"", why);
+    event_append(store_root_fd(j->c->store), "compile", workload_id(j->w), j->handle.name, more);
+}
+
+/** JOB_ON, or NEEDS_WORK with what it is in j->work. */
+static int look_for_work(struct job *j, const struct plan *plan, struct berth_error *err)
+{
+    const struct local_kind *kind = kind_of(j->w);
+    const char *why = NULL;
+    if (!kind->whole || kind->whole(j->c, plan, &why))
+        return JOB_ON;
+    autoclean(cleanup_spec) struct spec *spec = NULL;
+    int r = document_spec(j->w, &spec, err);
+    if (r == 0)
+        r = kind->prepare(j->c, j->c->store, spec, &j->work, err);
+    if (r == 0 && j->work)
+        say_why(j, why);
+    return r < 0 ? r : j->work ? NEEDS_WORK : JOB_ON;
+}
+
+/** What the supervisor writes down of a start that failed, where none was born. */
+static int record_failure(struct job *j, struct status *status, int code, const struct berth_error *why, struct berth_error *err)
+{
+    char more[sizeof(status->reason) + 80];
+    status->state = BERTH_FAILED;
+    status->start_error = code;
+    status->exit_code = code == BERTH_NO_PROGRAM ? 127 : code == BERTH_NOT_EXECUTABLE ? 126 : 125;
+    status->signal = status->oom = status->pid = status->supervisor_pid = 0;
+    status->started_usec = 0;
+    status->ended_usec = now_usec();
+    snprintf(status->reason, sizeof(status->reason), "%.511s", why->message);
+    workload_status_write(j->w, status, true, NULL);
+    snprintf(more, sizeof(more), "\"state\":\"failed\",\"exit_code\":%d", status->exit_code);
+    event_append(store_root_fd(j->c->store), "die", workload_id(j->w), j->handle.name, more);
+    if (err)
+        *err = *why;
+    return code;
+}
+
+static int on_work(struct job *j, struct berth_result *ret, struct berth_error *err)
+{
+    if (j->cancelled)
+        return fail(err, BERTH_CANCELLED, j->handle.name, "start %s: cancelled", j->handle.name);
+    int r = job_watch(j, j->work->fd, err);
+    r = r < 0 ? r : j->work->step(j->work, err);
+    if (r == 0)
+        r = job_watch(j, j->work->fd, err);
+    if (r <= 0)
+        return r;
+    job_watch(j, -1, NULL);
+    work_free(TAKE(j->work));
+    j->next = job_lock;
+    j->locked = on_locked;
+    return JOB_ON;
+}
+
+/** The supervisor said that what it was given is damaged: once, all of it is made anew. */
+static int heal(struct job *j, struct berth_error *err)
+{
+    autoclean(cleanup_plan) struct plan *plan = NULL;
+    int r = document_plan(j->w, &plan, err);
+    if (r < 0)
+        return r;
+    kind_of(j->w)->discard(j->c, plan);
+    say_why(j, "corrupt");
+    j->healed = true;
+    settle_breath(j->w);
+    job_watch(j, -1, NULL);
+    close_fd(&j->socket_fd);
+    j->next = job_lock;
+    j->locked = on_locked;
+    return JOB_ON;
+}
+
 static int on_answer(struct job *j, struct berth_result *ret, struct berth_error *err)
 {
     struct peer_reply reply;
@@ -173,6 +255,8 @@ static int on_answer(struct job *j, struct berth_result *ret, struct berth_error
     if (reply.type == MESSAGE_ERROR) {
         struct berth_error failure;
         r = message_error_parse(body, reply.length, &failure);
+        if (r == BERTH_CORRUPT && kind_of(j->w)->discard && !j->healed && !j->cancelled)
+            return heal(j, err);
         if (err)
             *err = failure;
         return r;
@@ -186,8 +270,6 @@ static int refuse_running(struct job *j, int state, struct berth_error *err)
 {
     return fail(err, BERTH_WRONG_STATE, j->handle.name, "it is %s", berth_state_name(state));
 }
-
-static int on_locked(struct job *j, struct berth_result *ret, struct berth_error *err);
 
 /** A supervisor that has written the end but not let go yet: its life comes to us. */
 static int on_life(struct job *j, struct berth_result *ret, struct berth_error *err)
@@ -253,8 +335,13 @@ static int start_locked(struct job *j, struct berth_error *err)
         return JOB_ON;
     if (alive)
         return refuse_running(j, state_lives(status.state) ? status.state : BERTH_CREATING, err);
-    if ((r = settle_locked(j->c, j->w, &status, err)) < 0 ||
-        (r = document_plan(j->w, &plan, err)) < 0 || (r = make_whole(j->c, j->w, &plan, err)) < 0)
+    if ((r = settle_locked(j->c, j->w, &status, err)) < 0 || (r = document_plan(j->w, &plan, err)) < 0)
+        return r;
+    struct berth_error why = {0};
+    r = look_for_work(j, plan, &why);
+    if (r < 0)
+        return record_failure(j, &status, r, &why, err);
+    if (r != JOB_ON || (r = make_whole(j->c, j->w, &plan, err)) < 0)
         return r;
     workload_name(j->w, j->handle.name, NULL);
     r = take_life(j, err);
@@ -271,6 +358,10 @@ static int on_locked(struct job *j, struct berth_result *ret, struct berth_error
 {
     int r = start_locked(j, err);
     workload_unlock_change(j->w);
+    if (r == NEEDS_WORK) {
+        j->next = on_work;
+        return JOB_ON;
+    }
     if (r == JOB_ON) {
         close_fd(&j->life_fd);
         j->next = on_life;

@@ -29,6 +29,66 @@ static bool is_archive(const char *image)
     return false;
 }
 
+static bool is_path(const char *image)
+{
+    return starts_with(image, "/") || starts_with(image, "./") || starts_with(image, "../");
+}
+
+/* Of this spec: a module in a file of the host. */
+static bool is_module(const struct want *w, const char *image)
+{
+    return w->c->kind->takes_files && is_path(image);
+}
+
+static const char *verb_of(const struct want *w, const char *reference)
+{
+    return is_archive(reference) ? "load" : is_module(w, reference) ? "import" : "pull";
+}
+
+/* "dir/Hello World.wasm" -> "hello-world.wasm": a name for the image. */
+static char *module_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *name = strdup(slash ? slash + 1 : path);
+    for (char *c = name; c && *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
+        else if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789._-", *c))
+            *c = '-';
+    if (!name || strchr("abcdefghijklmnopqrstuvwxyz0123456789", *name))
+        return name;
+    free(name);
+    return strdup("module");
+}
+
+static int import_call(struct want *w, const char *path, struct berth_call **ret_call, struct berth_error *err)
+{
+    struct store *store;
+    const char *slash = strrchr(path, '/');
+    char folder[4096];
+    int r = local_store(w->c, true, &store, err);
+    if (r < 0)
+        return r;
+    json_t *json = json_pack("{s{ss}}", "Labels", "org.opencontainers.image.title", slash ? slash + 1 : path);
+    autofree char *config = json ? json_dumps(json, JSON_COMPACT) : NULL, *name = module_name(path);
+    json_decref(json);
+    if (!name)
+        return fail_memory(err);
+    const char *argv[16] = {IMAGE_TOOL_PROGRAM, "import", store_root(store), store_run(store), "--reference", name};
+    size_t n = 6; /* without progress: it is a moment's work */
+    const struct { const char *option, *value; } options[] = {{"--config", config}, {"--folder", getcwd(folder, sizeof(folder))}};
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        if (options[i].value) {
+            argv[n++] = options[i].option;
+            argv[n++] = options[i].value;
+        }
+    argv[n] = path;
+    r = tool_call(w->c, argv, TOOL_OUTPUT, -1, ret_call, err);
+    if (r == 0)
+        fcntl(berth_call_stream_fd(*ret_call, 1), F_SETFL, O_RDONLY | O_NONBLOCK);
+    return r;
+}
+
 static int load_call(struct want *w, const char *source, const char *platform, struct berth_call **ret_call,
                      struct berth_error *err)
 {
@@ -55,7 +115,8 @@ static void hear_load(struct want *w)
 {
     char buffer[4096];
     ssize_t n;
-    int fd = is_archive(w->references[w->next]) ? berth_call_stream_fd(w->call, 1) : -1;
+    const char *reference = w->references[w->next];
+    int fd = is_archive(reference) || is_module(w, reference) ? berth_call_stream_fd(w->call, 1) : -1;
     while (fd >= 0 && (n = RETRY(read(fd, buffer, sizeof(buffer)))) > 0)
         text_add_bytes(&w->said, buffer, (size_t)n);
 }
@@ -75,7 +136,7 @@ int want_loaded(struct want *w, char **ret_image, struct berth_error *err)
                  "image: %.160s holds several images; one is chosen by :NAME behind the path", w->spec->image);
     else if (!name && !id)
         r = fail(err, BERTH_CORRUPT, w->spec->image, "image: %.160s: no image was loaded", w->spec->image);
-    else if (!(*ret_image = strdup(name && *name ? name : id)))
+    else if (!(*ret_image = strdup(name && *name && !is_path(w->spec->image) ? name : id))) /* a file's name is the next one's, too */
         r = fail_memory(err);
     json_decref(line);
     return r < 0 ? r : 1;
@@ -116,7 +177,8 @@ static int add_wanted(struct want *w, struct store *store, const struct settings
                       const char *platform, struct berth_error *err)
 {
     const char *policy = w->spec->pull ? w->spec->pull : "missing";
-    if (reference && is_archive(reference) && reference == w->spec->image)
+    bool module = reference && w->c->kind->takes_files && is_path(reference);
+    if (reference && (module || is_archive(reference)) && reference == w->spec->image)
         return strings_add(&w->references, reference) < 0 ? fail_memory(err) : 0;
     if (!reference || is_file(reference) || is_archive(reference) || strcmp(policy, "never") == 0)
         return 0;
@@ -128,8 +190,9 @@ static int add_wanted(struct want *w, struct store *store, const struct settings
 static int next_call(struct want *w, struct berth_error *err)
 {
     bool first = w->next == 0;
-    int r = is_archive(w->references[w->next])
-                ? load_call(w, w->references[w->next], w->spec->platform, &w->call, err)
+    const char *reference = w->references[w->next];
+    int r = is_archive(reference) ? load_call(w, reference, w->spec->platform, &w->call, err)
+            : is_module(w, reference) ? import_call(w, reference, &w->call, err)
                 : pull_call(w->c, w->references[w->next], first ? w->spec->platform : NULL,
                       w->spec->pull && strcmp(w->spec->pull, "missing") != 0 ? w->spec->pull : "missing", first, &w->call, err);
     if (r == 0 && first)
@@ -168,7 +231,7 @@ int want_step(struct want *w, struct berth_error *err)
         if (r == BERTH_AGAIN)
             return 0;
         if (r < 0)
-            return fail_context(err, "%s %.160s", is_archive(w->references[w->next]) ? "load" : "pull", w->references[w->next]), r;
+            return fail_context(err, "%s %.160s", verb_of(w, w->references[w->next]), w->references[w->next]), r;
         hear_load(w);
         if (w->call != w->first)
             berth_call_free(w->call);
