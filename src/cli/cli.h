@@ -324,6 +324,8 @@ json_t *spec_from_args(struct cli *cli, const struct args *args, int *ret_exit);
 json_t *patch_from_args(struct cli *cli, const struct args *args, int *ret_exit);
 /** The engine that a spec is for: its runtime, or what the image says. */
 const char *spec_runtime(const json_t *spec);
+/** cli_fail() for an engine that could not be opened: one that this build lacks is said by name. */
+int fail_runtime(struct cli *cli, const char *object, const char *runtime, struct berth_error *err);
 /** Names "NAME=value" of -e and --env-file for exec; a JSON object. */
 int env_from_args(struct cli *cli, const struct args *args, json_t *ret_env);
 
@@ -384,7 +386,7 @@ HANDLER(verb_unpause); HANDLER(verb_update); HANDLER(verb_rename); HANDLER(verb_
 HANDLER(verb_exec); HANDLER(verb_status); HANDLER(verb_logs); HANDLER(verb_stats);
 HANDLER(verb_port); HANDLER(verb_address); HANDLER(verb_engines); HANDLER(verb_ps);
 HANDLER(verb_inspect); HANDLER(verb_top); HANDLER(verb_cp); HANDLER(verb_events);
-HANDLER(verb_diff); HANDLER(verb_export); HANDLER(verb_images); HANDLER(verb_rmi); HANDLER(verb_tag);
+HANDLER(verb_diff); HANDLER(verb_export); HANDLER(verb_images); HANDLER(verb_rmi); HANDLER(verb_tag); HANDLER(verb_image_compile);
 HANDLER(verb_push); HANDLER(verb_login); HANDLER(verb_logout);
 HANDLER(verb_history); HANDLER(verb_image_inspect); HANDLER(verb_image_import);
 HANDLER(verb_image_load); HANDLER(verb_pull); HANDLER(verb_commit); HANDLER(verb_image_save); HANDLER(verb_image_verify);

@@ -27,7 +27,8 @@ static int exec_options(struct cli *cli, const struct args *args, struct berth_e
     *ret_options = (struct berth_exec_options){.size = sizeof(*ret_options), .user = arg_text(args, "user"),
                                                .workdir = arg_text(args, "workdir"), .tty = arg_true(args, "tty"),
                                                .detach = arg_true(args, "detach"),
-                                               .privileged = arg_true(args, "privileged")};
+                                               .privileged = arg_true(args, "privileged"),
+                                               .invoke = arg_text(args, "invoke")};
     if (timeout && parse_duration(timeout, &usec) < 0)
         return cli_usage(cli, "--timeout: \"%s\" is not a duration (10, 250ms, 1m)", timeout);
     if (timeout && usec == 0)
@@ -51,7 +52,9 @@ static int exec_program(struct cli *cli, const struct args *args, struct berth_r
     int r = detach_keys(cli, args, &s.detach_keys);
     if (r)
         return r;
-    r = berth_exec_call(runtime, handle, (const char *const *)args->words + 1, options, &s.call, &s.err);
+    /* A call of an export needs no words: its module is the workload's. */
+    const char *const module[] = {object, NULL}, *const *argv = args->n_words < 2 ? module : (const char *const *)args->words + 1;
+    r = berth_exec_call(runtime, handle, argv, options, &s.call, &s.err);
     if (r == 0 && !s.input && !options->detach)
         berth_call_close_stdin(s.call);
     if (r == 0)
@@ -140,10 +143,7 @@ int verb_exec(struct cli *cli, const struct args *args)
     struct berth_handle handle;
     struct berth_error err;
     bool other = arg_true(args, "list") || arg_text(args, "kill");
-    if (arg_text(args, "invoke"))
-        return cli_fail_code(cli, args->words[0], BERTH_UNSUPPORTED,
-                             "--invoke is for Wasm modules, which this build can't run; give a program instead");
-    if (!other && args->n_words < 2)
+    if (!other && !arg_text(args, "invoke") && args->n_words < 2)
         return cli_usage(cli, "no program; usage: berth exec [flags] %s", cli->command->arguments);
     int r = cli_find(cli, args->words[0], &runtime, &handle, &err);
     if (r < 0)

@@ -44,6 +44,7 @@ const struct flag spec_flags[] = {
     {"stop-signal", 0, "SIGNAL", FLAG_TEXT, "stop_signal", "signal that asks it to end"},
     {"stop-timeout", 0, "DURATION", FLAG_DURATION, "stop_timeout", "its grace; a bare number is seconds"},
     {"rm", 0, NULL, FLAG_TRUE, "remove", "remove it when it has ended"},
+    {"invoke", 0, "CALL", FLAG_TEXT, "wasm.invoke", "call an export of a Wasm module: 'add(1, 2)'"},
     {"restart", 0, "POLICY", FLAG_SPECIAL, "restart", "no, on-failure[:MAX], always, unless-stopped"},
     /* resources */
     {"memory", 'm', "SIZE", FLAG_SIZE, "resources.memory", "memory limit: 512m, 2g"},

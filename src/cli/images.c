@@ -5,6 +5,7 @@
 #include "cli.h"
 #include <fnmatch.h>
 #include <berth/container.h>
+#include <berth/wasm.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -135,6 +136,26 @@ int verb_rmi(struct cli *cli, const struct args *args)
         if (r == 0)
             print_name(cli, "removed", args->words[i]);
         result = result ? result : r;
+    }
+    return result;
+}
+
+int verb_image_compile(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime;
+    struct berth_error err;
+    int result = EXIT_DONE, r = cli_runtime(cli, "wasm", &runtime, &err);
+    if (r < 0)
+        return fail_runtime(cli, args->words[0], "wasm", &err);
+    for (int i = 0; i < args->n_words; i++) {
+        struct berth_call *call;
+        r = berth_wasm_compile_call(runtime, args->words[i], &call, &err);
+        if (r == 0)
+            r = cli_wait(cli, call, NULL, &err);
+        if (r < 0)
+            result = cli_fail(cli, args->words[i], &err);
+        else
+            print_name(cli, "compiled", args->words[i]);
     }
     return result;
 }

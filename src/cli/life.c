@@ -58,7 +58,7 @@ static int close_cidfile(struct cli *cli, const struct args *args, int fd, const
 }
 
 /* A runtime that is not in this build: say what would do instead. */
-static int fail_runtime(struct cli *cli, const char *object, const char *runtime, struct berth_error *err)
+int fail_runtime(struct cli *cli, const char *object, const char *runtime, struct berth_error *err)
 {
     if (err->code == BERTH_NOT_FOUND && strcmp(runtime, "wasm") == 0) {
         err->code = BERTH_UNSUPPORTED;
@@ -80,6 +80,20 @@ static int fail_create(struct cli *cli, const json_t *spec, struct berth_error *
     return cli_fail(cli, name, err);
 }
 
+/* By this engine; *ret_runtime NULL when there is none of that name. */
+static int create_as(struct cli *cli, const char *runtime, const char *text, struct berth_runtime **ret_runtime,
+                     struct berth_result *ret_result, struct berth_error *err)
+{
+    struct berth_call *call;
+    *ret_runtime = NULL;
+    int r = cli_runtime(cli, runtime, ret_runtime, err);
+    if (r == 0)
+        r = berth_create_call(*ret_runtime, text, &call, err);
+    if (r == 0) /* with progress when its image is pulled first */
+        r = cli->quiet ? cli_wait(cli, call, ret_result, err) : work_run(cli, call, ret_result, err);
+    return r;
+}
+
 /* Make it; on success *ret_handle and *ret_runtime. */
 static int create(struct cli *cli, const struct args *args, json_t *spec, struct berth_runtime **ret_runtime,
                   struct berth_handle *ret_handle)
@@ -87,18 +101,19 @@ static int create(struct cli *cli, const struct args *args, json_t *spec, struct
     const char *name = json_text(spec, "name");
     autofree char *text = json_dumps(spec, JSON_COMPACT);
     struct berth_error err;
-    struct berth_call *call;
     struct berth_result result = {0};
     int cidfile;
-    int r = cli_runtime(cli, spec_runtime(spec), ret_runtime, &err);
-    if (r < 0)
-        return fail_runtime(cli, name, spec_runtime(spec), &err);
-    r = open_cidfile(cli, args, &cidfile);
+    const char *runtime = spec_runtime(spec);
+    int r = open_cidfile(cli, args, &cidfile);
     if (r != 0)
         return r;
-    r = berth_create_call(*ret_runtime, text ? text : "", &call, &err);
-    if (r == 0) /* with progress when its image is pulled first */
-        r = cli->quiet ? cli_wait(cli, call, &result, &err) : work_run(cli, call, &result, &err);
+    r = create_as(cli, runtime, text ? text : "", ret_runtime, &result, &err);
+    if (r == BERTH_UNSUPPORTED && strcmp(err.object, "image") == 0 && !json_object_get(spec, "runtime")) /* by now it is here, and no container */
+        r = create_as(cli, runtime = "wasm", text ? text : "", ret_runtime, &result, &err);
+    if (r < 0 && !*ret_runtime) {
+        close_cidfile(cli, args, cidfile, NULL);
+        return fail_runtime(cli, name, runtime, &err);
+    }
     if (r < 0) {
         close_cidfile(cli, args, cidfile, NULL);
         return fail_create(cli, spec, &err);

@@ -289,6 +289,21 @@ static double cpu_percent(const struct reading *r)
                : 100.0 * (double)(r->now.cpu_usec - r->before.cpu_usec) / (double)wall;
 }
 
+static json_t *wasm_json(const struct berth_stats *s)
+{
+    const struct { const char *name; uint64_t value; } counters[] = {
+        {"instances", s->wasm_instances}, {"instantiations", s->wasm_instantiations}, {"requests", s->wasm_requests},
+        {"active", s->wasm_active}, {"waiting", s->wasm_waiting}, {"traps", s->wasm_traps}, {"timeouts", s->wasm_timeouts},
+        {"memory_outs", s->wasm_memory_outs}, {"rejected", s->wasm_rejected}, {"cancelled", s->wasm_cancelled},
+        {"bad_requests", s->wasm_bad_requests}, {"memory_bytes", s->wasm_memory_bytes},
+        {"memory_peak_bytes", s->wasm_memory_peak_bytes}, {"cpu_usec", s->wasm_cpu_usec}, {"pool", s->wasm_pool},
+        {"connections", s->wasm_connections}};
+    json_t *json = json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) /* not trusted: a worker that was broken out of wrote them */
+        json_object_set_new(json, counters[i].name, json_integer((json_int_t)(counters[i].value & INT64_MAX)));
+    return json;
+}
+
 static json_t *stats_json(const struct reading *r)
 {
     const struct berth_stats *s = &r->now;
@@ -324,6 +339,8 @@ static json_t *stats_json(const struct reading *r)
     for (size_t i = 0; i < ARRAY_SIZE(figures); i++)
         if (figures[i].has)
             json_object_set_new(json, figures[i].name, json_real(figures[i].value));
+    if (s->has_wasm)
+        json_object_set_new(json, "wasm", wasm_json(s));
     return json;
 }
 
