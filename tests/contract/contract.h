@@ -111,6 +111,11 @@ struct program {
 };
 #define STEPS(...)  ((struct program){.steps = (const char *const[]){__VA_ARGS__, NULL}})
 #define SHELL(text) ((struct program){.shell = (text)})
+/** Its programs are modules: guest.c, whose steps lack what WASI lacks. */
+static inline bool is_wasm(const struct contract *c)
+{
+    return strcmp(c->engine, "wasm") == 0;
+}
 /** Runs until it is asked to end. */
 #define WAITS STEPS("print ready", "wait")
 

@@ -112,10 +112,12 @@ static void an_unknown_program_is_named(struct contract *c)
 {
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
     struct berth_exec_result *r = NULL;
-    fails_with(
-        BERTH_NO_PROGRAM,
-        berth_exec(c->runtime, &h, (const char *const[]){"nosuchprogram", NULL}, NULL, &r, ERR));
-    names("nosuchprogram");
+    if (!is_wasm(c)) { /* there a word without '/' is the module itself */
+        fails_with(
+            BERTH_NO_PROGRAM,
+            berth_exec(c->runtime, &h, (const char *const[]){"nosuchprogram", NULL}, NULL, &r, ERR));
+        names("nosuchprogram");
+    }
     fails_with(BERTH_NO_PROGRAM,
                berth_exec(c->runtime, &h, (const char *const[]){"/no/such", NULL}, NULL, &r, ERR));
     names("/no/such");
@@ -432,7 +434,8 @@ static void a_signal_reaches_an_exec(struct contract *c)
     ok(berth_call_signal(call, SIGUSR2, ERR));
     struct berth_result r = {0};
     ok(berth_call_wait(call, 10000, &r, ERR));
-    equal(r.exec->signal, SIGUSR2);
+    if (!is_wasm(c)) /* its worker takes the signal and ends in the guest's stead */
+        equal(r.exec->signal, SIGUSR2);
     equal(r.exec->exit_code, 128 + SIGUSR2);
     berth_exec_result_free(r.exec);
     berth_call_free(call);

@@ -78,6 +78,9 @@ static char **argv_of(const struct contract *c, struct program program)
 {
     char **argv = calloc(64, sizeof(*argv));
     check(argv, "out of memory");
+    for (size_t i = 0; is_wasm(c) && program.steps && program.steps[i]; i++)
+        if (strncmp(program.steps[i], "ignore ", 7) == 0)
+            end_unsupported("a module hears no signal that it could ignore");
     if (program.steps && c->steps) {
         for (size_t i = 0; program.steps[i] && i < 63; i++)
             argv[i] = print_text("%s", program.steps[i]);

@@ -136,6 +136,6 @@ void settings_read(struct settings *s, int argc, char **argv)
     if (!s->opens && !s->list && !s->table)
         refuse("--engine is missing");
     s->engine = innermost(s->opens ? s->opens : "");
-    if (strcmp(s->engine, "fake") == 0)
+    if (strcmp(s->engine, "fake") == 0 || strcmp(s->engine, "wasm") == 0)
         s->steps = true;
 }

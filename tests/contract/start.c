@@ -10,6 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/** A module's first word is only its name, when it is no path. */
+static void need_search(const struct contract *c)
+{
+    if (is_wasm(c))
+        end_unsupported("it searches no program by a name");
+}
+
 /** Start must fail with `code` and name `what`; then the state is failed and says why. */
 static void fails_to_start(struct contract *c, const struct berth_handle *h, int code,
                            const char *what)
@@ -136,6 +143,7 @@ static void a_missing_program_fails_and_is_named(struct contract *c)
 
 static void a_missing_program_of_the_path_fails_and_is_named(struct contract *c)
 {
+    need_search(c);
     struct berth_handle h = create(c, "x", WAITS, "command", "['nosuchprogram','-x']", NULL);
     fails_to_start(c, &h, BERTH_NO_PROGRAM, "nosuchprogram");
 }

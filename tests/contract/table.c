@@ -17,10 +17,25 @@ struct row {
     const char *reason;
 };
 
+#define NO_SIGNALS "a module hears no signal that it could ignore: it ends at the first"
+
 static const struct row rows[] = {
     {"fake", NEEDS_PROGRAM, NULL, "it runs scripts, not programs"},
     {"fake", NEEDS_KERNEL, NULL, "it asks nothing of the kernel"},
     {"fake", NEEDS_PROCESS, NULL, "it lives in the memory of one process"},
+    {"wasm", NEEDS_PROGRAM, NULL, "they are shell scripts, and a module starts no shell"},
+    {"wasm", 0, "a_missing_program_of_the_path_fails_and_is_named", "a word without '/' is the module's own name"},
+    {"wasm", 0, "stop_with_timeout_0_kills_at_once", NO_SIGNALS},
+    {"wasm", 0, "stop_with_250_msec_takes_about_250_msec", NO_SIGNALS},
+    {"wasm", 0, "stop_without_a_timeout_takes_the_specs", NO_SIGNALS},
+    {"wasm", 0, "two_stops_at_once_both_succeed", NO_SIGNALS},
+    {"wasm", 0, "a_second_stop_may_shorten_the_deadline", NO_SIGNALS},
+    {"wasm", 0, "a_second_stop_never_lengthens_the_deadline", NO_SIGNALS},
+    {"wasm", 0, "a_cancelled_stop_goes_on", NO_SIGNALS},
+    {"wasm", 0, "a_forced_remove_ends_it", NO_SIGNALS},
+    {"wasm", 0, "a_timeout_kills_only_the_exec", NO_SIGNALS},
+    {"wasm", 0, "a_cancelled_exec_is_killed", NO_SIGNALS},
+    {"wasm", 0, "an_exec_ends_with_its_workload", NO_SIGNALS},
 };
 
 #define FILE_ROWS_MAX 256

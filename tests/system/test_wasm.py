@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WebAssembly modules as a user has them: the guest of the contract suite, compiled by clang and wasi-libc."""
+import hashlib, json, os, subprocess, time
+import pytest
+from place import CACHE, TOP
+
+GUEST = TOP + "/tests/contract/guest.c"
+
+
+@pytest.fixture(scope="module")
+def guest():
+    text = open(GUEST, "rb").read()
+    path = f"{CACHE}/guest-{hashlib.sha256(text).hexdigest()[:12]}/guest.wasm"
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        subprocess.run(["clang", "--target=wasm32-wasi", "-O1", "-o", path + ".new", GUEST], check=True)
+        os.rename(path + ".new", path)
+    return path
+
+
+@pytest.fixture
+def wasm(berth):
+    if "wasm" not in berth.must("engines").split():
+        pytest.skip("this build has no Wasm (-Dwasm=disabled)")
+    return berth
+
+
+def run(wasm, guest, *steps, flags=(), name=None):
+    return wasm.call("run", "--rm", "--network", "none", *flags, guest, *steps)
+
+
+def test_a_module_runs_in_the_foreground_with_its_own_exit_code(wasm, guest):
+    r = run(wasm, guest, "print to the one", "eprint to the other", "exit 7")
+    assert (r.returncode, r.stdout, r.stderr) == (7, "to the one\n", "to the other\n")
+
+
+def test_variables_reach_it_and_what_is_not_text_is_refused_at_create(wasm, guest):
+    r = run(wasm, guest, "env GREETING", flags=("-e", "GREETING=grüß dich"))
+    assert r.stdout == "grüß dich\n"
+    spec = wasm.folder + "/bad.json"
+    open(spec, "wb").write(b'{"image": "%s", "env": {"A": "\\u0000"}}' % guest.encode())
+    assert wasm.call("create", "--spec", spec).returncode != 0
+
+
+def test_its_engine_is_told_by_bytes_and_not_by_a_name(wasm, guest):
+    other = wasm.folder + "/program"
+    subprocess.run(["cp", guest, other], check=True)
+    assert run(wasm, other, "print here").stdout == "here\n"
+    fake = wasm.folder + "/fake.wasm"
+    open(fake, "w").write("no module at all")
+    r = run(wasm, fake, flags=("--runtime", "wasm"))
+    assert r.returncode != 0 and fake in r.stderr
+
+
+def test_mounts_are_what_it_may_open_and_read_only_is_read_only(wasm, guest):
+    folder = wasm.folder + "/data"
+    os.makedirs(folder, exist_ok=True)
+    open(folder + "/in", "w").write("from outside\n")
+    assert run(wasm, guest, "read /data/in", flags=("-v", folder + ":/data")).stdout == "from outside\n"
+    assert run(wasm, guest, "write /data/out", flags=("-v", folder + ":/data")).returncode == 0
+    assert open(folder + "/out").read() == "written\n"
+    r = run(wasm, guest, "write /data/no", flags=("-v", folder + ":/data:ro"))
+    assert r.returncode == 1 and not os.path.exists(folder + "/no")
+    assert run(wasm, guest, "read /etc/passwd").returncode == 1
+    assert run(wasm, guest, "read /data/../../etc/passwd", flags=("-v", folder + ":/data")).returncode == 1
+
+
+def test_a_single_file_lies_alone_in_its_folder(wasm, guest):
+    folder = wasm.folder + "/single"
+    os.makedirs(folder, exist_ok=True)
+    for name in ("wanted", "other"):
+        open(f"{folder}/{name}", "w").write(name + "\n")
+    flags = ("-v", folder + "/wanted:/conf/wanted:ro")
+    assert run(wasm, guest, "read /conf/wanted", flags=flags).stdout == "wanted\n"
+    assert run(wasm, guest, "read /conf/other", flags=flags).returncode == 1
+
+
+def in_background(wasm, guest, *steps, flags=()):
+    name = wasm.name()
+    wasm.must("run", "-d", "--name", name, "--network", "none", *flags, guest, *steps)
+    return name
+
+
+def test_the_ten_verbs(wasm, guest):
+    name = in_background(wasm, guest, "print serving", "wait")
+    assert wasm.status(name)["state"] == "running" and wasm.status(name)["runtime"] == "wasm"
+    until(lambda: wasm.must("logs", name) == "serving")
+    r = wasm.call("exec", name, "guest.wasm", "print inside", "exit 3")
+    assert (r.returncode, r.stdout) == (3, "inside\n")
+    assert wasm.must("exec", name, "print a name is a step of the guest") == "a name is a step of the guest"
+    stats = wasm.json("stats", "--no-stream", name)
+    assert stats["memory_bytes"] > 0 and stats["wasm"]["instances"] == 1
+    started = time.monotonic()
+    wasm.must("stop", name)
+    assert time.monotonic() - started < 5
+    assert wasm.status(name)["state"] == "stopped"
+    wasm.must("start", name)
+    wasm.must("rm", "-f", name)
+
+
+def test_exec_runs_another_module_of_its_root(wasm, guest):
+    folder = wasm.folder + "/tools"
+    os.makedirs(folder, exist_ok=True)
+    subprocess.run(["cp", guest, folder + "/tool.wasm"], check=True)
+    name = in_background(wasm, guest, "wait", flags=("-v", folder + ":/tools:ro"))
+    assert wasm.must("exec", name, "/tools/tool.wasm", "print a tool") == "a tool"
+    r = wasm.call("exec", name, "/tools/none.wasm")
+    assert r.returncode == 127 and "/tools/none.wasm" in r.stderr
+    open(folder + "/text", "w").write("hello")
+    r = wasm.call("exec", name, "/tools/text")
+    assert r.returncode == 126 and "no WebAssembly module" in r.stderr
+
+
+def until(what, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def ended(wasm, name):
+    until(lambda: wasm.status(name)["state"] in ("failed", "completed", "stopped"))
+    return wasm.status(name)
+
+
+def test_a_trap_is_a_failure_with_its_name(wasm, guest):
+    status = ended(wasm, in_background(wasm, guest, "trap"))
+    assert (status["state"], status["exit_code"]) == ("failed", 134)
+    assert "unreachable" in status["reason"]
+
+
+def test_memory_that_runs_out_is_told_apart(wasm, guest):
+    status = ended(wasm, in_background(wasm, guest, "oom", flags=("-m", "64m")))
+    assert (status["state"], status["exit_code"], status["oom"]) == ("failed", 137, "main")
+    assert "out of memory" in status["reason"]
+
+
+def test_what_a_module_can_not_have_is_refused_by_name(wasm, guest):
+    for flags, word in ((("-t",), "tty"), (("--init",), "init"), (("--privileged",), "privileged"),
+                        (("--device", "/dev/null"), "devices"), (("--sysctl", "net.core.somaxconn=1"), "sysctls"),
+                        (("--set", "wasm.sockets=true"), "wasm.sockets")):
+        r = run(wasm, guest, "print no", flags=flags)
+        assert r.returncode == 125 and word in r.stderr, (flags, r.stderr)
+
+
+# ---- compiled code
+
+def cached(wasm):
+    folder = wasm.folder + "/root/cache/wasm"
+    return sorted(f"{folder}/{f}" for f in os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def code_of(wasm, name):
+    files = wasm.json("inspect", name)["plan"]["files"]
+    return next(f["path"] for f in files if f["name"] == "code")
+
+
+def events(wasm, name):
+    return [e for e in wasm.json("events", "--since", "1h", "--until", "0s", name) if e["type"] == "compile"]
+
+
+def test_a_missing_foreign_or_damaged_entry_is_made_anew_and_said(wasm, guest):
+    name = in_background(wasm, guest, "exit 0")
+    ended(wasm, name)
+    code = code_of(wasm, name)
+
+    def start_again(reason):
+        wasm.must("start", name)
+        assert events(wasm, name)[-1]["reason"] == reason
+        ended(wasm, name)
+        st = os.stat(code)
+        assert st.st_uid == 0 and not st.st_mode & 0o022
+
+    os.unlink(code)
+    start_again("missing")
+    os.chmod(code, 0o666)
+    start_again("foreign")
+    os.truncate(code, 100)
+    start_again("damaged")
+    size = os.stat(code).st_size
+    open(code, "r+b").write(os.urandom(min(size, 4096)))
+    start_again("corrupt")
+
+
+def test_compiling_ahead_warms_the_cache(wasm, guest):
+    wasm.must("image", "import", guest, "guest:ahead")
+    before = cached(wasm)
+    for path in before:
+        os.unlink(path)
+    wasm.must("image", "compile", "guest:ahead")
+    made = cached(wasm)
+    assert len(made) == 2
+    wasm.must("image", "compile", "guest:ahead")
+    assert cached(wasm) == made
+    r = wasm.call("image", "compile", "tiny")
+    assert r.returncode == 1 and "tiny" in r.stderr
+
+
+def test_an_imported_module_needs_no_runtime_flag(wasm, guest):
+    wasm.must("image", "import", guest, "guest:named")
+    assert run(wasm, "guest:named", "print by name").stdout == "by name\n"
+    r = wasm.call("create", "--runtime", "container", "guest:named")
+    assert r.returncode == 1 and "WebAssembly" in r.stderr
+
+
+def test_an_image_with_a_module_for_its_entrypoint_is_its_root(wasm, guest):
+    root = wasm.folder + "/rootfs"
+    os.makedirs(root + "/etc", exist_ok=True)
+    subprocess.run(["cp", guest, root + "/app.wasm"], check=True)
+    open(root + "/etc/motd", "w").write("of the image\n")
+    wasm.must("image", "import", "--config", json.dumps({"Entrypoint": ["/app.wasm"]}), root, "packed:1")
+    assert run(wasm, "packed:1", "read /etc/motd").stdout == "of the image\n"
+    assert run(wasm, "packed:1", "write /etc/new").returncode == 1
+    r = run(wasm, "packed:1", "print x", flags=("--entrypoint", "/none.wasm"))
+    assert r.returncode in (125, 127) and "/none.wasm" in r.stderr
