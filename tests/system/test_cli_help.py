@@ -70,7 +70,7 @@ def test_a_hopeless_verb_points_to_help():
     assert r.returncode == 2 and "berth help" in r.stderr
 
 
-@pytest.mark.parametrize("verb", ["build", "compose", "swarm", "image compile"])
+@pytest.mark.parametrize("verb", ["build", "compose", "swarm"])
 def test_what_berth_does_not_do_says_what_to_use(verb):
     r = out("--json", *verb.split(), "x")
     assert r.returncode == 1

@@ -220,10 +220,11 @@ def test_import_takes_a_config(store, box):
     store.refused("INVALID", "import", "--reference", "Bad Name", box + "/s")
 
 
-def test_a_wasm_module_is_refused_by_name(store, box):
-    open(box + "/m.wasm", "wb").write(b"\0asm\1\0\0\0")
-    store.refused("UNSUPPORTED", "import", "--reference", "m", box + "/m.wasm", says="m.wasm")
-    store.refused("UNSUPPORTED", "load", box + "/m.wasm", says="m.wasm")
+def test_a_module_becomes_an_artifact_by_its_bytes_and_load_says_what_takes_it(store, box):
+    for name, data in (("m.wasm", b"\0asm\1\0\0\0"), ("text.wat", b";; text\n(module)\n"), ("no-ending", b"\0asm\1\0\0\0")):
+        open(f"{box}/{name}", "wb").write(data)
+        store.must("import", "--reference", "module:" + name.split(".")[0], f"{box}/{name}")
+    store.refused("UNSUPPORTED", "load", box + "/m.wasm", says="image import")
 
 
 # ---- load and save, beside skopeo and umoci
