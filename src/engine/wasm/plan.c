@@ -76,7 +76,7 @@ static const char *first_word(const struct spec *s)
 
 static int find_image(struct store *store, const struct spec *spec, struct image **ret, struct berth_error *err)
 {
-    int r = image_find(store, spec->image, ret, err);
+    int r = image_find(store, spec->image, spec->platform, ret, err);
     if (r == 0 && !*(*ret)->reference) { /* it has no name: then its id is one */
         free((*ret)->reference);
         (*ret)->reference = strdup((*ret)->id);
