@@ -74,9 +74,10 @@ static const char *first_word(const struct spec *s)
     return NULL;
 }
 
-static int find_image(struct store *store, const struct spec *spec, struct image **ret, struct berth_error *err)
+static int find_image(struct store *store, const struct settings *settings, const struct spec *spec, struct image **ret,
+                      struct berth_error *err)
 {
-    int r = image_find(store, spec->image, spec->platform, ret, err);
+    int r = image_find(store, &settings->images, spec->image, ret, err);
     if (r == 0 && !*(*ret)->reference) { /* it has no name: then its id is one */
         free((*ret)->reference);
         (*ret)->reference = strdup((*ret)->id);
@@ -114,7 +115,10 @@ int wasm_prepare(struct local *c, struct store *store, const struct spec *spec, 
     autoclean(code_clear) struct code code = {0};
     struct code_kind kind;
     const char *why;
-    int r = find_image(store, spec, &image, err);
+    autoclean(cleanup_settings) struct settings *settings = NULL;
+    int r = settings_read(c, &settings, err);
+    if (r == 0)
+        r = find_image(store, settings, spec, &image, err);
     if (r == 0)
         r = module_find(c, store, image, first_word(spec), &m, err);
     if (r == 0)
@@ -147,7 +151,7 @@ void wasm_discard(struct local *c, const struct plan *plan)
 
 int wasm_find(struct compile *k, struct berth_error *err)
 {
-    int r = find_image(k->store, k->spec, &k->image, err);
+    int r = find_image(k->store, k->settings, k->spec, &k->image, err);
     k->free_module = module_free;
     struct berth_error mine = {0};
     if (r < 0)
