@@ -252,6 +252,8 @@ int json_read(const char *text, json_t **ret_value, struct berth_error *err);
 json_t *json_find(json_t *value, const char *path);
 const char *json_text(json_t *value, const char *path);
 int64_t json_number(json_t *value, const char *path);
+/** The member `command`, a list or a text, as one line; yours. */
+char *command_text(json_t *json);
 /** A member as text for people, whatever it is; yours. */
 char *json_shown(json_t *value, const char *path);
 /** Put `value` (stolen) at a dotted path of objects. */
@@ -396,6 +398,7 @@ HANDLER(verb_network_create); HANDLER(verb_network_ls); HANDLER(verb_network_ins
 HANDLER(verb_network_rm); HANDLER(verb_network_prune); HANDLER(verb_network_connect);
 HANDLER(verb_network_disconnect);
 HANDLER(verb_info); HANDLER(verb_version); HANDLER(verb_df); HANDLER(verb_prune);
+HANDLER(verb_container_prune);
 HANDLER(verb_doctor); HANDLER(verb_boot); HANDLER(verb_pool); HANDLER(verb_completion); HANDLER(verb_help);
 HANDLER(verb_manual); HANDLER(verb_later);
 #undef HANDLER

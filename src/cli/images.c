@@ -30,7 +30,8 @@ static void image_row(struct table *table, json_t *image)
         shown[12] = '\0';
     const char *reference = json_text(image, "reference");
     table_row(table, *reference ? reference : "<none>", shown, human_when(json_time(image, "created"), when),
-              human_size((uint64_t)json_number(image, "size_bytes"), size), json_text(image, "platform"));
+              human_size((uint64_t)json_number(image, "size_bytes"), size), json_text(image, "platform"),
+              json_text(image, "digest")); /* the last one only with --digests */
 }
 
 /* For a template, docker's two halves of a reference go beside the fields. */
@@ -90,8 +91,8 @@ static bool image_is_of(json_t *image, const char *wanted)
 static const struct filter image_filters[] = {{"reference", image_is_of}, {"dangling", image_is_dangling}, {0}};
 int verb_images(struct cli *cli, const struct args *args)
 {
-    static const char *const titles[] = {"IMAGE", "ID", "CREATED", "SIZE", "PLATFORM"};
-    struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 1, .no_trunc = arg_true(args, "no-trunc")};
+    static const char *const titles[] = {"IMAGE", "ID", "CREATED", "SIZE", "PLATFORM", "DIGEST"};
+    struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles) - !arg_true(args, "digests"), .flexible = 1, .no_trunc = arg_true(args, "no-trunc")};
     struct berth_runtime *runtime = cli_container(cli);
     struct berth_error err;
     const char *format;

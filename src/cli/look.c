@@ -5,6 +5,7 @@
 #include "cli.h"
 #include <berth/container.h>
 #include <errno.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -758,7 +759,7 @@ struct list {
     const struct args *args;
     struct table table;
     const char *format;
-    bool all, quiet;
+    bool all, quiet, size;
     int64_t room;
     int result, refused; /* refused: by its template, and so would be every other */
 };
@@ -777,7 +778,7 @@ static char *state_text(const struct berth_status *s)
     return text_new("%s %s", berth_state_name(s->state), human_when(s->ended_usec, when));
 }
 
-static char *command_text(json_t *json)
+char *command_text(json_t *json)
 {
     json_t *command = json_find(json, "command"), *word;
     size_t i;
@@ -810,9 +811,32 @@ static void print_formatted(struct list *list, const struct berth_status *s, jso
         list->refused = list->result = r;
 }
 
+static uint64_t written_bytes;
+
+static int add_written(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)path, (void)kind, (void)at;
+    written_bytes += (uint64_t)st->st_blocks * 512;
+    return 0;
+}
+
+/* What it has written over its image. */
+static uint64_t written_by(struct berth_runtime *runtime, const struct berth_handle *handle)
+{
+    struct berth_error err;
+    char *text = NULL;
+    autojson json_t *json = berth_inspect(runtime, handle, &text, &err) == 0 ? json_loads(text, 0, NULL) : NULL;
+    const char *upper = json_text(json, "plan.root.upper");
+    free(text);
+    written_bytes = 0;
+    if (*upper)
+        nftw(upper, add_written, 32, FTW_PHYS | FTW_MOUNT);
+    return written_bytes;
+}
+
 static void list_row(struct list *list, const struct berth_status *s, json_t *json)
 {
-    char id[BERTH_ID_TEXT], when[SHORT_TEXT];
+    char id[BERTH_ID_TEXT], when[SHORT_TEXT], size[SHORT_TEXT];
     berth_id_print(s->handle.id, id);
     if (!list->table.no_trunc)
         id[12] = '\0';
@@ -823,14 +847,15 @@ static void list_row(struct list *list, const struct berth_status *s, json_t *js
     if (list->format || list->cli->json) {
         if (list->format)
             print_formatted(list, s, json);
-        else if (s->json)
+        else if (s->json && !list->size)
             puts(s->json);
         else
             json_line(json);
         return;
     }
     autofree char *state = state_text(s), *command = command_text(json), *ports = ports_text(json);
-    table_row(&list->table, id, s->handle.name, s->image, command, human_when(s->created_usec, when), state, ports);
+    table_row(&list->table, id, s->handle.name, s->image, command, human_when(s->created_usec, when), state, ports,
+              human_size((uint64_t)json_number(json, "size_bytes"), size)); /* the last one only with --size */
 }
 
 static void list_one(struct list *list, struct berth_runtime *runtime, const struct berth_handle *handle)
@@ -850,6 +875,8 @@ static void list_one(struct list *list, struct berth_runtime *runtime, const str
     if (!passes(list->args, status, json))
         return;
     list->room -= list->room > 0;
+    if (list->size)
+        json_object_set_new(json, "size_bytes", json_integer((json_int_t)written_by(runtime, handle)));
     list_row(list, status, json);
 }
 
@@ -876,10 +903,10 @@ static int list_engines(struct list *list)
 
 int verb_ps(struct cli *cli, const struct args *args)
 {
-    static const char *const titles[] = {"ID", "NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS"};
+    static const char *const titles[] = {"ID", "NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "SIZE"};
     struct list list = {.cli = cli, .args = args, .format = arg_text(args, "format"), .all = arg_true(args, "all"),
-                        .quiet = arg_true(args, "quiet") || cli->quiet, .room = -1,
-                        .table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 4,
+                        .quiet = arg_true(args, "quiet") || cli->quiet, .size = arg_true(args, "size"), .room = -1,
+                        .table = {.titles = titles, .n_columns = ARRAY_SIZE(titles) - !arg_true(args, "size"), .flexible = 4,
                                   .no_trunc = arg_true(args, "no-trunc")}};
     const char *last = arg_text(args, "last");
     int r = check_filters(cli, args, &list.all);
@@ -902,7 +929,7 @@ int verb_ps(struct cli *cli, const struct args *args)
     return r;
 }
 
-/* ---- inspect, top, events ------------------------------------------------------------------------ */
+/* ---- inspect, events ------------------------------------------------------------------------ */
 
 /* For a template, what docker's users ask for goes beside the fields. */
 static void add_docker_names(json_t *json)
@@ -1114,36 +1141,4 @@ int verb_events(struct cli *cli, const struct args *args)
     if (cli_interrupted())
         return 128 + cli_interrupted();
     return r < 0 ? cli_fail_code(cli, NULL, BERTH_IO, "%s", strerror(-r)) : EXIT_DONE;
-}
-
-int verb_top(struct cli *cli, const struct args *args)
-{
-    static const char *const titles[] = {"PID", "PPID", "USER", "CPU", "MEMORY", "COMMAND"}; /* pids of this machine */
-    struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .flexible = 6, .no_trunc = arg_true(args, "no-trunc")};
-    struct berth_runtime *runtime;
-    struct berth_handle handle;
-    struct berth_error err;
-    char *text = NULL;
-    size_t i;
-    json_t *each;
-    int r = cli_find(cli, args->words[0], &runtime, &handle, &err);
-    if (r < 0)
-        return cli_fail(cli, args->words[0], &err);
-    int code = berth_top(runtime, &handle, &text, &err);
-    autojson json_t *list = take_json(cli, args->words[0], code, text, &err, &r);
-    json_array_foreach(list, i, each)
-    {
-        char cpu[SHORT_TEXT], memory[SHORT_TEXT];
-        autofree char *pid = text_new("%lld", (long long)json_number(each, "pid"));
-        autofree char *parent = text_new("%lld", (long long)json_number(each, "ppid"));
-        autofree char *command = command_text(each), *user = json_shown(each, "user");
-        if (cli->json)
-            json_line(each);
-        else
-            table_row(&table, pid, parent, user, human_span(json_number(each, "cpu_usec"), cpu),
-                      human_size((uint64_t)json_number(each, "memory_bytes"), memory), command);
-    }
-    if (list && !cli->json)
-        table_print(&table);
-    return r;
 }

@@ -205,6 +205,19 @@ int verb_prune(struct cli *cli, const struct args *args)
     return result;
 }
 
+int verb_container_prune(struct cli *cli, const struct args *args)
+{
+    struct berth_runtime *runtime = cli_container(cli);
+    if (!runtime)
+        return EXIT_FAILED;
+    if (!agreed(cli, args, "all ended workloads"))
+        return EXIT_USAGE;
+    autojson json_t *report = json_pack("{s:[]}", "workloads");
+    int result = prune_workloads(cli, runtime, json_object_get(report, "workloads"));
+    print_pruned(cli, report);
+    return result;
+}
+
 /* ---- doctor, boot --------------------------------------------------------------------------------- */
 
 static void print_check(json_t *check)

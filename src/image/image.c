@@ -21,6 +21,7 @@ void image_free(struct image *image)
         return;
     free(image->reference);
     free(image->name);
+    free(image->digest);
     free(image->id);
     strings_free(image->layers);
     strings_free(image->diff_ids);
@@ -103,6 +104,7 @@ static int from_record(struct store *store, const struct reference_defaults *def
     image->name = TAKE(r->reference);
     image->wasm = is_wasm(r);
     image->id = TAKE(r->id);
+    image->digest = TAKE(r->manifest);
     image->diff_ids = TAKE(r->diff_ids);
     image->size_bytes = r->size_bytes;
     image->created_usec = r->created_usec;

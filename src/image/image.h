@@ -42,6 +42,7 @@ struct image_config {           /* OCI image config, and docker's healthcheck an
 };
 struct image {
     char *reference, *id;       /* familiar form; config digest "sha256:..." */
+    char *digest;               /* of its manifest */
     char *name;                 /* the reference in normal form; "" has none */
     char **layers;              /* absolute paths of fs/, lowest first */
     char **diff_ids;

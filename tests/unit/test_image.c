@@ -57,9 +57,11 @@ static void references_have_one_normal_form(void **state)
     }
 }
 
+#define OWN(text) (char[]){text}
+
 static void short_names_mean_what_the_settings_say(void **state)
 {
-    const struct reference_defaults ours = {"reg.example:5000", "stable"}, dead = {"index.docker.io", NULL};
+    const struct reference_defaults ours = {OWN("reg.example:5000"), OWN("stable")}, dead = {OWN("index.docker.io"), NULL};
     static const struct { const char *text, *normal, *familiar; } names[] = {
         {"nginx", "reg.example:5000/nginx:stable", "nginx:stable"},
         {"a/b:1", "reg.example:5000/a/b:1", "a/b:1"},
@@ -90,16 +92,16 @@ static void short_names_mean_what_the_settings_say(void **state)
 
 static void wrong_defaults_are_refused(void **state)
 {
-    static const struct { struct reference_defaults given; const char *object; } wrong[] = {
-        {{"nodots", NULL}, "images.registry"}, {{"", NULL}, "images.registry"}, {{"a.b/c", NULL}, "images.registry"},
-        {{"https://a.b", NULL}, "images.registry"}, {{"a.b", "-x"}, "images.tag"}, {{NULL, ""}, "images.tag"},
+    const struct { struct reference_defaults given; const char *object; } wrong[] = {
+        {{OWN("nodots"), NULL}, "images.registry"}, {{OWN(""), NULL}, "images.registry"}, {{OWN("a.b/c"), NULL}, "images.registry"},
+        {{OWN("https://a.b"), NULL}, "images.registry"}, {{OWN("a.b"), OWN("-x")}, "images.tag"}, {{NULL, OWN("")}, "images.tag"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         struct berth_error err = {0};
         assert_int_equal(reference_defaults_check(&wrong[i].given, &err), BERTH_INVALID);
         assert_string_equal(err.object, wrong[i].object);
     }
-    assert_int_equal(reference_defaults_check(&(struct reference_defaults){"localhost", "1"}, NULL), 0);
+    assert_int_equal(reference_defaults_check(&(struct reference_defaults){OWN("localhost"), OWN("1")}, NULL), 0);
     assert_int_equal(reference_defaults_check(&(struct reference_defaults){0}, NULL), 0);
 }
 

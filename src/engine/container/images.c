@@ -237,6 +237,8 @@ static void print_image(struct text *t, const struct image *image)
     report_string(t, image->reference ? image->reference : "");
     text_add(t, ",\"id\":");
     report_string(t, image->id);
+    text_add(t, ",\"digest\":");
+    report_string(t, image->digest);
     report_time(t, "created", image->created_usec);
     report_time(t, "used", image->used_usec);
     text_printf(t, ",\"size_bytes\":%llu,\"layers\":%zu,\"wasm\":%s,\"platform\":",
