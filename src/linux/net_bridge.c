@@ -29,13 +29,15 @@ static const struct address *first_gateway(const struct net_bridge *w)
     return w->gateway[0].family ? &w->gateway[0] : &w->gateway[1];
 }
 
-/* Settings before "up": else IPv6 has given it an address by then. */
+/* Settings before "up": else IPv6 has given it an address by then. The MTU before them: with a small one there is no
+ * IPv6 to be set. */
 static void put_settings(struct netlink_batch *b, const struct net_bridge *w)
 {
     link_begin(b, RTM_SETLINK, 0, 0, w->name, false);
-    link_put_settings(b, IPV4_DEVCONF_ROUTE_LOCALNET);
-    link_begin(b, RTM_SETLINK, 0, 0, w->name, true);
     netlink_put_u32(b, IFLA_MTU, w->mtu ? (uint32_t)w->mtu : 1500);
+    link_begin(b, RTM_SETLINK, 0, 0, w->name, false);
+    link_put_settings(b, IPV4_DEVCONF_ROUTE_LOCALNET, (uint32_t)w->mtu);
+    link_begin(b, RTM_SETLINK, 0, 0, w->name, true);
 }
 
 static int make(struct netlink *nl, const struct net_bridge *w)

@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "linux/mounts.h"
 #include "linux/net_doctor.h"
 #include "linux/net_filter.h"
 
@@ -70,7 +71,9 @@ static uint64_t mark_now(const char *hash)
     struct nfgenmsg *m = netlink_begin(&b, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_DUMP, sizeof(*m));
     if (m)
         m->nfgen_family = NFPROTO_UNSPEC;
-    return netlink_ask(&nl, &b, mark_chain, &mark) < 0 ? 0 : mark.sum;
+    int r = netlink_ask(&nl, &b, mark_chain, &mark);
+    close_later(take_fd(&nl.fd)); /* the kernel would wait for what others took out */
+    return r < 0 ? 0 : mark.sum;
 }
 
 /* ---- RUN/firewall: the mark, then a line for each command that was run ---- */

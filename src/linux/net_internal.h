@@ -10,8 +10,9 @@
 
 /** Begin a message about a link: by index, or by name when index is 0. `up`: bring it up too. */
 void link_begin(struct netlink_batch *b, uint16_t type, uint16_t flags, int index, const char *name, bool up);
-/** No IPv6 address by itself, and one setting of IPv4 (IPV4_DEVCONF_*) to 1. */
-void link_put_settings(struct netlink_batch *b, unsigned v4_setting);
+/** No IPv6 address by itself, and one setting of IPv4 (IPV4_DEVCONF_*) to 1. A link with an `mtu` below IPv6's least
+ *  (0: it has more) has no IPv6 that could be asked for anything. */
+void link_put_settings(struct netlink_batch *b, unsigned v4_setting, uint32_t mtu);
 void address_begin(struct netlink_batch *b, int index, const struct address *a);
 /** Whether the kernel speaks IPv6 at all. */
 bool kernel_has_ipv6(void);

@@ -83,7 +83,7 @@ void link_begin(struct netlink_batch *b, uint16_t type, uint16_t flags, int inde
         netlink_put_text(b, IFLA_IFNAME, name);
 }
 
-void link_put_settings(struct netlink_batch *b, unsigned v4_setting)
+void link_put_settings(struct netlink_batch *b, unsigned v4_setting, uint32_t mtu)
 {
     size_t all = netlink_nest(b, IFLA_AF_SPEC);
     if (v4_setting) {
@@ -92,7 +92,7 @@ void link_put_settings(struct netlink_batch *b, unsigned v4_setting)
         netlink_nest_end(b, settings);
         netlink_nest_end(b, v4);
     }
-    if (kernel_has_ipv6()) {
+    if (kernel_has_ipv6() && (!mtu || mtu >= NET_IPV6_MTU)) {
         size_t v6 = netlink_nest(b, AF_INET6);
         netlink_put_u8(b, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
         netlink_nest_end(b, v6);
@@ -234,7 +234,7 @@ static void put_inside(struct netlink_batch *b, const struct net_link *l)
 {
     link_begin(b, RTM_SETLINK, 0, l->index, NULL, false);
     netlink_put(b, IFLA_ADDRESS, l->mac, sizeof(l->mac));
-    link_put_settings(b, IPV4_DEVCONF_ARP_NOTIFY);
+    link_put_settings(b, IPV4_DEVCONF_ARP_NOTIFY, (uint32_t)l->mtu);
     for (size_t i = 0; i < ARRAY_SIZE(l->address); i++)
         if (l->address[i].family)
             address_begin(b, l->index, &l->address[i]);

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 #define NET_LINK_MAX IFNAMSIZ /**< 16, the NUL included */
+#define NET_IPV6_MTU 1280     /**< below it a link has no IPv6 */
 #define NET_NUMBER_MAX 9999   /**< highest number of a network: what fits into a bridge's name */
 
 /** "bb1a2b3c4d-12"; "bi1a2b3c4d-12" for an internal network. `hash`: 8 hex digits. */

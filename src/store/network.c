@@ -196,6 +196,8 @@ static int wish_check(const struct network_wish *w, struct berth_error *err)
                     address_print_subnet(&w->subnet6, other));
     if (w->mtu && (w->mtu < 576 || w->mtu > 65535))
         return fail(err, BERTH_INVALID, w->name, "mtu %u is not between 576 and 65535", w->mtu);
+    if (w->mtu && w->mtu < 1280 && (w->ipv6 || w->subnet6.family))
+        return fail(err, BERTH_INVALID, w->name, "mtu %u: IPv6 needs 1280 at least", w->mtu);
     return 0;
 }
 

@@ -199,7 +199,7 @@ def test_several_networks_fixed_addresses_and_what_is_taken(berth, net):
 @pytest.mark.parametrize("flags, said", [
     (["--subnet", "10.209.9.0/31"], "no room"), (["--subnet", "garbage"], "garbage"), (["--subnet", "10.209.9.5/24"], "10.209.9.0/24"),
     (["--subnet", "127.0.0.0/8"], "reserved"), (["--subnet", "10.209.9.0/24", "--gateway", "10.209.8.1"], "gateway"),
-    (["--subnet", "10.209.9.0/24", "--ip-range", "10.209.8.0/25"], "not within"), (["--mtu", "10"], "576"), (["--gateway", "10.209.9.1"], "subnet")])
+    (["--subnet", "10.209.9.0/24", "--ip-range", "10.209.8.0/25"], "not within"), (["--mtu", "10"], "576"), (["--mtu", "1000", "--ipv6"], "1280"), (["--gateway", "10.209.9.1"], "subnet")])
 def test_a_network_that_can_not_be_is_said(berth, flags, said):
     before = berth.must("network", "ls", "-q")
     r = berth.call("network", "create", *flags, "bad" + os.urandom(3).hex())

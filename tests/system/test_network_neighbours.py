@@ -389,6 +389,54 @@ def test_doctor_says_when_nobody_answers_for_names(berth):
     within(3, lambda: doctor(berth, "names")["ok"])
 
 
+# ---- what somebody changed
+
+CHANGED = {"address": "ip addr flush dev {bridge}", "down": "ip link set {bridge} down", "link": "ip link set {link} down", "mtu": "ip link set {bridge} mtu 900",
+           "loose": "ip link set {link} nomaster"}
+
+
+@pytest.mark.parametrize("what", sorted(CHANGED))
+def test_what_somebody_changed_of_bridges_and_links_is_found_and_mended(berth, what):
+    name = berth.serve("-p", "0.0.0.0:8090:8080")
+    assert berth.fetch(berth.there, "192.0.2.1", 8090) == name
+    names = [line.split()[0].split("@")[0] for line in berth.sh("ip -br link").splitlines()]
+    bridge, link = (next(n for n in names if n.startswith(kind)) for kind in ("bb", "bv"))
+    assert doctor(berth, "network")["ok"]
+    berth.sh(CHANGED[what].format(bridge=bridge, link=link))
+    found = doctor(berth, "network")
+    assert not found["ok"] and found["advice"] == "berth doctor --repair", found
+    mended = doctor(berth, "network", "--repair")
+    assert mended["ok"] and mended["repaired"], mended
+    assert berth.fetch(berth.there, "192.0.2.1", 8090) == name
+    other = berth.serve()
+    assert berth.fetch(berth.here, berth.must("address", other, "8080").split(":")[0], 8080) == other
+
+
+@pytest.mark.parametrize("what", ["address", "down", "mtu"])
+def test_the_next_start_mends_what_somebody_changed_of_a_bridge(berth, what):
+    name = berth.serve("-p", "0.0.0.0:8091:8080")
+    bridge = next(line.split()[0] for line in berth.sh("ip -br link").splitlines() if line.startswith("bb"))
+    berth.sh(CHANGED[what].format(bridge=bridge, link=""))
+    berth.serve()
+    assert berth.fetch(berth.there, "192.0.2.1", 8091) == name and doctor(berth, "network")["ok"]
+
+
+def test_a_network_with_a_small_mtu(berth):
+    """Below what IPv6 needs: there is none on it, and everything else works."""
+    small = "n" + uuid.uuid4().hex[:8]
+    berth.must("network", "create", "--mtu", "600", small)
+    try:
+        one, two = berth.serve("--network", small, "-p", "0.0.0.0:8092:8080"), berth.serve("--network", small)
+        assert "mtu 600" in berth.must("exec", one, "ip", "link", "show", "eth0")
+        assert berth.fetch(berth.there, "192.0.2.1", 8092) == one
+        assert berth.fetch(berth.here, berth.must("address", two, "8080").split(":")[0], 8080) == two
+        assert berth.call("exec", two, "ping", "-c", "1", "-W", "2", "-s", "2000", one).returncode == 0
+    finally:
+        while berth.names:
+            berth.call("rm", "-f", berth.names.pop())
+        berth.must("network", "rm", small)
+
+
 # ---- subnets
 
 def no_bridge(berth):

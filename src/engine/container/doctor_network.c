@@ -25,6 +25,8 @@ struct look {
     struct net_share **shares; /* of those that run */
     size_t n_shares;
     char *pooled; /* links that wait in a pool */
+    struct net_range *ranges;
+    size_t n_ranges;
     struct network_report *report;
 };
 
@@ -35,6 +37,7 @@ static void look_free(struct look *l)
     free(l->shares);
     free(l->links);
     free(l->pooled);
+    free(l->ranges);
     netlink_close(&l->route);
     netlink_close(&l->filter);
 }
@@ -113,6 +116,42 @@ static int make_bridge(struct look *l, const char *name)
     return net_bridge_ensure(&l->route, &b, NULL, NULL);
 }
 
+static bool has_way(const struct look *l, const struct address *subnet, const char *link)
+{
+    for (size_t i = 0; i < l->n_ranges; i++)
+        if (!strcmp(l->ranges[i].link, link) && l->ranges[i].subnet.prefix == subnet->prefix && address_overlap(&l->ranges[i].subnet, subnet))
+            return true;
+    return !subnet->family;
+}
+
+static bool bridge_is_right(struct look *l, const struct net_found *on)
+{
+    struct network n;
+    if (network_of_bridge(l, on->name, &n) < 0)
+        return true; /* its network was removed under it: nobody knows better */
+    int mtu = n.mtu ? (int)n.mtu : net_default_mtu(&l->route);
+    return on->up && on->mtu == mtu && has_way(l, &n.subnet, on->name) && has_way(l, &n.subnet6, on->name);
+}
+
+static bool bridge_is_used(const struct look *l, const char *bridge)
+{
+    for (size_t i = 0; i < l->n_shares; i++)
+        for (size_t g = 0; g < l->shares[i]->n_guests; g++)
+            if (!strcmp(net_record_bridge(l->shares[i], g), bridge))
+                return true;
+    return false;
+}
+
+/** Bridges that workloads are on, as their networks say. */
+static void count_changed(struct look *l, bool mend)
+{
+    l->report->changed = 0;
+    for (size_t i = 0; i < l->n_links; i++)
+        if (l->links[i].kind != 'v' && bridge_is_used(l, l->links[i].name) && !bridge_is_right(l, &l->links[i]) &&
+            (!mend || make_bridge(l, l->links[i].name) < 0))
+            l->report->changed++;
+}
+
 /** Links that run without their bridge. */
 static void count_loose(struct look *l, bool mend)
 {
@@ -121,7 +160,7 @@ static void count_loose(struct look *l, bool mend)
         for (size_t g = 0; g < l->shares[i]->n_guests; g++) {
             const char *bridge = net_record_bridge(l->shares[i], g);
             const struct net_found *link = find_link(l, l->shares[i]->guests[g].link), *on = find_link(l, bridge);
-            if (link && on && link->master == on->index)
+            if (link && on && link->up && link->master == on->index)
                 continue;
             int index = mend && link ? make_bridge(l, bridge) : -1;
             if (index < 0 || net_link_attach(&l->route, link->name, index, NULL) < 0)
@@ -151,11 +190,9 @@ static void check_filter(struct look *l, bool mend)
 /** A network in use whose subnet the host has another way to by now. */
 static void check_subnets(struct look *l)
 {
-    autofree struct net_range *ranges = NULL;
-    size_t n = 0;
     autostrings char **names = NULL;
     l->report->subnet[0] = 0;
-    if (net_ranges_read(&l->route, &ranges, &n, NULL) < 0 || network_list(l->store, &names, NULL) < 0)
+    if (network_list(l->store, &names, NULL) < 0)
         return;
     for (size_t i = 0; names && names[i]; i++) {
         struct network net;
@@ -163,7 +200,7 @@ static void check_subnets(struct look *l)
         if (network_read(l->store, names[i], &net, NULL) < 0 || network_idle(l->store, names[i]))
             continue;
         net_bridge_name(store_tag(l->store), net.internal, net.index, bridge);
-        const struct net_range *theirs = net_range_find(ranges, n, &net.subnet, bridge);
+        const struct net_range *theirs = net_range_find(l->ranges, l->n_ranges, &net.subnet, bridge);
         if (theirs)
             snprintf(l->report->subnet, sizeof(l->report->subnet), "%.60s of network %.40s and %.60s (%s) overlap",
                      address_print_subnet(&net.subnet, own), names[i], address_print_subnet(&theirs->subnet, other),
@@ -190,10 +227,13 @@ int network_examine(struct store *store, bool mend, struct network_report *ret)
         r = read_shares(&l);
     if (r == 0)
         r = relist(&l);
+    if (r == 0)
+        r = net_ranges_read(&l.route, &l.ranges, &l.n_ranges, NULL);
     if (r < 0)
         return r;
     l.pooled = net_pool_links(store_run_fd(store));
     count_orphans(&l, mend);
+    count_changed(&l, mend);
     count_loose(&l, mend);
     check_filter(&l, mend);
     check_subnets(&l);
