@@ -18,8 +18,8 @@
 /** Number of processes inside whose command line holds `text`. */
 static int running_inside(struct contract *c, const struct berth_handle *h, const char *text)
 {
-    /* the pattern is broken in two, so that the shell that asks does not find itself */
-    char *line = print_text("ps -o args | grep -cF '%.2s''%s' || true", text, text + 2);
+    /* the pattern does not fit itself, so that neither the shell nor the grep that ask are found */
+    char *line = print_text("ps -o args | grep -c '[%c]%s' || true", text[0], text + 1);
     char *n = inside(c, h, line);
     int count = atoi(n);
     free(n);
@@ -212,14 +212,17 @@ static void a_timeout_kills_only_the_exec(struct contract *c)
     struct berth_handle h = run_ready(c, "one", WAITS, NULL);
     struct berth_exec_options o = {.size = sizeof(o), .timeout_msec = 150};
     struct berth_exec_result *r = NULL;
+    char *sleeps = print_text("sleep %d", 100000 + getpid()); /* nobody else's, where all see all */
+    char *step = print_text("%ss", sleeps);
     int64_t begin = now_usec();
-    fails_with(BERTH_TIMED_OUT,
-               exec_code(c, &h, &o, STEPS("ignore TERM", "sleep 7654s", "exit 0"), &r));
+    fails_with(BERTH_TIMED_OUT, exec_code(c, &h, &o, STEPS("ignore TERM", step, "exit 0"), &r));
     int64_t took = (now_usec() - begin) / 1000;
     check(took >= 140 && took < 2000, "it took %lld ms", (long long)took);
     if (!c->steps)
-        until_gone(c, &h, "sleep 7654");
+        until_gone(c, &h, sleeps);
     is_state(c, &h, BERTH_RUNNING);
+    free(step);
+    free(sleeps);
 }
 
 /** Number of execs that the engine lists. */

@@ -46,6 +46,12 @@ static void ask_everything(struct contract *c, const struct berth_handle *h)
     free(log_of(c, h));
 }
 
+/** What an engine may leave out: other cases say whether it may. */
+static int may(int r)
+{
+    return r == BERTH_UNSUPPORTED ? r : ok(r);
+}
+
 /** The verbs that change, and execs in every form. */
 static void change_everything(struct contract *c, const struct berth_handle *h)
 {
@@ -54,13 +60,13 @@ static void change_everything(struct contract *c, const struct berth_handle *h)
     struct berth_call *call = NULL;
     berth_exec_result_free(exec_program(c, h, &o, STEPS("cat", "exit 0")));
     berth_call_free(exec_begin(c, h, &stream, STEPS("wait")));
-    ok(berth_attach_call(c->runtime, h, NULL, &call, ERR));
-    berth_call_free(call);
-    ok(berth_pause(c->runtime, h, ERR));
-    ok(berth_unpause(c->runtime, h, ERR));
-    ok(berth_update(c->runtime, h, "{\"labels\":{\"a\":\"b\"}}", ERR));
-    ok(berth_rename(c->runtime, h, "renamed", ERR));
-    ok(berth_restart(c->runtime, h, 0, ERR));
+    if (may(berth_attach_call(c->runtime, h, NULL, &call, ERR)) >= 0)
+        berth_call_free(call);
+    if (may(berth_pause(c->runtime, h, ERR)) >= 0)
+        ok(berth_unpause(c->runtime, h, ERR));
+    may(berth_update(c->runtime, h, "{\"labels\":{\"a\":\"b\"}}", ERR));
+    may(berth_rename(c->runtime, h, "renamed", ERR));
+    may(berth_restart(c->runtime, h, 0, ERR));
     ok(berth_signal(c->runtime, h, SIGCONT, ERR));
 }
 
@@ -99,8 +105,8 @@ static void use_every_verb(struct contract *c)
     ok(berth_call_wait(wait, 10000, &result, ERR));
     berth_status_free(result.status);
     berth_call_free(wait);
-    ok(berth_events(c->runtime, &events, &stream, ERR));
-    free(read_all(berth_stream_fd(stream), NULL));
+    if (may(berth_events(c->runtime, &events, &stream, ERR)) >= 0)
+        free(read_all(berth_stream_fd(stream), NULL));
     berth_stream_free(stream);
     ok(berth_remove(c->runtime, &h, NULL, ERR));
 }
@@ -352,11 +358,11 @@ static void every_descriptor_of_the_library_is_closed_on_exec(struct contract *c
     struct berth_logs_options follow = {.size = sizeof(follow), .follow = true};
     struct berth_exec_options o = {.size = sizeof(o), .stream = true};
     struct berth_stream *stream = NULL;
-    struct berth_call *calls[3];
+    struct berth_call *calls[3] = {0};
     ok(berth_logs(c->runtime, &h, &follow, &stream, ERR));
     ok(berth_wait_call(c->runtime, &h, &calls[0], ERR));
     calls[1] = exec_begin(c, &h, &o, STEPS("wait"));
-    ok(berth_attach_call(c->runtime, &h, NULL, &calls[2], ERR));
+    may(berth_attach_call(c->runtime, &h, NULL, &calls[2], ERR));
     char *after = descriptors();
     for (char *line = strtok(after, "\n"); line; line = strtok(NULL, "\n"))
         check(strstr(before, line) || strstr(line, "flags 1"), "without close-on-exec: %s", line);

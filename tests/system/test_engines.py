@@ -117,6 +117,14 @@ def test_a_name_does_not_lead_out_of_the_folder(bare, engines):
         assert "no engine is called" in create(bare, engines, name).stderr
 
 
+def test_the_example_is_found_by_the_command(bare, engines):
+    compile([TOP + "/doc/examples/engine.c"], engines + "/plain.so", "-Wall", "-Wextra", "-Werror", "-ljansson")
+    r = bare.call("create", "--runtime", "plain", "--network", "host", "host", "true", env={"BERTH_ENGINES": engines})
+    assert r.returncode == 0 and r.stdout.strip(), r
+    r = bare.call("create", "--runtime", "plain", "--network", "host", "-m", "64m", "host", "true", env={"BERTH_ENGINES": engines})
+    assert r.returncode != 0 and "resources.memory: this engine does not do that" in r.stderr, r
+
+
 def test_every_call_of_an_engine_is_a_line(berth, tmp_path):
     name, path = berth.name(), str(tmp_path / "trace")
     berth.must("--engine-trace", path, "run", "-d", "--name", name, "--network", "none", "tiny", "sleep", "100")
