@@ -6,6 +6,7 @@
  * (signals, processes) stands in the table of what may be unsupported.
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,10 +62,11 @@ static void step_cat(const char *rest)
 static void step_oom(const char *rest)
 {
     for (;;) {
-        char *more = malloc(1 << 20);
+        volatile char *more = malloc(1 << 20);
         if (!more)
             __builtin_trap();
-        memset(more, 1, 1 << 20);
+        for (size_t i = 0; i < 1 << 20; i += 4096)
+            more[i] = 1;
     }
 }
 
@@ -119,22 +121,24 @@ static const struct {
     {"spin", step_spin},   {"env", step_env},       {"read", step_read},   {"write", step_write},
 };
 
-static void do_step(const char *text)
+static bool do_step(const char *text)
 {
     size_t n = strcspn(text, " ");
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
         if (strlen(steps[i].verb) == n && strncmp(steps[i].verb, text, n) == 0) {
             steps[i].run(text + n + (text[n] == ' '));
-            return;
+            return true;
         }
-    fprintf(stderr, "no such step: %s\n", text);
-    exit(2);
+    return false;
 }
 
-/** Steps, from the first argument on; argv[0] is one of them when it is no file's name. */
+/** argv[0] is a step too, if it can be one: the suite's commands have no name before them. */
 int main(int argc, char **argv)
 {
-    for (int i = strchr(argv[0], '.') && !strchr(argv[0], ' ') ? 1 : 0; i < argc; i++)
-        do_step(argv[i]);
+    for (int i = 0; i < argc; i++)
+        if (!do_step(argv[i]) && i > 0) {
+            fprintf(stderr, "no such step: %s\n", argv[i]);
+            return 2;
+        }
     return 0;
 }

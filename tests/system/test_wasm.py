@@ -208,7 +208,9 @@ def test_an_image_with_a_module_for_its_entrypoint_is_its_root(wasm, guest):
     os.makedirs(root + "/etc", exist_ok=True)
     subprocess.run(["cp", guest, root + "/app.wasm"], check=True)
     open(root + "/etc/motd", "w").write("of the image\n")
-    wasm.must("image", "import", "--config", json.dumps({"Entrypoint": ["/app.wasm"]}), root, "packed:1")
+    config = wasm.folder + "/config.json"
+    open(config, "w").write(json.dumps({"Entrypoint": ["/app.wasm"]}))
+    wasm.must("image", "import", "--config", config, root, "packed:1")
     assert run(wasm, "packed:1", "read /etc/motd").stdout == "of the image\n"
     assert run(wasm, "packed:1", "write /etc/new").returncode == 1
     r = run(wasm, "packed:1", "print x", flags=("--entrypoint", "/none.wasm"))

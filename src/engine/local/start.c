@@ -180,7 +180,7 @@ static int look_for_work(struct job *j, const struct plan *plan, struct berth_er
     int r = document_spec(j->w, &spec, err);
     if (r == 0)
         r = kind->prepare(j->c, j->c->store, spec, &j->work, err);
-    if (r == 0 && j->work)
+    if (r == 0 && j->work && !j->healed) /* that was said */
         say_why(j, why);
     return r < 0 ? r : j->work ? NEEDS_WORK : JOB_ON;
 }
