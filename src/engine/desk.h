@@ -46,6 +46,7 @@ void result_clear(struct berth_result *result);
 
 extern const struct berth_engine container_engine;
 extern const struct berth_engine wasm_engine;
+extern const struct berth_engine docker_engine;
 extern const struct berth_engine fake_engine;
 
 /** Load and register FOLDER/NAME.so; NOT_FOUND when there is none. Loaded already: 0. */

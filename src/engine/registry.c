@@ -84,6 +84,7 @@ static void add_built_in(void)
 #ifdef BERTH_WASM
     add_locked(&wasm_engine, NULL);
 #endif
+    add_locked(&docker_engine, NULL);
     add_locked(&fake_engine, NULL);
 }
 

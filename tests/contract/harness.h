@@ -8,6 +8,7 @@
 #include "contract.h"
 
 struct settings {
+    const char *daemon; /* behind the engine "docker": rows of its own in the table; NULL: none */
     const char *opens, *engine, *image, *rootfs, *network, *root, *run, *filter, *unsupported, *plugin, *plain;
     int jobs, timeout_sec;
     bool list, table, steps, long_run, keep, verbose;
@@ -35,8 +36,8 @@ int case_run(const struct settings *s, const struct place *p, const struct contr
 int process_run(void (*body)(const void *data), const void *data, int timeout_sec,
                 char **ret_words);
 
-/** Why a case may be unsupported by the engine; NULL when it may not. */
-const char *table_reason(const struct settings *s, const struct contract_case *k);
+/** Why a case may be unsupported by the engine, or (differs) end otherwise; NULL when it may not. */
+const char *table_reason(const struct settings *s, const struct contract_case *k, bool *ret_differs);
 void table_print(const struct settings *s);
 
 extern const struct contract_group create_group, start_group, stop_group, status_group, logs_group,

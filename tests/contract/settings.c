@@ -10,6 +10,7 @@
 
 static const struct option options[] = {
     {"engine", required_argument, NULL, 'e'},
+    {"daemon", required_argument, NULL, 'd'},
     {"image", required_argument, NULL, 'i'},
     {"rootfs", required_argument, NULL, 'f'},
     {"network", required_argument, NULL, 'n'},
@@ -37,6 +38,7 @@ static const char usage[] =
     "Runs every case of the contract against an engine; 0 when all passed.\n"
     "\n"
     "  --engine NAME        container, fake, or any registered engine; trace(NAME), fault(NAME)\n"
+    "  --daemon NAME        what is behind the engine docker: dockerd or podman\n"
     "  --image REF          image of the programs inside (default: made of busybox)\n"
     "  --rootfs PATH        folder or tar of which that image is made\n"
     "  --network NAME       none (default) or host\n"
@@ -69,7 +71,7 @@ static _Noreturn void refuse(const char *what)
 static void set_text(struct settings *s, int option)
 {
     const char **const places[] = {
-        ['e'] = &s->opens,  ['i'] = &s->image,       ['f'] = &s->rootfs,
+        ['e'] = &s->opens,  ['d'] = &s->daemon,  ['i'] = &s->image,       ['f'] = &s->rootfs,
         ['n'] = &s->network, ['r'] = &s->root,        ['u'] = &s->run,
         ['F'] = &s->filter,  ['U'] = &s->unsupported, ['L'] = &s->plugin,
         ['P'] = &s->plain,

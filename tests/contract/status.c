@@ -147,6 +147,8 @@ static int kill_supervisor(struct contract *c, const struct berth_handle *h)
     int supervisor = (int)json_integer_value(json_object_get(s, "supervisor_pid"));
     int pid = (int)json_integer_value(json_object_get(s, "pid"));
     json_decref(s);
+    if (!supervisor)
+        end_unsupported("it has no supervisor of its own");
     check(process_exists(supervisor), "supervisor_pid %d is no process", supervisor);
     check(kill(supervisor, SIGKILL) == 0, "kill");
     for (int64_t end = now_usec() + 2000000; process_exists(supervisor) && now_usec() < end;)

@@ -304,6 +304,8 @@ static void stop_leaves_no_process(struct contract *c)
     int supervisor = (int)json_integer_value(json_object_get(s, "supervisor_pid"));
     int pid = (int)json_integer_value(json_object_get(s, "pid"));
     json_decref(s);
+    if (!supervisor)
+        end_unsupported("it has no supervisor of its own");
     check(process_exists(pid) && process_exists(supervisor), "pids %d and %d", pid, supervisor);
     ok(berth_stop(c->runtime, &h, 0, ERR));
     check(!process_exists(pid), "its program is still there");

@@ -80,7 +80,7 @@ int berth_boot(struct berth_runtime *runtime, char **ret_json, struct berth_erro
     json_t *list = json_array();
     for (size_t i = strings_count(ids); i-- > 0;) { /* the oldest first */
         autoworkload w = NULL;
-        if (workload_open(store, ids[i], &w, NULL) < 0 || !wants_start(c, w))
+        if (local_workload(store, ids[i], &w, NULL) < 0 || !wants_start(c, w))
             continue;
         begin(c, w, &some[n++]);
         if (n == AT_ONCE) {

@@ -187,7 +187,7 @@ static bool check_records(struct exam *x)
         struct status s;
         bool alive;
         autoworkload w = NULL;
-        if (workload_open(x->store, ids[i], &w, NULL) < 0)
+        if (local_workload(x->store, ids[i], &w, NULL) < 0)
             continue;
         int r = workload_status_read(w, &s, &alive, NULL);
         if (r < 0) {

@@ -45,7 +45,7 @@ static json_t *count_states(struct local *c, struct store *store)
         struct status s;
         bool alive;
         autoworkload w = NULL;
-        if (workload_open(store, ids[i], &w, NULL) < 0 ||
+        if (local_workload(store, ids[i], &w, NULL) < 0 ||
             settle_status(c, w, &s, &alive, NULL) < 0)
             continue;
         const char *state = berth_state_name(s.state);
@@ -156,7 +156,7 @@ static void workloads_rows(struct local *c, struct store *store, struct row *wri
         autoworkload w = NULL;
         autofree char *log = format_text("workloads/%s/log", ids[i]);
         autofree char *upper = format_text("workloads/%s/fs", ids[i]);
-        if (!log || !upper || workload_open(store, ids[i], &w, NULL) < 0 ||
+        if (!log || !upper || local_workload(store, ids[i], &w, NULL) < 0 ||
             settle_status(c, w, &s, &alive, NULL) < 0)
             continue;
         json_int_t log_bytes = size_of(store_root_fd(store), log);

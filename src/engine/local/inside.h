@@ -114,8 +114,11 @@ struct local_kind {
 extern const struct local_kind container_kind, wasm_kind;
 /** By its name; NULL when this build has none. */
 const struct local_kind *kind_find(const char *name);
-/** Whose workload this is; the container engine's when it was made before others were. */
+/** Whose workload this is; the container engine's when it was made before others were; NULL: of an engine that is not
+ *  local, and has a folder for its name's sake. */
 const struct local_kind *kind_of(struct workload *w);
+/** workload_open, for one of a local engine: another's is NOT_FOUND. */
+int local_workload(struct store *store, const char *id, struct workload **ret, struct berth_error *err);
 int local_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
                       struct berth_error *err);
 void local_close(void *self);

@@ -66,8 +66,21 @@ const struct local_kind *kind_of(struct workload *w)
     char name[32];
     ssize_t n = readlinkat(workload_fd(w), KIND_LINK, name, sizeof(name) - 1);
     name[MAX(n, 0)] = 0;
-    const struct local_kind *kind = n > 0 ? kind_find(name) : NULL;
-    return kind ? kind : &container_kind;
+    return n > 0 ? kind_find(name) : &container_kind;
+}
+
+int local_workload(struct store *store, const char *id, struct workload **ret, struct berth_error *err)
+{
+    struct workload *w;
+    int r = workload_open(store, id, &w, err);
+    if (r < 0)
+        return r;
+    if (!kind_of(w)) {
+        workload_close(w);
+        return fail(err, BERTH_NOT_FOUND, id, "workload %.12s is another engine's", id);
+    }
+    *ret = w;
+    return 0;
 }
 
 int work_wait(struct work *work, struct berth_error *err)
@@ -162,7 +175,7 @@ int local_get(struct local *c, const struct berth_handle *h, struct workload **r
     berth_id_print(h->id, id);
     int r = local_store(c, false, &store, err);
     if (r == 0)
-        r = workload_open(store, id, ret, err);
+        r = local_workload(store, id, ret, err);
     return r == BERTH_NOT_FOUND ? fail(err, r, h->name, "no workload \"%s\" (%.12s)", h->name, id) : r;
 }
 

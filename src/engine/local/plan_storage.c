@@ -269,7 +269,7 @@ static int wish_from(struct compile *k, struct wishes *w, const char *from, stru
         return fail_context(err, "volumes_from");
     autoworkload other = NULL;
     autoclean(cleanup_plan) struct plan *plan = NULL;
-    if ((r = workload_open(k->store, id, &other, err)) < 0 || (r = document_plan(other, &plan, err)) < 0)
+    if ((r = local_workload(k->store, id, &other, err)) < 0 || (r = document_plan(other, &plan, err)) < 0)
         return fail_context(err, "volumes_from %s", name);
     for (size_t i = 0; r == 0 && i < plan->n_mounts; i++) {
         const struct plan_mount *m = &plan->mounts[i];

@@ -84,7 +84,7 @@ static int joined_lines(struct local *c, struct found *f, struct berth_error *er
         bool alive;
         char id[BERTH_ID_TEXT] = "";
         snprintf(id, sizeof(id), "%.32s", f->text + strlen("mode join "));
-        f->runs = depth < JOIN_DEPTH && workload_open(c->store, id, &other, NULL) == 0 &&
+        f->runs = depth < JOIN_DEPTH && local_workload(c->store, id, &other, NULL) == 0 &&
                   settle_status(c, other, &status, &alive, NULL) == 0 && running(&status, alive);
         if (!f->runs)
             return 0;

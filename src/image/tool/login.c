@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "image/tool/jail.h"
 #include "image/tool/registry_inside.h"
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 #define INPUT_MAX_BYTES (64u << 10)
@@ -122,4 +124,41 @@ int logout_prepare(struct work *w, struct berth_error *err)
     autofree char *name = NULL;
     int r = registry_of(asked(w), &name, err);
     return r == 0 ? keep_it(name, NULL, err) : r;
+}
+
+/* ---- for a docker daemon, which pulls by itself */
+
+/* A header's value, in base64's form for addresses. */
+static int tell_header(const struct credentials *c, const char *registry, struct berth_error *err)
+{
+    const char *server = strcmp(registry, "docker.io") ? registry : "https://index.docker.io/v1/";
+    json_t *json = c->identity_token ? json_pack("{ss ss}", "identitytoken", c->identity_token, "serveraddress", server)
+                                     : json_pack("{ss ss ss}", "username", c->user, "password", c->password, "serveraddress", server);
+    autofree char *plain = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    size_t n = plain ? strlen(plain) : 0;
+    autofree char *base = plain ? malloc((n + 2) / 3 * 4 + 1) : NULL;
+    json_decref(json);
+    if (!base)
+        return fail_memory(err);
+    EVP_EncodeBlock((unsigned char *)base, (const unsigned char *)plain, (int)n);
+    OPENSSL_cleanse(plain, n);
+    for (char *p = base; *p; p++)
+        *p = *p == '+' ? '-' : *p == '/' ? '_' : *p;
+    autofree char *line = format_text("X-Registry-Auth: %s\n", base);
+    int r = line ? fd_write_all(STDOUT_FILENO, line, strlen(line)) : -ENOMEM;
+    return r < 0 ? fail_os(err, r, registry, "write") : 0;
+}
+
+int credentials_prepare(struct work *w, struct berth_error *err)
+{
+    struct reference r = {0};
+    struct credentials c = {0};
+    int code = reference_parse(w->arguments[0], &r, err);
+    if (code == 0)
+        code = credentials_find(r.registry, r.repository, &c, err);
+    if (code == 0 && (c.identity_token || (c.user && c.password)))
+        code = tell_header(&c, r.registry, err);
+    credentials_clear(&c);
+    reference_clear(&r);
+    return code;
 }

@@ -54,6 +54,7 @@ static const struct applet applets[] = {
      .names = true},
     {.name = "login", .max = 1, .network = true, .prepare = login_prepare, .enter = login_enter, .run = login_run,
      .finish = login_finish, .names = true},
+    {.name = "credentials", .min = 1, .max = 1, .prepare = credentials_prepare, .names = true},
     {.name = "logout", .max = 1, .prepare = logout_prepare, .names = true},
     {.name = "settings", .asks = true},
     {"verify", 0, 0, true, true, NULL, false, NULL, enter_images, verify_run, NULL},

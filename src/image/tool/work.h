@@ -181,6 +181,7 @@ int login_prepare(struct work *w, struct berth_error *err);
 int login_enter(struct work *w, struct berth_error *err);
 int login_run(struct work *w, struct berth_error *err);
 int login_finish(struct work *w, bool done, struct berth_error *err);
+int credentials_prepare(struct work *w, struct berth_error *err);
 int logout_prepare(struct work *w, struct berth_error *err);
 int collect_prepare(struct work *w, struct berth_error *err);
 /** The workload of arguments[0], which must not run, nor be started until the end of this. */
