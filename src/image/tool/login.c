@@ -153,7 +153,7 @@ int credentials_prepare(struct work *w, struct berth_error *err)
 {
     struct reference r = {0};
     struct credentials c = {0};
-    int code = reference_parse(w->arguments[0], &r, err);
+    int code = reference_parse(w->arguments[0], &w->berth_toml->images, &r, err);
     if (code == 0)
         code = credentials_find(r.registry, r.repository, &c, err);
     if (code == 0 && (c.identity_token || (c.user && c.password)))
