@@ -215,3 +215,80 @@ def test_an_image_with_a_module_for_its_entrypoint_is_its_root(wasm, guest):
     assert run(wasm, "packed:1", "write /etc/new").returncode == 1
     r = run(wasm, "packed:1", "print x", flags=("--entrypoint", "/none.wasm"))
     assert r.returncode in (125, 127) and "/none.wasm" in r.stderr
+
+
+# ---- services: tests/wasm/http.wat says what each path does
+
+HTTP = TOP + "/tests/wasm/http.wat"
+
+
+def get(url, seconds=5):
+    """Code and body, as curl has them."""
+    r = subprocess.run(["curl", "-s", "-m", str(seconds), "-w", "\n%{http_code}", url], capture_output=True, text=True)
+    body, _, code = r.stdout.rpartition("\n")
+    return int(code), body
+
+
+def serve(wasm, *flags, network="bridge"):
+    if not os.path.exists(HTTP):
+        pytest.skip("no component to serve yet")
+    name = wasm.name()
+    wasm.must("run", "-d", "--name", name, "--runtime", "wasm", "--network", network, *flags, HTTP)
+    return name
+
+
+def test_a_service_answers_at_its_own_address_and_at_a_published_port(wasm):
+    name = serve(wasm, "-p", "8080")
+    address, port = wasm.must("address", name, "8080"), wasm.must("port", name, "8080")
+    assert get(f"http://{address}/") == (200, "hello 1\n") and get(f"http://{port}/") == (200, "hello 1\n")
+    stats = wasm.json("stats", "--no-stream", name)["wasm"]
+    assert stats["requests"] == 2 and stats["instantiations"] >= 2 and stats["active"] == 0
+    wasm.must("stop", name)
+    assert wasm.status(name)["state"] == "stopped" and get(f"http://{address}/", 1)[0] == 0
+    wasm.must("start", name)
+    assert wasm.must("address", name, "8080") == address and get(f"http://{address}/")[0] == 200
+
+
+def test_a_trap_in_one_request_is_a_500_and_hurts_no_other(wasm):
+    name = serve(wasm)
+    url = f"http://{wasm.must('address', name, '8080')}"
+    assert get(url + "/t")[0] == 500 and get(url + "/m")[0] == 500 and get(url + "/")[0] == 200
+    assert wasm.status(name)["state"] == "running"
+    assert "unreachable" in wasm.call("logs", name).stderr
+    stats = wasm.json("stats", "--no-stream", name)["wasm"]
+    assert stats["traps"] >= 1 and stats["memory_outs"] == 1
+
+
+def test_one_that_computes_for_ever_is_ended_and_stopped_in_time(wasm):
+    name = serve(wasm, "--set", "wasm.time_limit=300ms")
+    url = f"http://{wasm.must('address', name, '8080')}"
+    busy = subprocess.Popen(["curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", url + "/s"], stdout=subprocess.PIPE, text=True)
+    assert get(url + "/")[0] == 200
+    assert int(busy.communicate()[0]) in (500, 504)
+    assert wasm.json("stats", "--no-stream", name)["wasm"]["timeouts"] == 1
+
+
+def test_an_idle_service_ends_and_the_next_request_starts_it(wasm):
+    name = serve(wasm, "-p", "8080", "--set", "wasm.idle_timeout=200ms")
+    port = wasm.must("port", name, "8080")
+    assert wasm.status(name)["idle"] is False
+    for _ in range(3):
+        until(lambda: wasm.status(name)["idle"])
+        assert wasm.status(name)["state"] == "running"
+        assert get(f"http://{port}/") == (200, "hello 1\n")
+    until(lambda: wasm.status(name)["idle"])
+    wasm.must("stop", name)
+    assert wasm.status(name)["state"] == "stopped"
+
+
+def test_a_container_reaches_a_service_by_its_name(wasm):
+    name = serve(wasm)
+    other = wasm.name()
+    out = wasm.must("run", "--rm", "--name", other, "tiny", "wget", "-q", "-O", "-", f"http://{name}:8080/")
+    assert out == "hello 1"
+
+
+def test_exec_in_a_service_says_what_it_can_do(wasm):
+    name = serve(wasm)
+    r = wasm.call("exec", name, "anything")
+    assert r.returncode == 125 and "--invoke" in r.stderr
