@@ -292,3 +292,111 @@ def test_exec_in_a_service_says_what_it_can_do(wasm):
     name = serve(wasm)
     r = wasm.call("exec", name, "anything")
     assert r.returncode == 125 and "--invoke" in r.stderr
+
+
+# ---- hostile ones
+
+@pytest.fixture
+def made(wasm, tmp_path):
+    def write(name, data):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return str(path)
+    return write
+
+
+def refused(wasm, path, *says, flags=()):
+    before = wasm.listing()
+    r = wasm.call("--json", "create", "--runtime", "wasm", "--network", "none", *flags, path)
+    assert r.returncode == 1, r.stdout
+    error = json.loads(r.stderr)["error"]
+    assert all(word in error["message"] for word in says), error
+    assert wasm.listing() == before
+    return error["code"]
+
+
+def sections(data):
+    """Where each section of a core module begins."""
+    at, found = 8, []
+    while at < len(data):
+        found.append(at)
+        at, shift, size = at + 1, 0, 0
+        while True:
+            byte = data[at]
+            size |= (byte & 0x7f) << shift
+            at, shift = at + 1, shift + 7
+            if not byte & 0x80:
+                break
+        at += size
+    return found
+
+
+def test_a_module_cut_at_every_section_is_refused_and_leaves_nothing(wasm, guest, made):
+    data = open(guest, "rb").read()
+    for at in [p + 3 for p in sections(data) if p + 3 < len(data)][:12]:
+        assert refused(wasm, made("cut.wasm", data[:at])) in ("INVALID", "CORRUPT")
+
+
+def test_what_only_looks_like_a_module_is_refused(wasm, made):
+    assert refused(wasm, made("junk.wasm", b"\0asm\1\0\0\0" + os.urandom(4000))) in ("INVALID", "CORRUPT")
+    assert refused(wasm, made("eight.wasm", b"\0asm\x0d\0\1\0\xff\xff")) in ("INVALID", "CORRUPT")
+    refused(wasm, made("empty.wasm", b""))
+
+
+def test_a_missing_import_is_named_by_start_and_the_state_is_failed(wasm, made):
+    path = made("wants.wat", b'(module (import "env" "teleport" (func)) (func (export "_start") call 0) (memory (export "memory") 1))')
+    name = wasm.name()
+    wasm.must("create", "--runtime", "wasm", "--network", "none", "--name", name, path)
+    r = wasm.call("start", name)
+    assert r.returncode == 1 and "teleport" in r.stderr
+    status = wasm.status(name)
+    assert status["state"] == "failed" and "teleport" in status["reason"]
+
+
+def test_a_memory_larger_than_the_limit_is_refused_in_words(wasm, made):
+    path = made("huge.wat", b'(module (memory (export "memory") 65536) (func (export "_start")))')
+    r = wasm.call("run", "--rm", "--runtime", "wasm", "--network", "none", "-m", "64m", path)
+    assert r.returncode != 0 and "memory" in r.stderr
+
+
+def test_a_guest_that_never_returns_is_stopped_and_one_that_never_starts_too(wasm, guest, made):
+    name = in_background(wasm, guest, "print spinning", "spin")
+    until(lambda: wasm.must("logs", name) == "spinning")
+    started = time.monotonic()
+    wasm.must("stop", "--timeout", "2s", name)
+    assert time.monotonic() - started < 10
+    loop = made("loop.wat", b'(module (func $f (loop br 0)) (start $f) (memory (export "memory") 1) (func (export "_start")))')
+    name = wasm.name()
+    wasm.must("run", "-d", "--runtime", "wasm", "--name", name, "--network", "none", loop)
+    wasm.must("stop", "--timeout", "1s", name)
+
+
+def test_special_files_in_a_folder_hold_nobody_up(wasm, guest):
+    folder = wasm.folder + "/special"
+    os.makedirs(folder, exist_ok=True)
+    if not os.path.exists(folder + "/fifo"):
+        os.mkfifo(folder + "/fifo")
+    r = wasm.call("run", "--rm", "--network", "none", "-v", folder + ":/x", "--runtime", "wasm", guest, "print alive", timeout=30)
+    assert r.stdout == "alive\n"
+    name = in_background(wasm, guest, "wait", flags=("-v", folder + ":/x"))
+    r = wasm.call("exec", name, "/x/fifo", timeout=30)
+    assert r.returncode == 126
+
+
+def test_links_and_dots_lead_nowhere(wasm, guest):
+    folder = wasm.folder + "/links"
+    os.makedirs(folder, exist_ok=True)
+    for name, to in (("passwd", "/etc/passwd"), ("up", "../../../../../etc/passwd"), ("root", "/")):
+        if not os.path.islink(f"{folder}/{name}"):
+            os.symlink(to, f"{folder}/{name}")
+    for path in ("/x/passwd", "/x/up", "/x/root/etc/passwd", "/x/../x/../../etc/passwd", "/proc/self/root/etc/passwd"):
+        r = run(wasm, guest, "read " + path, flags=("-v", folder + ":/x"))
+        assert r.returncode == 1 and "root:" not in r.stdout, (path, r)
+
+
+def test_an_export_is_called(wasm, made):
+    path = made("add.wat", b'(module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))')
+    r = wasm.call("run", "--rm", "--runtime", "wasm", "--network", "none", "--invoke", "add(2, 3)", path)
+    assert (r.returncode, r.stdout) == (0, "5\n"), r.stderr
+    r = wasm.call("run", "--rm", "--runtime", "wasm", "--network", "none", path)
+    assert r.returncode == 125 and "wasm.trigger" in r.stderr

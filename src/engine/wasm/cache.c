@@ -9,6 +9,7 @@
 #include "wasm/inside.h"
 #include "base/file.h"
 #include "base/spawn.h"
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -312,7 +313,36 @@ static int give_name(int folder_fd, int fd, const char *name)
     return -EEXIST;
 }
 
-int code_keep(struct store *store, const char *key, const char *tag, int code_fd, int meta_fd, struct berth_error *err)
+/** Code of modules that are no longer in the store, of other engines: nobody will ask for it. Best effort. */
+static void sweep(struct local *c, struct store *store, int folder_fd)
+{
+    static const struct code_kind kinds[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+    char current[ARRAY_SIZE(kinds)][20], layer[96];
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        autofree char *tag = NULL;
+        if (code_tag(c, kinds[i], &tag, NULL) < 0)
+            return;
+        short_tag(tag, current[i]);
+    }
+    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        const char *dot = strchr(entry->d_name, '.');
+        bool ours = false;
+        if (!dot || dot - entry->d_name < 64)
+            continue;
+        for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+            ours |= !strncmp(dot + 1, current[i], 16);
+        snprintf(layer, sizeof(layer), "images/layers/%.64s", entry->d_name);
+        if (!ours || (faccessat(store_root_fd(store), layer, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT))
+            unlinkat(folder_fd, entry->d_name, 0);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+int code_keep(struct local *c, struct store *store, const char *key, const char *tag, int code_fd, int meta_fd, struct berth_error *err)
 {
     struct stat st;
     autofree char *code_name = entry_name(key, tag, "code"), *meta_name = entry_name(key, tag, "meta");
@@ -327,5 +357,7 @@ int code_keep(struct store *store, const char *key, const char *tag, int code_fd
         r = -errno;
     r = r < 0 ? r : give_name(folder_fd, meta_fd, meta_name);
     r = r < 0 ? r : give_name(folder_fd, code_fd, code_name);
+    if (r == 0)
+        sweep(c, store, folder_fd);
     return r < 0 ? fail_os(err, r, code_name, "keep compiled code in %s/" FOLDER, store_root(store)) : 0;
 }

@@ -15,6 +15,7 @@
 
 struct compiling {
     struct work work;
+    struct local *c;
     struct store *store;
     char *key, *tag, *name;
     int code_fd, meta_fd, error_fd, pid_fd;
@@ -48,7 +49,7 @@ static int ended(struct compiling *x, const struct berth_error *said, ssize_t n,
         fail(err, said->code, said->object[0] ? said->object : NULL, "%.700s", said->message);
         return fail_context(err, "%s", x->name), said->code;
     }
-    int r = x->key ? code_keep(x->store, x->key, x->tag, x->code_fd, x->meta_fd, err) : 0;
+    int r = x->key ? code_keep(x->c, x->store, x->key, x->tag, x->code_fd, x->meta_fd, err) : 0;
     return r < 0 ? r : 1;
 }
 
@@ -86,7 +87,7 @@ int compile_begin(struct local *c, struct store *store, const struct module *m, 
     struct compiling *x = calloc(1, sizeof(*x));
     if (!x)
         return fail_memory(err);
-    *x = (struct compiling){.work = {.fd = -1, .step = compiling_step, .free = compiling_free}, .store = store,
+    *x = (struct compiling){.work = {.fd = -1, .step = compiling_step, .free = compiling_free}, .c = c, .store = store,
                             .code_fd = -1, .meta_fd = -1, .error_fd = -1, .pid_fd = -1,
                             .key = m->key ? strdup(m->key) : NULL, .name = strdup(m->name ? m->name : "the module")};
     int r = (m->key && !x->key) || !x->name ? fail_memory(err) : code_tag(c, kind, &x->tag, err);

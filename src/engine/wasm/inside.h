@@ -36,7 +36,7 @@ static inline void cleanup_module(struct module **m) { module_free(*m); }
 /** The image's own (`word` NULL, or a name without '/'), or the one at this path in it. NO_PROGRAM. */
 int module_find(const struct local *c, struct store *store, const struct image *image, const char *word, struct module **ret,
                 struct berth_error *err);
-/** A file of a running workload's root. NO_PROGRAM, NOT_EXECUTABLE. */
+/** A file of a running workload's root; of the host with AT_FDCWD. NO_PROGRAM, NOT_EXECUTABLE. */
 int module_open(int root_fd, const char *path, struct module **ret, struct berth_error *err);
 /** The same image's name for its program, as argv[0]; free(3). NULL: out of memory. */
 char *module_name(const struct image *image);
@@ -64,7 +64,7 @@ void code_remove(struct store *store, const char *path);
 /** Files as the cache begins them: nobody sees them. */
 int code_files(struct store *store, int *ret_code_fd, int *ret_meta_fd, struct berth_error *err);
 /** They get their names; that others did the same meanwhile is fine. `tag` goes into the meta. */
-int code_keep(struct store *store, const char *key, const char *tag, int code_fd, int meta_fd, struct berth_error *err);
+int code_keep(struct local *c, struct store *store, const char *key, const char *tag, int code_fd, int meta_fd, struct berth_error *err);
 /** From the text of a meta. CORRUPT. */
 int code_parse(char *meta, struct code *ret, struct berth_error *err);
 

@@ -35,10 +35,10 @@ static int module_new(int fd, struct module **ret, struct berth_error *err)
 }
 
 /** A file for reading; what it is not (a fifo, a device) is never waited for. */
-static int open_regular(int dir_fd, const char *path)
+static int open_plain(int dir_fd, const char *path, uint64_t resolve)
 {
     struct stat st;
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, .resolve = resolve};
     long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
     if (fd < 0)
         return -errno;
@@ -46,6 +46,12 @@ static int open_regular(int dir_fd, const char *path)
         return (int)fd;
     close((int)fd);
     return -ENOEXEC;
+}
+
+/** The same in a root that others fill: nothing leads out of it. */
+static int open_regular(int root_fd, const char *path)
+{
+    return open_plain(root_fd, path, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 static int look_at(struct module *m, const char *what, struct berth_error *err)
@@ -59,7 +65,7 @@ static int look_at(struct module *m, const char *what, struct berth_error *err)
 int module_open(int root_fd, const char *path, struct module **ret, struct berth_error *err)
 {
     autoclean(cleanup_module) struct module *m = NULL;
-    int fd = open_regular(root_fd, path);
+    int fd = root_fd == AT_FDCWD ? open_plain(root_fd, path, 0) : open_regular(root_fd, path);
     if (fd == -ENOEXEC)
         return fail(err, BERTH_NOT_EXECUTABLE, path, "%s is not a file", path);
     if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)

@@ -7,6 +7,7 @@
  */
 #include "wasm/inside.h"
 #include "linux/privilege.h"
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -149,10 +150,30 @@ void wasm_discard(struct local *c, const struct plan *plan)
         code_remove(c->store, plan->files[FILE_CODE].path);
 }
 
+/** --dry-run of a file: what importing it would give, without making anything. */
+static int find_dry(struct compile *k, struct berth_error *err)
+{
+    const char *path = k->spec->image, *slash = strrchr(path, '/');
+    struct image *image = k->image = calloc(1, sizeof(*image));
+    static const char *const none[] = {NULL};
+    if (!image || !(image->reference = strdup(slash + 1)) || !(image->id = strdup("")) || !(image->layers = strings_copy(none)) ||
+        !(image->diff_ids = strings_copy(none)) || !(image->config.entrypoint = strings_copy((const char *const[]){slash + 1, NULL})))
+        return fail_memory(err);
+    int r = module_open(AT_FDCWD, path, &k->module, err);
+    if (r < 0)
+        return r;
+    k->module->alone = true;
+    k->module->name = strdup(slash + 1);
+    k->module->key = strdup("not-imported");
+    return k->module->name && k->module->key ? 0 : fail_memory(err);
+}
+
 int wasm_find(struct compile *k, struct berth_error *err)
 {
-    int r = find_image(k->store, k->settings, k->spec, &k->image, err);
     k->free_module = module_free;
+    if (k->dry && strchr("./", k->spec->image[0]) && strchr(k->spec->image, '/'))
+        return find_dry(k, err);
+    int r = find_image(k->store, k->settings, k->spec, &k->image, err);
     struct berth_error mine = {0};
     if (r < 0)
         return r;
