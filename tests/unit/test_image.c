@@ -7,9 +7,11 @@
 #include "base/text.h"
 #include "image/image.h"
 #include "image/record.h"
+#include "image/tool/work.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define ID_A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -351,6 +353,45 @@ static void a_name_taken_over_leaves_the_old_image_without_one(void **state)
     assert_true(there(p, "layers", LAYER_2));
 }
 
+/* Of when it was used last: seconds ago. */
+static void used(const struct place *p, const char *reference, time_t seconds)
+{
+    autofree char *file = record_file(reference, ""), *path = format_text("refs/%s", file);
+    struct timespec times[2] = {{.tv_sec = time(NULL) - seconds}, {.tv_sec = time(NULL) - seconds}};
+    assert_int_equal(utimensat(p->images_fd, path, times, 0), 0);
+}
+
+/* A file system that is used at all is full to 1 percent, and never down to 0: all goes that may. */
+static void a_full_disk_loses_the_longest_unused_first(void **state)
+{
+    struct place *p = *state;
+    autofree char *events = NULL;
+    struct image *image = NULL;
+    put(p, "docker.io/library/a:1", ID_A, LAYER_1, NULL, BLOB_1);
+    put(p, "docker.io/library/b:1", ID_B, LAYER_1, LAYER_2, BLOB_2);
+    put(p, "docker.io/library/c:1", "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", LAYER_2, NULL, BLOB_2);
+    put(p, "docker.io/library/d:1", "sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", LAYER_2, NULL, BLOB_2);
+    used(p, "docker.io/library/a:1", 10);
+    used(p, "docker.io/library/b:1", 30);
+    mkdirat(store_root_fd(p->store), "workloads", 0700);
+    mkdirat(store_root_fd(p->store), "workloads/" WORKLOAD, 0700);
+    assert_int_equal(find(p, "c:1", &image), 0);
+    assert_int_equal(image_use(p->store, image, WORKLOAD, NULL), 0);
+    image_free(image);
+    used(p, "docker.io/library/c:1", 50);
+    used(p, "docker.io/library/d:1", 40);
+    struct work w = {.store = p->store, .images_fd = p->images_fd, .reference = "docker.io/library/d:1"};
+    gc_run(&w, 0, 0);
+    assert_int_equal(count(p), 4);
+    gc_run(&w, 1, 0);
+    assert_int_equal(count(p), 2); /* one has a workload, the other was pulled just now */
+    assert_false(there(p, "layers", LAYER_1));
+    assert_true(there(p, "layers", LAYER_2));
+    assert_int_equal(file_read(store_root_fd(p->store), "events/log", 1u << 16, &events, NULL), 0);
+    const char *first = strstr(events, "library/b:1"), *second = strstr(events, "library/a:1");
+    assert_true(first && second && first < second);
+}
+
 static void tag_and_untag(void **state)
 {
     struct place *p = *state;
@@ -445,7 +486,7 @@ int main(void)
         PLACED(a_layer_that_comes_twice_is_mounted_once),
         PLACED(a_missing_layer_and_a_damaged_record_are_said),
         PLACED(a_name_taken_over_leaves_the_old_image_without_one),
-        PLACED(tag_and_untag),
+        PLACED(a_full_disk_loses_the_longest_unused_first), PLACED(tag_and_untag),
         PLACED(what_a_workload_uses_stays),
         PLACED(the_collector_waits_for_nobody_and_takes_nothing_of_a_maker),
         PLACED(an_empty_root_has_no_images),
