@@ -164,10 +164,86 @@ void json_document(const json_t *value)
     json_print(value, JSON_INDENT(2));
 }
 
+/*
+ * A list of flat objects, as lists of things are, without an escape: four times as quick as jansson's reader, which takes
+ * its time over each letter and was half of `berth images` with a thousand images. NULL: it is not that, jansson reads it.
+ */
+static bool one_of(char c, const char *set)
+{
+    return c && strchr(set, c);
+}
+
+static json_t *flat_string(const char **at)
+{
+    const char *begin = *at + 1, *end = begin + strcspn(begin, "\"\\");
+    *at = *end == '"' ? end + 1 : end;
+    return *end == '"' ? json_stringn(begin, (size_t)(end - begin)) : NULL;
+}
+
+static json_t *flat_number(const char **at)
+{
+    char *end;
+    long long value = strtoll(*at, &end, 10);
+    bool whole = end > *at && end - *at < 18 && one_of(*end, ",}");
+    *at = end;
+    return whole ? json_integer(value) : NULL;
+}
+
+static json_t *flat_value(const char **at)
+{
+    static const struct { const char *word; size_t n; int value; } words[] = {{"true", 4, 1}, {"false", 5, 0}, {"null", 4, -1}};
+    if (**at == '"')
+        return flat_string(at);
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (strncmp(*at, words[i].word, words[i].n) == 0) {
+            *at += words[i].n;
+            return words[i].value < 0 ? json_null() : json_boolean(words[i].value);
+        }
+    return **at == '-' || (**at >= '0' && **at <= '9') ? flat_number(at) : NULL;
+}
+
+static json_t *flat_object(const char **at)
+{
+    json_t *object = *(*at)++ == '{' ? json_object() : NULL;
+    while (object && **at == '"') {
+        const char *key = *at + 1, *end = key + strcspn(key, "\"\\");
+        json_t *value = NULL;
+        if (end[0] == '"' && end[1] == ':') {
+            *at = end + 2;
+            value = flat_value(at);
+        }
+        if (!value || json_object_setn_new(object, key, (size_t)(end - key), value) < 0 || !one_of(**at, ",}")) {
+            json_decref(object);
+            return NULL;
+        }
+        if (**at == ',')
+            (*at)++;
+    }
+    if (object && *(*at)++ != '}') {
+        json_decref(object);
+        object = NULL;
+    }
+    return object;
+}
+
+static json_t *read_flat(const char *text)
+{
+    json_t *list = text[0] == '[' && text[1] == '{' ? json_array() : NULL;
+    for (const char *at = text + 1; list;) {
+        json_t *object = flat_object(&at);
+        if (!object || json_array_append_new(list, object) < 0 || !one_of(*at, ",]"))
+            break;
+        if (*at++ == ']' && *at == 0)
+            return list;
+    }
+    json_decref(list);
+    return NULL;
+}
+
 int json_read(const char *text, json_t **ret_value, struct berth_error *err)
 {
     json_error_t error;
-    json_t *value = json_loads(text, JSON_DECODE_ANY, &error);
+    json_t *flat = read_flat(text), *value = flat ? flat : json_loads(text, JSON_DECODE_ANY, &error);
     if (!value) {
         *err = (struct berth_error){.code = BERTH_CORRUPT};
         snprintf(err->message, sizeof(err->message), "the library's answer is not JSON: %s", error.text);
