@@ -340,6 +340,16 @@ int local_update(void *self, const struct berth_handle *h, const char *patch_jso
 int local_rename(void *self, const struct berth_handle *h, const char *new_name, struct berth_error *err);
 int local_inspect(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err);
 
+/** The verbs of an engine over all this, for its table; `open` is its own. */
+#define LOCAL_VERBS \
+    .close = local_close, .create = local_create, .start = local_start, .stop = local_stop, \
+    .remove = local_remove, .status = local_status, .logs = local_logs, .exec = local_exec, .stats = local_stats, \
+    .resolve_host_port = local_host_port, .resolve_container_address = local_address, .find = local_find, \
+    .list = local_list, .wait = local_wait, .signal = local_signal, .attach = local_attach, .pause = local_pause, \
+    .unpause = local_unpause, .update = local_update, .rename = local_rename, .restart = local_restart, \
+    .events = local_events, .inspect = local_inspect, .exec_list = local_exec_list, .exec_kill = local_exec_kill, \
+    .plan = local_plan
+
 /** Stats' kept group of a workload that is going away. */
 void cache_forget(struct local *c, const char *id);
 void cache_clear(struct local *c);
