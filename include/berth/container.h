@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * container.h: what the container engine alone can do: images, volumes, the machine.
+ * container.h: what the container engine can do beyond the verbs: images, volumes, networks, the machine.
  *
- * Every function takes a runtime opened as "container" and answers UNSUPPORTED for another's.
+ * Every function takes a runtime opened as "container", or as "wasm", which works on the same things of the
+ * same store, and answers UNSUPPORTED for another's.
  * Long work (import, load, save, prune) runs in berth-helper; these calls bring its progress as
  * JSON lines on berth_call_stream_fd(call, 2) when `progress` is set.
  */

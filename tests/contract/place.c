@@ -117,19 +117,11 @@ static void image_import(struct berth_runtime *runtime, const struct job *j)
     };
     struct berth_call *call = NULL;
     int r = berth_image_import_call(runtime, &options, &call, ERR);
-    struct berth_runtime *images = NULL;
-    if (r == BERTH_UNSUPPORTED && j->s->rootfs) { /* images of every engine lie in one store */
-        struct berth_options same = {.size = sizeof(same), .root = j->p->root, .run = j->p->run};
-        ok(berth_open("container", &same, &images, ERR));
-        options.config_json = NULL;
-        r = berth_image_import_call(images, &options, &call, ERR);
-    }
-    if (r != BERTH_UNSUPPORTED) { /* an engine without images takes any name */
+    if (r != BERTH_UNSUPPORTED) { /* an engine without images of its own takes any name */
         ok(r);
         ok(berth_call_wait(call, 60000, NULL, ERR));
         berth_call_free(call);
     }
-    berth_close(images);
     if (made)
         remove_tree(made);
     free(made);

@@ -66,7 +66,7 @@ int berth_boot(struct berth_runtime *runtime, char **ret_json, struct berth_erro
     struct starting some[AT_ONCE];
     size_t n = 0;
     autostrings char **ids = NULL;
-    int r = container_self(runtime, &c, err);
+    int r = local_self(runtime, &c, err);
     if (r == 0)
         r = local_need("boot", err);
     if (r == 0)

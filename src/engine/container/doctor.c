@@ -491,7 +491,7 @@ int berth_doctor(struct berth_runtime *runtime, bool repair, char **ret_json, st
     struct exam x = {.repair = repair};
     struct berth_error why = {0};
     bool well = true;
-    int r = container_self(runtime, &x.c, err);
+    int r = local_self(runtime, &x.c, err);
     if (r < 0)
         return r;
     r = local_store(x.c, false, &x.store, &why);

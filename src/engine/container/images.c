@@ -37,7 +37,7 @@ static int begin(struct berth_runtime *runtime, const char *applet, bool progres
                  struct words *w, struct berth_error *err)
 {
     struct store *store;
-    int r = container_self(runtime, ret_c, err);
+    int r = local_self(runtime, ret_c, err);
     if (r == 0)
         r = local_store(*ret_c, true, &store, err);
     if (r < 0)
@@ -111,7 +111,7 @@ int berth_image_pull_call(struct berth_runtime *runtime, const struct berth_imag
     if (r == 0 && (!o.reference || !ret_call))
         r = fail(err, BERTH_INVALID, NULL, "pull: a reference is needed");
     if (r == 0)
-        r = container_self(runtime, &c, err);
+        r = local_self(runtime, &c, err);
     return r < 0 ? r : pull_call(c, o.reference, o.platform, o.policy, o.progress, ret_call, err);
 }
 
@@ -225,7 +225,7 @@ int berth_image_verify_call(struct berth_runtime *runtime, struct berth_call **r
 static int images_store(struct berth_runtime *runtime, struct local **ret_c, struct store **ret,
                         struct settings **ret_settings, struct berth_error *err)
 {
-    int r = container_self(runtime, ret_c, err);
+    int r = local_self(runtime, ret_c, err);
     if (r == 0)
         r = local_store(*ret_c, true, ret, err);
     return r < 0 || !ret_settings ? r : settings_read(*ret_c, ret_settings, err);

@@ -80,7 +80,7 @@ static json_t *forwarding(const struct store *store, const struct settings *sett
 int berth_settings(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
     struct local *c;
-    int r = container_self(runtime, &c, err);
+    int r = local_self(runtime, &c, err);
     return r < 0 ? r : settings_text(c, ret_json, err);
 }
 
@@ -92,7 +92,7 @@ int berth_info(struct berth_runtime *runtime, char **ret_json, struct berth_erro
     const struct cgroup_layout *layout = NULL;
     struct utsname machine;
     struct sysinfo memory;
-    int r = container_self(runtime, &c, err);
+    int r = local_self(runtime, &c, err);
     if (r < 0)
         return r;
     r = local_store(c, false, &store, err);
@@ -206,7 +206,7 @@ int berth_disk_usage(struct berth_runtime *runtime, char **ret_json, struct bert
     struct store *store;
     struct statvfs disk;
     struct row images = {0}, written = {0}, volumes = {0}, logs = {0};
-    int r = container_self(runtime, &c, err);
+    int r = local_self(runtime, &c, err);
     if (r == 0)
         r = local_store(c, true, &store, err);
     if (r < 0)
@@ -302,7 +302,7 @@ int berth_top(struct berth_runtime *runtime, const struct berth_handle *handle, 
     struct status status;
     bool alive;
     autoworkload w = NULL;
-    int r = container_self(runtime, &c, err);
+    int r = local_self(runtime, &c, err);
     if (r == 0 && (!handle || !ret_json))
         r = fail(err, BERTH_INVALID, NULL, "top: an argument is NULL");
     if (r == 0)

@@ -18,7 +18,7 @@
 static int open_store(struct berth_runtime *runtime, bool make, struct local **ret_c, struct store **ret,
                       struct berth_error *err)
 {
-    int r = container_self(runtime, ret_c, err);
+    int r = local_self(runtime, ret_c, err);
     return r < 0 ? r : local_store(*ret_c, make, ret, err);
 }
 
@@ -319,7 +319,7 @@ static int change(struct berth_runtime *runtime, const struct berth_handle *hand
                   const char *words, const char *object, struct berth_error *err)
 {
     struct local *c;
-    int r = container_self(runtime, &c, err);
+    int r = local_self(runtime, &c, err);
     if (r == 0 && !handle)
         r = fail(err, BERTH_INVALID, NULL, "%s: the handle is NULL", words);
     if (r == 0)

@@ -11,7 +11,7 @@
 static int volumes_store(struct berth_runtime *runtime, struct local **ret_c, struct store **ret,
                          struct berth_error *err)
 {
-    int r = container_self(runtime, ret_c, err);
+    int r = local_self(runtime, ret_c, err);
     return r < 0 ? r : local_store(*ret_c, true, ret, err);
 }
 

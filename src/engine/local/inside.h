@@ -142,8 +142,8 @@ int local_layout(struct local *c, const struct cgroup_layout **ret_layout, struc
 struct low_fds { int fds[3]; };
 struct low_fds low_fds_occupy(void);
 void low_fds_release(struct low_fds *low);
-/** The container engine behind a runtime, for container.h. */
-int container_self(struct berth_runtime *runtime, struct local **ret, struct berth_error *err);
+/** The engine behind a runtime, for container.h: one of those over all this. */
+int local_self(struct berth_runtime *runtime, struct local **ret, struct berth_error *err);
 /** Path of a program of berth's; NOT_FOUND when it is not installed. free(3) */
 int local_program(const struct local *c, const char *name, char **ret_path, struct berth_error *err);
 /** Open what a handle means. NOT_FOUND names it. */

@@ -3,6 +3,7 @@
  * What the engines share whose plans a supervisor of this machine executes: open, close, the store.
  */
 #include "local/inside.h"
+#include "engine/desk.h"
 #include "linux/privilege.h"
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -105,6 +106,18 @@ void exec_program_clear(struct exec_program *p)
     free(p->shown);
     while (p->n_files)
         close_fd(&p->files[--p->n_files]);
+}
+
+/** Their images, volumes and networks are the same things of one store. */
+int local_self(struct berth_runtime *runtime, struct local **ret, struct berth_error *err)
+{
+    void *self;
+    int r = berth_runtime_self(runtime, &wasm_engine, &self, NULL);
+    if (r < 0)
+        r = berth_runtime_self(runtime, &container_engine, &self, err);
+    if (r == 0)
+        *ret = self;
+    return r;
 }
 
 struct low_fds low_fds_occupy(void)
