@@ -249,6 +249,27 @@ static int parse_idmap(const char *field, char *const *lines, struct plan_idmap 
     return 0;
 }
 
+/* Whose users it joins has the maps: pipes and its upper folder are theirs. */
+static int joined_maps(struct compile *k, struct berth_error *err)
+{
+    const char *name = k->spec->namespaces.userns + strlen("container:");
+    autoclean(cleanup_plan) struct plan *other = NULL;
+    autoworkload w = NULL;
+    int r = workload_open(k->store, k->plan->namespaces[PLAN_NS_USER].id, &w, err);
+    if (r == 0)
+        r = document_plan(w, &other, err);
+    if (r == 0 && !other->n_uid_map)
+        r = fail(err, BERTH_INVALID, "namespaces.userns", "namespaces.userns: %s has no user namespace of its own", name);
+    if (r < 0)
+        return r;
+    k->plan->uid_map = TAKE(other->uid_map);
+    k->plan->gid_map = TAKE(other->gid_map);
+    k->plan->n_uid_map = other->n_uid_map;
+    k->plan->n_gid_map = other->n_gid_map;
+    other->n_uid_map = other->n_gid_map = 0;
+    return 0;
+}
+
 static int plan_namespaces(struct compile *k, struct berth_error *err)
 {
     const struct spec *s = k->spec;
@@ -266,6 +287,8 @@ static int plan_namespaces(struct compile *k, struct berth_error *err)
         if (r < 0)
             return r;
     }
+    if (k->plan->namespaces[PLAN_NS_USER].mode == PLAN_NS_JOIN)
+        return joined_maps(k, err);
     if (k->plan->namespaces[PLAN_NS_USER].mode != PLAN_NS_PRIVATE)
         return 0;
     int r = parse_idmap("namespaces.uid_map", s->namespaces.uid_map, &k->plan->uid_map,
