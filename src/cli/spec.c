@@ -1025,7 +1025,10 @@ const char *spec_runtime(const json_t *spec)
     const char *image = json_string_value(json_object_get(spec, "image"));
     if (runtime)
         return runtime;
-    return image && strchr("./", image[0]) && is_wasm_file(image) ? "wasm" : "container";
+    bool path = image && strchr("./", image[0]) && strchr(image, '/');
+    size_t n = path ? strlen(image) : 0;
+    bool missing = n > 5 && strcmp(image + n - 5, ".wasm") == 0 && access(image, F_OK) < 0; /* by that engine's words */
+    return path && (missing || is_wasm_file(image)) ? "wasm" : "container";
 }
 
 /* ---- settings ---------------------------------------------------------------------------------- */

@@ -81,6 +81,17 @@ static void step_spin(const char *rest)
         ;
 }
 
+/** So many MiB of lines. */
+static void step_flood(const char *rest)
+{
+    static char line[4096];
+    memset(line, 'x', sizeof(line));
+    line[sizeof(line) - 1] = '\n';
+    for (long n = atol(rest) * 256; n > 0; n--)
+        if (write(1, line, sizeof(line)) < 0)
+            exit(1);
+}
+
 static void step_env(const char *rest)
 {
     const char *value = getenv(rest);
@@ -119,6 +130,7 @@ static const struct {
     {"print", step_print}, {"eprint", step_eprint}, {"sleep", step_sleep}, {"exit", step_exit},
     {"wait", step_wait},   {"cat", step_cat},       {"oom", step_oom},     {"trap", step_trap},
     {"spin", step_spin},   {"env", step_env},       {"read", step_read},   {"write", step_write},
+    {"flood", step_flood},
 };
 
 static bool do_step(const char *text)

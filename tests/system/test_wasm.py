@@ -2,7 +2,7 @@
 """WebAssembly modules as a user has them: the guest of the contract suite, compiled by clang and wasi-libc."""
 import hashlib, json, os, subprocess, time
 import pytest
-from place import CACHE, TOP
+from place import CACHE, LONG, TOP
 
 GUEST = TOP + "/tests/contract/guest.c"
 
@@ -400,3 +400,31 @@ def test_an_export_is_called(wasm, made):
     assert (r.returncode, r.stdout) == (0, "5\n"), r.stderr
     r = wasm.call("run", "--rm", "--runtime", "wasm", "--network", "none", path)
     assert r.returncode == 125 and "wasm.trigger" in r.stderr
+
+
+def test_an_export_of_a_running_module_is_called_by_exec(wasm, made):
+    path = made("both.wat", b"""(module (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 24) "\\00\\10\\a5\\d4\\e8\\00\\00\\00")
+        (func (export "_start") (loop $l (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128))) (br $l)))
+        (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))""")
+    name = wasm.name()
+    wasm.must("run", "-d", "--name", name, "--runtime", "wasm", "--network", "none", path)
+    assert wasm.must("exec", "--invoke", "add(20, 22)", name) == "42"
+    r = wasm.call("exec", "--invoke", "nope()", name)
+    assert r.returncode == 125 and "add" in r.stderr
+
+
+def test_a_flood_of_output_keeps_to_the_logs_limits(wasm, guest):
+    mib = 10240 if LONG else 200
+    name = in_background(wasm, guest, f"flood {mib}", "print the end", flags=("--log-opt", "max-size=1m", "--log-opt", "max-file=2"))
+    until(lambda: wasm.status(name)["state"] == "completed", 600)
+    assert wasm.must("logs", "-n", "1", name) == "the end"
+    folder = wasm.json("inspect", name)["paths"]["folder"] + "/log"
+    assert sum(os.path.getsize(f"{folder}/{f}") for f in os.listdir(folder)) < 8 << 20
+
+
+def test_what_a_missing_file_is_called(wasm):
+    r = wasm.call("create", "./no-such-module.wasm")
+    assert r.returncode == 1 and "no-such-module.wasm" in r.stderr and "No such file" in r.stderr
+    r = wasm.call("image", "compile", "no-such-image:1")
+    assert r.returncode == 1 and "no-such-image" in r.stderr
