@@ -211,7 +211,8 @@ def docker(folder, network, isolated=True):
 def podman(folder, network):
     p = Api("podman", folder, network)
     # podman takes the almost empty v2 of a hybrid machine for the real one: hide it
-    script = (HIDE_V2 + " && " + SETUP + " && "
+    # nor leave its networks' files on the machine
+    script = (HIDE_V2 + " && " + SETUP + " && for d in /run/netns /var/lib/cni; do mkdir -p $d && mount -t tmpfs none $d; done && "
               "exec podman --root $0/data --runroot $0/run --tmpdir $0/tmp --cgroup-manager cgroupfs --events-backend file "
               "system service --time 0 unix://$0/api.sock")
     p.spawn(["unshare", "-n", "-m", "sh", "-c", script, folder], env={**os.environ, "TMPDIR": folder})
