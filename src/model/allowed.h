@@ -16,30 +16,29 @@
 #ifndef MODEL_ALLOWED_H
 #define MODEL_ALLOWED_H
 
+#include "base/address.h"
 #include "base/error.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 struct allowed_rule {
     char name[256];           /**< lower case; "" for a network */
-    bool below;               /**< *.NAME; with an empty name and family 0: "*" */
-    int family;               /**< AF_INET, AF_INET6; 0: a name */
-    uint8_t address[16];      /**< network order */
-    uint8_t bits;
+    bool below;               /**< *.NAME; with an empty name: "*" */
+    struct address subnet;    /**< family 0: a name */
     bool special;             /**< the network lies within special addresses */
-    uint16_t first, last;     /**< ports; with `web`: 80 and 443 */
-    bool web;
+    bool web;                 /**< no ports were said of a name: 80 and 443 */
+    uint16_t first, last;     /**< ports, without `web` */
 };
 
 /** INVALID with what is wrong with it. */
 int allowed_parse(const char *text, struct allowed_rule *ret_rule, struct berth_error *err);
-/** Some rule lets this name be looked up for any port. */
-bool allowed_name(const struct allowed_rule *rules, size_t n, const char *name);
-/** Some rule allows this address and port, reached by `name` (NULL: by address alone). */
-bool allowed_address(const struct allowed_rule *rules, size_t n, const char *name, const struct sockaddr *address);
+/** Some rule lets this name be looked up, for this port (0: for some). */
+bool allowed_name(const struct allowed_rule *rules, size_t n, const char *name, uint16_t port);
+/** Some rule allows this address and port, reached by `name` (NULL: by address alone). An IPv4 address
+ *  mapped into IPv6 is judged as what it is. */
+bool allowed_address(const struct allowed_rule *rules, size_t n, const char *name, const struct address *address, uint16_t port);
 /** Loopback, link-local, unspecified, multicast, broadcast; also as IPv4 mapped into IPv6. */
-bool allowed_is_special(const struct sockaddr *address);
+bool allowed_is_special(const struct address *address);
 
 #endif
