@@ -7,6 +7,8 @@
 
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 /* The kernel's linux/seccomp.h can't be included: seccomp.h beside this file has its name. */
@@ -79,5 +81,40 @@ int allow_calls(const int *any, size_t n_any, const struct allowed_call *some, s
         add_any(&p, any[i]);
     RETURN(&p, SECCOMP_RET_ERRNO | ENOSYS);
     struct sock_fprog program = {.len = (unsigned short)p.n, .filter = p.code};
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno : 0;
+}
+
+/* A call whose third argument has none of these bits, or (0) is not there at all. */
+static void add_never(struct program *p, int number, uint32_t never)
+{
+    add(p, EQUAL, (uint32_t)number, 0, never ? 4 : 1);
+    if (never) {
+        LOAD(p, args[2]);
+        add(p, ANY_BIT, never, 1, 0);
+        RETURN(p, SECCOMP_RET_ALLOW);
+    }
+    RETURN(p, SECCOMP_RET_ERRNO | EPERM);
+}
+
+int forbid_new_code(void)
+{
+    static const int gone[] = {SYS_execve, SYS_execveat, SYS_memfd_create, SYS_pkey_mprotect, SYS_ptrace, SYS_process_vm_writev};
+    struct program p = {.n = 0};
+    LOAD(&p, arch);
+    add(&p, EQUAL, OUR_ARCH, 1, 0);
+    RETURN(&p, SECCOMP_RET_KILL_PROCESS);
+    LOAD(&p, nr);
+#ifdef __x86_64__
+    add(&p, BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1); /* the same calls under the numbers of x32 */
+    RETURN(&p, SECCOMP_RET_KILL_PROCESS);
+#endif
+    for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
+        add_never(&p, gone[i], 0);
+    add_never(&p, SYS_mmap, PROT_EXEC);
+    add_never(&p, SYS_mprotect, PROT_EXEC);
+    RETURN(&p, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {.len = (unsigned short)p.n, .filter = p.code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -errno;
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno : 0;
 }

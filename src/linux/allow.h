@@ -23,4 +23,9 @@ struct allowed_call {
  *  with EPERM; of another architecture: death. Needs no_new_privs. 0 or -errno. */
 int allow_calls(const int *any, size_t n_any, const struct allowed_call *some, size_t n_some);
 
+/** From now on nothing that is not yet code becomes code: no executable mapping, no other program, no file
+ *  without a name (EPERM). For who runs code that others wrote and has loaded all of it. Sets no_new_privs; threads
+ *  that exist already are not bound. 0 or -errno. */
+int forbid_new_code(void);
+
 #endif
