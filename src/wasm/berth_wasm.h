@@ -17,7 +17,7 @@
 
 /*
  * Conventions: 0 or a negative enum berth_code and `err` last (may be NULL). Structs begin with `size`, set to
- * sizeof; zero in a member means its default. Pointers in options are borrowed for the call only. No function
+ * sizeof; numbers mean what they say, defaults are the caller's. Pointers in options are borrowed for the call only. No function
  * panics across this border: a panic is caught, and is IO ("the engine failed: ...").
  * Threads: an object belongs to the thread that made it; only berth_wasm_server_* of a running server
  * may be called while its own threads run.
@@ -55,22 +55,22 @@ int berth_wasm_compile(const struct berth_wasm_settings *settings, const void *w
 /** What one instance of the module needs at most at its birth, as the `needs` line of its meta says. */
 struct berth_wasm_needs {
     size_t size;
-    uint32_t memories, tables, core_instances, component_bytes, core_bytes, resource_tables;
+    uint32_t memories, tables;
     uint64_t memory_bytes;   /**< initial size of its largest memory */
     uint64_t table_elements; /**< initial size of its largest table */
 };
 
 struct berth_wasm_limits {
     size_t size;
-    uint64_t memory_bytes;       /**< linear memory of one instance, all memories; 0: 4 GiB */
+    uint64_t memory_bytes;       /**< linear memory of one instance, all memories; at most 4 GiB where there is a pool */
     uint64_t memory_total_bytes; /**< of all instances; 0: no limit */
-    uint64_t table_elements;     /**< of one table; 0: 1,000,000 */
-    uint32_t instances;          /**< core instances in one component's instance; 0: 1,000 */
-    uint64_t stack_bytes;        /**< of Wasm; 0: 1 MiB */
+    uint64_t table_elements;     /**< of one table */
+    uint64_t stack_bytes;        /**< of Wasm */
     uint64_t fuel;               /**< for one call; 0: not counted (settings.fuel must say the same) */
-    uint64_t time_usec;          /**< for one call; 0: none for commands, 30 s for served ones */
-    uint64_t host_bytes;         /**< host memory that one instance may make us hold; 0: 16 MiB */
-    uint32_t handles;            /**< entries of its resource table; 0: 10,000 */
+    uint64_t time_usec;          /**< for one call of a served instance */
+    uint64_t host_bytes;         /**< host memory that one call may make us hold */
+    uint32_t instances;          /**< core instances in one component's instance */
+    uint32_t handles;            /**< entries of its resource table */
 };
 
 struct berth_wasm_engine;
@@ -82,7 +82,7 @@ struct berth_wasm_engine_options {
     size_t size;
     struct berth_wasm_settings settings;
     struct berth_wasm_limits limits;
-    struct berth_wasm_needs needs;  /**< sizes the pool; all zero: sizes from the limits */
+    struct berth_wasm_needs needs;  /**< sizes the pool */
     uint32_t concurrency;           /**< instances at one time; 0: one, without a pool (commands) */
     struct berth_wasm_page *page;   /**< shared counters; NULL: none. Stays the caller's, outlives the engine */
 };
@@ -102,7 +102,7 @@ void berth_wasm_module_free(struct berth_wasm_module *module);
 /* ---- what the guest sees */
 
 struct berth_wasm_folder {
-    int fd;               /**< the open folder; duplicated */
+    const char *path;     /**< as this process sees it */
     const char *guest;    /**< its path for the guest */
     bool read_only;
 };
@@ -162,19 +162,22 @@ int berth_wasm_invoke(struct berth_wasm_guest *guest, const char *call, const ch
 
 struct berth_wasm_serve_options {
     size_t size;
-    const int *listen_fds;        /**< listening sockets, duplicated; each thread accepts on all of them */
+    const int *listen_fds;        /**< listening sockets, duplicated */
     size_t n_listen_fds;
-    uint32_t threads;             /**< 0: one for each core that the process may use */
-    uint32_t queue;               /**< requests that wait for an instance; more are 503. 0: 4 x concurrency */
-    uint32_t queue_msec;          /**< and wait no longer than this; 0: 10,000 */
-    uint32_t reuse;               /**< requests for one instance; 0 and 1: a fresh one for each */
-    uint32_t connections;         /**< at one time; more wait in the kernel's backlog. 0: 4 x (concurrency + queue) */
-    uint64_t idle_usec;           /**< without a request for so long: drain by itself. 0: never */
-    uint32_t header_bytes;        /**< of a request; 0: 64 KiB */
-    uint32_t header_msec;         /**< to send it, and idle between two; 0: 30,000 */
-    uint64_t body_bytes;          /**< of a request; 0: no limit */
-    uint64_t response_bytes;      /**< body of a response; 0: no limit */
-    bool access_log;              /**< a line for each request on descriptor 1 */
+    struct berth_wasm_serve_rules {
+        uint64_t idle_msec;       /**< without a request for so long: drain by itself. 0: never */
+        uint64_t body_bytes;      /**< of a request; 0: no limit */
+        uint64_t response_bytes;  /**< body of a response; 0: no limit */
+        uint32_t threads;         /**< 0: one for each core that the process may use */
+        uint32_t concurrency;     /**< requests at one time; with `reuse` the pool must have room for twice as many */
+        uint32_t queue;           /**< requests that wait for an instance; more are 503 */
+        uint32_t queue_msec;      /**< and wait no longer than this */
+        uint32_t reuse;           /**< requests for one instance; 0 and 1: a fresh one for each */
+        uint32_t connections;     /**< at one time; more wait in the kernel's backlog */
+        uint32_t header_bytes;    /**< of a request, at least 8 KiB */
+        uint32_t header_msec;     /**< to send it, and idle between two; also for a peer that takes nothing */
+        bool access_log;          /**< a line for each request on descriptor 1 */
+    } rules;
 };
 /** Start the threads and accept. The guest's output goes to 1 and 2 as whole lines, "i7 r42 text": instance, request. */
 int berth_wasm_serve(struct berth_wasm_guest *guest, const struct berth_wasm_serve_options *options,

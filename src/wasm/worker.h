@@ -25,13 +25,12 @@
  * backslash are \xHH:
  *     format 1
  *     kind module|component
- *     guest command1|command2|http|reactor|preview3    what it is, told by imports and exports: a preview 1 or 2
- *                                                      command, wasi:http, only called by --invoke, refused
+ *     guest command1|command2|http|reactor             what it can be, told by its exports; a line for each: a preview 1 or 2
+ *                                                      command, wasi:http, or only called by invoke
  *     import MODULE NAME func|memory|table|global|tag  (component: import NAME instance|func|...)
- *     export NAME func|memory|... [SIGNATURE]          a function's as text, blanks within
+ *     export NAME func|memory|...                      (of an interface: export ns:pkg/iface@1.0.0#NAME func)
  *     memories N BYTES                                 how many; initial size of the largest
  *     tables N ELEMENTS
- *     instances N                                      core instances of one instance
  *     needs TEXT                                       one word, handed on verbatim as --needs
  *
  *
