@@ -451,6 +451,6 @@ static int prune_blobs(struct berth_runtime *runtime, bool all, char **ret_json,
 int verb_image_prune(struct cli *cli, const struct args *args)
 {
     if (arg_true(args, "blobs"))
-        return prune(cli, args, "the compressed layers of all images, without which they can't be saved or pushed", prune_blobs);
+        return prune(cli, args, "the compressed layers of all images, without which they can't be saved, and a push fetches them again", prune_blobs);
     return prune(cli, args, arg_true(args, "all") ? "all images that no workload uses" : "images without a name", berth_image_prune);
 }

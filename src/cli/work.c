@@ -53,6 +53,7 @@ static const char *step_words(const char *step)
 {
     static const char *const words[][2] = {{"ask", "asking the registry for"}, {"wait", "waiting"}, {"here", "here already"}, {"there", "there already"}, {"send", "sending"},
         {"download", "downloading"}, {"unpack", "done"}, {"store", "storing"}, {"read", "reading"}, {"write", "writing"},
+        {"fetch", "was pruned here, fetching it again"}, {"unfetched", "that did not come:"},
         {"unreachable", "the registry can't be asked, taking what is here:"}};
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         if (strcmp(step, words[i][0]) == 0)

@@ -74,7 +74,7 @@ int image_tag(struct store *store, const struct reference_defaults *defaults, co
 int image_spare(struct store *store, uint64_t *ret_bytes, struct berth_error *err);
 int image_collect(struct store *store, bool unnamed_only, bool all_unused, char **ret_json, struct berth_error *err);
 
-/** Compressed layers go, images stay: they run as before, and can't be saved or pushed. Report as image_collect(). */
+/** Compressed layers go, images stay: they run as before, can't be saved, and a push fetches them again. Report as image_collect(). */
 int image_prune_blobs(struct store *store, char **ret_json, struct berth_error *err);
 /**
  * Take the name away (and the image, if it was its last) that was used longest ago, of those whose image no workload

@@ -46,6 +46,8 @@
  *   progress  {"step":"read|unpack|write|store","object","bytes",["total_bytes"]}
  *             pull also: ask (object: the reference), wait and here (a layer that has to come, that is here),
  *             download (a layer, bytes of total_bytes), unreachable (newer: why)
+ *             push also: ask, there or send, sent (a blob); fetch (one that was pruned here, from where the image
+ *             came from), unfetched (why that place gave none)
  *   ended     {"done":true} or {"error":{"code","object","message"}}, code as berth_code_name()
  * When descriptor 3 closes with neither, the program was killed: LOST. The exit status means nothing.
  *

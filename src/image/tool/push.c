@@ -255,7 +255,7 @@ static int fetch_pruned(struct work *w, struct registry_piece *piece, struct ber
         struct berth_error why = {0};
         r = ftruncate(piece->fd, 0) < 0 ? fail_os(&why, errno, piece->digest, "empty a file") : fetch_piece(w, p->origins[i], piece, &why);
         if (r < 0)
-            progress(w, "unreachable", why.message, 0);
+            progress(w, "unfetched", why.message, 0);
     }
     return r == 0 ? 0
          : fail(err, BERTH_NOT_FOUND, piece->digest, "the compressed layer %s was pruned here, %s has it not, and it can't be fetched from "
