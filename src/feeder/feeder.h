@@ -6,7 +6,7 @@
  *       Takes one connection of process PID at the listening socket 0, connects to HOST:PORT, with CERTS (ca.pem,
  *       cert.pem, key.pem) by TLS, and carries bytes between the two, with the ends of each. When it cannot connect it answers the first request itself, with
  *       status 599 and the reason.
- *   berth-docker logs HOST CERTS CONTAINER [--minor N] [--tty] [--follow] [--timestamps] [--frames] [--streams N] [--tail N]
+ *   berth-docker logs HOST CERTS CONTAINER [--minor N] [--tty] [--whole] [--follow] [--timestamps] [--frames] [--streams N] [--tail N]
  *                [--since USEC] [--until USEC]
  *       The log of a container to descriptor 1, as berth_logs() says it. Descriptor 3: RUN/ID.
  *   berth-docker reap HOST CERTS CONTAINER ROOT RUN ID

@@ -30,6 +30,7 @@ struct entry { int64_t time_usec; int stream; bool whole; struct text text; };
 struct feed {
     struct daemon *daemon;
     const char *container;
+    bool whole;              /* podman's tail puts parts of lines together that are none: all is asked for */
     bool tty, follow, timestamps, frames, has_tail;
     uint32_t streams;
     long long tail, since_usec, until_usec;
@@ -337,7 +338,7 @@ static int ask(struct feed *f, bool follow, long long tail, struct berth_error *
 static bool has_ended(json_t *seen)
 {
     json_t *state = at(seen, "State");
-    return !true_at(state, "Running") && !true_at(state, "Paused") && !true_at(state, "Restarting") && strcmp(text_at(state, "Status"), "created");
+    return !state_runs(state) && !true_at(state, "Paused") && !true_at(state, "Restarting") && strcmp(text_at(state, "Status"), "created");
 }
 
 /** Somebody restarts it: wait until that is done. */
@@ -404,7 +405,7 @@ static int last_lines(struct feed *f, struct berth_error *err)
 {
     f->keeps = true;
     for (long long wanted = MIN(f->tail, ALL_LINES) + TAIL_SLACK;; wanted *= 8) {
-        bool all = wanted > ALL_LINES;
+        bool all = f->whole || wanted > ALL_LINES;
         forget(f);
         int r = ask(f, false, all ? -1 : wanted, err);
         if (r < 0)
@@ -443,6 +444,7 @@ static int options(struct feed *f, char **argv, struct berth_error *err)
     const struct { const char *name; bool *flag; long long *number; } table[] = {
         {"--tty", &f->tty, NULL},          {"--follow", &f->follow, NULL}, {"--timestamps", &f->timestamps, NULL},
         {"--frames", &f->frames, NULL},    {"--minor", NULL, &minor},      {"--streams", NULL, &streams},
+        {"--whole", &f->whole, NULL},
         {"--tail", &f->has_tail, &f->tail},{"--since", NULL, &f->since_usec}, {"--until", NULL, &f->until_usec},
     };
     for (; *argv; argv++) {

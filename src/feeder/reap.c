@@ -18,7 +18,7 @@
 static bool ended(json_t *seen)
 {
     json_t *state = at(seen, "State");
-    return !true_at(state, "Running") && !true_at(state, "Paused") && !true_at(state, "Restarting");
+    return !state_runs(state) && !true_at(state, "Paused") && !true_at(state, "Restarting");
 }
 
 /** 1: it has ended or is gone, 0: ask again; negative: the daemon is away. */

@@ -45,8 +45,7 @@ static void put_words(struct pump *p, const char *data, size_t size)
 
 static void put(struct pump *p, int fd, const char *data, size_t size)
 {
-    if (fd == STDOUT_FILENO)
-        put_words(p, data, size);
+    put_words(p, data, size);
     if (!p->broken[fd] && fd_write_all(fd, data, size) < 0)
         p->broken[fd] = true;
 }

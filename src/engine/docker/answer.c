@@ -16,6 +16,10 @@ static const struct { int status, code; } meanings[] = {
 static const struct { const char *words; int code; } phrases[] = {
     {"no space left on device", BERTH_NO_SPACE},
     {"executable file not found", BERTH_NO_PROGRAM},
+    {"not found in $PATH", BERTH_NO_PROGRAM},
+    {"container state improper", BERTH_WRONG_STATE},
+    {"cannot be removed without force", BERTH_WRONG_STATE},
+    {"invalid reference format", BERTH_INVALID},
     {"exec format error", BERTH_NOT_EXECUTABLE},
     {"port is already allocated", BERTH_EXISTS},
     {"address already in use", BERTH_EXISTS},
@@ -68,6 +72,8 @@ int answer_judge(const struct request *r, const char *verb, const char *object, 
     if ((r->status >= 200 && r->status < 300) || r->status == 304 || r->status == 101)
         return 0;
     autofree char *words = answer_words(r);
+    if (!words && r->status == 404 && r->daemon->podman)
+        return fail(err, BERTH_UNSUPPORTED, object, "%s %s: podman's service does not do that", verb, object);
     if (!words)
         return fail(err, BERTH_CORRUPT, object, "%s %s: %s answers %d and no word of docker's", verb, object,
                     r->daemon->host, r->status);
@@ -81,11 +87,18 @@ int answer_json(const struct request *r, const char *verb, const char *object, j
     if (code < 0)
         return code;
     json_t *json = r->answer.data ? json_loadb(r->answer.data, r->answer.length, JSON_ALLOW_NUL, &e) : NULL;
+    if (!json && r->answer.data && strstr(e.text, "too big integer")) /* podman counts below zero */
+        json = json_loadb(r->answer.data, r->answer.length, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &e);
     if (!json)
         return fail(err, BERTH_CORRUPT, object, "%s %s: %s answers what is no JSON: %.100s", verb, object, r->daemon->host,
                     e.text);
     *ret_json = json;
     return 0;
+}
+
+bool state_runs(json_t *state)
+{
+    return true_at(state, "Running") || !strcmp(text_at(state, "Status"), "stopping");
 }
 
 json_t *at(json_t *json, const char *path)

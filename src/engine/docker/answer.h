@@ -20,6 +20,9 @@ char *answer_words(const struct request *r);
 static inline void cleanup_answer(json_t **json) { json_decref(*json); }
 #define autoanswer __attribute__((cleanup(cleanup_answer))) json_t *
 
+/** Whether the State of an inspect is of one that runs: podman's says no while it is being stopped. */
+bool state_runs(json_t *state);
+
 /** Members of an answer, whatever is there: "" and 0 and false for what is not. Dotted path. */
 json_t *at(json_t *json, const char *path);
 const char *text_at(json_t *json, const char *path);

@@ -7,6 +7,7 @@
  */
 #include "docker/inside.h"
 #include "docker/pull.h"
+#include "image/image.h"
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -363,13 +364,16 @@ static int check_confinement(struct op *op, struct berth_error *err)
     const struct spec *s = mine(op)->spec;
     const struct { const char *asked, *name, *field; } kinds[] = {{s->security.apparmor, "AppArmor", "security.apparmor"},
                                                                   {s->security.selinux, "SELinux", "security.selinux"}};
-    if (!s->security.apparmor && !s->security.selinux)
+    bool paths = s->security.masked_paths || s->security.read_only_paths;
+    if (!s->security.apparmor && !s->security.selinux && !paths)
         return 0;
     autorequest r = {.method = "GET", .path = strdup("/info")};
     int code = daemon_ask(op->box.daemon, &r, err);
     autoanswer info = NULL;
     if (code < 0 || (code = answer_json(&r, "create", mine(op)->handle.name, &info, err)) < 0)
         return code;
+    if (paths && op->box.daemon->podman)
+        return fail(err, BERTH_UNSUPPORTED, "security.masked_paths", "security.masked_paths: podman's service takes them and does nothing");
     autofree char *has = json_dumps(at(info, "SecurityOptions"), JSON_ENCODE_ANY);
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         if (kinds[i].asked && strcmp(kinds[i].asked, "unconfined") && strcmp(kinds[i].asked, "disable") && (!has || !strcasestr(has, kinds[i].name)))
@@ -385,13 +389,14 @@ static int check_image(const struct spec *s, struct berth_error *err)
     static const char *const forms[] = {"oci:", "oci-archive:", "docker-archive:"};
     if (!s->image)
         return fail(err, BERTH_INVALID, "image", "image: is missing");
-    if (s->image[0] == '/' || s->image[0] == '.')
-        return fail(err, BERTH_INVALID, "image", "image: \"%.200s\" is no name of an image", s->image);
     for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
         if (starts_with(s->image, forms[i]))
             return fail(err, BERTH_UNSUPPORTED, "image", "image: the engine \"" ENGINE_NAME "\" has its daemon's images alone: %.200s",
                         s->image);
-    return 0;
+    struct reference name = {0};
+    int r = starts_with(s->image, "sha256:") ? 0 : reference_parse(s->image, NULL, &name, err);
+    reference_clear(&name);
+    return r;
 }
 
 static void on_cancel(struct op *op)

@@ -59,7 +59,7 @@ static uint64_t number_of(const char *id)
 
 static bool is_failure(const char *text)
 {
-    return starts_with(text, "OCI runtime") || starts_with(text, "unable to find ") || starts_with(text, "Error: ");
+    return starts_with(text, "OCI runtime") || starts_with(text, "crun: ") || starts_with(text, "unable to find ") || starts_with(text, "Error: ");
 }
 
 /** "OCI runtime exec failed: ...: "nope": executable file not found in $PATH" as output, beside 126 or 127. */
@@ -69,16 +69,19 @@ static int could_not(struct op *op, int code, struct berth_error *err)
     struct text *t = &s->words;
     static const struct { const char *words; int code; } known[] = {
         {"unable to find ", BERTH_NOT_FOUND},            {"no matching entries", BERTH_NOT_FOUND},
-        {"chdir to cwd", BERTH_NOT_FOUND},               {"executable file not found", BERTH_NO_PROGRAM},
+        {"chdir", BERTH_NOT_FOUND},               {"executable file not found", BERTH_NO_PROGRAM},
+        {"not found in $PATH", BERTH_NO_PROGRAM},        {"unable to find user", BERTH_NOT_FOUND},
         {"no such file or directory", BERTH_NO_PROGRAM}, {"permission denied", BERTH_NOT_EXECUTABLE},
         {"is a directory", BERTH_NOT_EXECUTABLE},        {"exec format error", BERTH_NOT_EXECUTABLE},
     };
     if (!t->length || (code != 126 && code != 127) || !is_failure(t->data))
         return 0;
     t->data[strcspn(t->data, "\r\n")] = '\0';
+    const char *program = strstr(t->data, s->program) ? "" : s->program; /* crun does not always say it */
     for (size_t i = 0; i < ARRAY_SIZE(known); i++)
         if (strcasestr(t->data, known[i].words))
-            return fail(err, known[i].code, op->box.handle.name, "exec %s: %.600s", op->box.handle.name, t->data);
+            return fail(err, known[i].code, op->box.handle.name, "exec %s: %.500s%s%.200s", op->box.handle.name, t->data,
+                        *program ? ": " : "", program);
     return fail(err, code == 126 ? BERTH_NOT_EXECUTABLE : BERTH_NO_PROGRAM, op->box.handle.name, "exec %s: %.600s",
                 op->box.handle.name, t->data);
 }
@@ -278,6 +281,7 @@ static int session_new(struct op *op, const char *const *argv, const struct bert
     s->columns = o->columns;
     s->output_max = o->output_max_bytes ? o->output_max_bytes : OUTPUT_MAX;
     s->deadline_usec = o->timeout_msec ? monotonic_usec() + o->timeout_msec * 1000 : 0;
+    snprintf(s->program, sizeof(s->program), "%s", argv[0]);
     s->body = document(argv, o, s->input);
     s->stdin_size = o->stdin_size;
     s->stdin_data = o->stdin_size ? malloc(o->stdin_size) : NULL;

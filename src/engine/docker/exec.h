@@ -21,6 +21,7 @@ struct session {
     char *stdin_data;
     size_t stdin_size, stdin_at;
     /* exec */
+    char program[256];
     char *body;               /* of its create */
     char id[CONTAINER_ID_MAX];
     uint16_t rows, columns;

@@ -49,6 +49,8 @@ static size_t take_head(char *line, size_t size, size_t n, void *data)
             if (line[i] == ' ')
                 r->status = (int)strtol(line + i, NULL, 10);
     }
+    if (size > 15 && !strncasecmp(line, "Server: Libpod/", 15))
+        __atomic_store_n(&r->daemon->podman, true, __ATOMIC_RELAXED);
     if (size <= 2 && r->status >= 200)
         r->heard = true;
     return size;

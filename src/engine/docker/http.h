@@ -34,6 +34,7 @@ struct daemon {
     const char *programs;    /* where the relay is; the runtime's */
     pthread_mutex_t lock;    /* what follows */
     int minor;               /* of the API version that both sides know */
+    bool podman;             /* it says that it is podman's service: set once, never back */
     struct channel *idle;
     size_t n_idle;
 };

@@ -56,9 +56,11 @@ static int start_code(int code, const char *words)
 {
     static const struct { const char *words; int code; } known[] = {
         {"executable file not found", BERTH_NO_PROGRAM},
+        {"not found in $PATH", BERTH_NO_PROGRAM},
         {"no such file or directory: unknown", BERTH_NO_PROGRAM},
         {"permission denied", BERTH_NOT_EXECUTABLE},
         {"is a directory", BERTH_NOT_EXECUTABLE},
+        {"open executable", BERTH_NOT_EXECUTABLE},
         {"exec format error", BERTH_NOT_EXECUTABLE},
         {"not a directory", BERTH_NOT_FOUND},
     };
@@ -92,18 +94,46 @@ static int undo_start(struct op *op)
     return OP_ON;
 }
 
+/** crun does not say what it could not execute. */
+static void name_program(const struct op *op, struct berth_error *failure)
+{
+    struct spec *s = NULL;
+    if (box_spec(&op->box, &s, NULL) == 0) {
+        char *const *argv = s->entrypoint && s->entrypoint[0] ? s->entrypoint : s->command;
+        if (argv && argv[0] && !strstr(failure->message, argv[0])) {
+            autofree char *message = strdup(failure->message);
+            fail(failure, failure->code, op->box.handle.name, "%.600s: %.200s", message ? message : "", argv[0]);
+        }
+    }
+    spec_free(s);
+}
+
+static json_t *holder_of(json_t *list, unsigned port)
+{
+    json_t *one, *published;
+    size_t i, k;
+    json_array_foreach(list, i, one)
+        json_array_foreach(at(one, "Ports"), k, published)
+            if (number_at(published, "PublicPort") == (int64_t)port)
+                return one;
+    return NULL;
+}
+
 /** Which workload has the port that the daemon did not get. */
 static void name_holder(const struct op *op, struct berth_error *failure)
 {
     unsigned port = 0;
-    const char *said = strstr(failure->message, "Bind for ");
-    if (!said || sscanf(said, "Bind for %*[^:]:%u", &port) != 1)
-        return;
-    autorequest r = {.method = "GET", .path = format_text("/containers/json?filters=%%7B%%22publish%%22%%3A%%5B%%22%u%%22%%5D%%7D", port)};
+    static const char *const forms[] = {"Bind for ", "listen tcp4 ", "listen udp4 "};
+    for (size_t i = 0; i < ARRAY_SIZE(forms) && !port; i++) {
+        const char *said = strstr(failure->message, forms[i]);
+        if (said && sscanf(said + strlen(forms[i]), "%*[^:]:%u", &port) != 1)
+            port = 0;
+    }
+    autorequest r = {.method = "GET", .path = strdup("/containers/json")};
     autoanswer list = NULL;
     if (daemon_ask(op->box.daemon, &r, NULL) < 0 || answer_json(&r, "start", op->box.handle.name, &list, NULL) < 0)
         return;
-    json_t *holder = json_array_get(list, 0);
+    json_t *holder = holder_of(list, port);
     const char *name = json_string_value(json_object_get(at(holder, "Labels"), LABEL_NAME));
     const char *other = json_string_value(json_array_get(at(holder, "Names"), 0));
     if (name || other)
@@ -144,6 +174,8 @@ static int on_started(struct op *op, struct berth_result *ret, struct berth_erro
     if (r < 0 && op->ask.code == 0 && op->ask.status != 404 && op->ask.status != 409)
         failure.code = start_code(r, failure.message);
     if (r < 0) {
+        if (failure.code == BERTH_NO_PROGRAM || failure.code == BERTH_NOT_EXECUTABLE)
+            name_program(op, &failure);
         if (failure.code == BERTH_EXISTS)
             name_holder(op, &failure);
         if (op->ask.code == 0 && op->ask.status != 404 && op->ask.status != 409)
@@ -198,7 +230,7 @@ static int on_stopped(struct op *op, struct berth_result *ret, struct berth_erro
     (void)ret;
     if (op->ask.done) {
         int r = answer_judge(&op->ask, op->verb, op->box.handle.name, err);
-        bool over = r == BERTH_WRONG_STATE && op->ask.status == 409; /* it ended by itself in between */
+        bool over = r == BERTH_WRONG_STATE && !strcmp(op->verb, "stop"); /* it ended by itself in between */
         if (r == 0 || over)
             box_event(&op->box, op->verb, NULL);
         return r < 0 && !over ? r : OP_DONE;
@@ -221,10 +253,10 @@ static int ask_stop(struct op *op, int64_t msec)
     op_send(op, &op->ask, "POST", path, NULL, msec + GRACE_MSEC);
     op->decisive = true;
     op->number = monotonic_usec() + msec * 1000;
-    if (!kills)
+    if (msec > 0)
         op_timer(op, msec);
     else
-        op->number = -1;
+        op->number = -1; /* the daemon kills by itself */
     op->next = on_stopped;
     return OP_ON;
 }

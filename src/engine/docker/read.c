@@ -94,9 +94,9 @@ static int state_of(const struct box *b, json_t *state, const struct view *v)
         return BERTH_PAUSED;
     if (true_at(state, "Restarting"))
         return BERTH_RESTARTING;
-    if (true_at(state, "Running")) {
+    if (state_runs(state)) {
         asked_how(b, v->started, how);
-        return strcmp(how, "stop") ? BERTH_RUNNING : BERTH_STOPPING;
+        return strcmp(how, "stop") && true_at(state, "Running") ? BERTH_RUNNING : BERTH_STOPPING;
     }
     asked_how(b, v->started, how);
     if (!*v->started || !strcmp(how, "undo"))

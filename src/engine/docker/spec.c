@@ -14,6 +14,7 @@
 #define PUBLISH_ADDRESS "127.0.0.1"
 #define DEFAULT_FILES 4
 #define DEFAULT_FILE_BYTES (64u << 20)
+#define DEFAULT_SHM (64u << 20)
 #define PROFILE_MAX (1u << 20)
 
 /* ---- refusing */
@@ -333,7 +334,7 @@ static void put_ulimits(json_t *host, const struct spec *s)
                                               u->hard == UINT64_MAX ? (json_int_t)-1 : (json_int_t)u->hard));
     }
     set(host, "Ulimits", list);
-    set_number(host, "ShmSize", s->resources.shm_size);
+    set_number(host, "ShmSize", s->resources.shm_size ? s->resources.shm_size : DEFAULT_SHM);
     set_true(host, "OomKillDisable", s->resources.oom_kill_disable);
 }
 
@@ -555,6 +556,19 @@ static int put_security(json_t *host, const struct spec *s, struct berth_error *
     return put_seccomp(options, s->security.seccomp, err);
 }
 
+/** Low ports and ping for any user, as dockerd gives them by itself and podman does not. */
+static json_t *sysctls_of(const struct spec *s)
+{
+    static const char *const usual[][2] = {{"net.ipv4.ip_unprivileged_port_start", "0"}, {"net.ipv4.ping_group_range", "0 2147483647"}};
+    json_t *all = pairs_of(&s->sysctls);
+    const char *network = first_network(s);
+    bool own = strcmp(network, "host") && !starts_with(network, "container:");
+    for (size_t i = 0; i < ARRAY_SIZE(usual) && own; i++)
+        if (!json_object_get(all, usual[i][0]))
+            set_text(all, usual[i][0], usual[i][1]);
+    return all;
+}
+
 static void put_namespaces(json_t *host, const struct spec *s)
 {
     const struct { const char *name, *value, *usual; } modes[] = {
@@ -569,8 +583,7 @@ static void put_namespaces(json_t *host, const struct spec *s)
             set_text(host, modes[i].name, strcmp(modes[i].value, "private") ? modes[i].value : modes[i].usual);
     if (!s->namespaces.cgroup) /* the API's own choice depends on the machine */
         set_text(host, "CgroupnsMode", "private");
-    if (s->sysctls.n)
-        set(host, "Sysctls", pairs_of(&s->sysctls));
+    set(host, "Sysctls", sysctls_of(s));
     if (s->has_oom_score_adj)
         set(host, "OomScoreAdj", json_integer(s->oom_score_adj));
     set_text(host, "CgroupParent", s->cgroup_parent);

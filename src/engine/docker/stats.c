@@ -94,8 +94,11 @@ int docker_stats(void *self, const struct berth_handle *h, struct berth_stats *r
     fill(ret, json);
     if (!ret->time_usec) /* it ended in between: the API answers zeros */
         return fail(err, BERTH_WRONG_STATE, h->name, "stats %s: it has ended", b.handle.name);
-    if (box_spec(&b, &spec, NULL) == 0)
+    if (box_spec(&b, &spec, NULL) == 0) {
         ret->cpu_limit_cores = spec->resources.cpu;
+        if (!ret->pids_limit && spec->resources.has_pids && spec->resources.pids > 0)
+            ret->pids_limit = (uint64_t)spec->resources.pids;
+    }
     spec_free(spec);
     return 0;
 }

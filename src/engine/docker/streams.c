@@ -78,6 +78,8 @@ int docker_logs(void *self, const struct berth_handle *h, const struct berth_log
     add_number(&a, "--minor", (uint64_t)b.daemon->minor);
     if (true_at(seen, "Config.Tty"))
         add(&a, "--tty");
+    if (b.daemon->podman)
+        add(&a, "--whole");
     if (o->follow)
         add(&a, "--follow");
     if (o->timestamps)
