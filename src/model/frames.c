@@ -16,7 +16,6 @@ static bool head_good(const struct frames *f)
 
 int frames_next(struct frames *f, const char **at, size_t *size, const char **ret_data, size_t *ret_size)
 {
-    f->begins = false;
     while (f->left == 0) {
         size_t n = MIN(sizeof(f->head) - f->have, *size);
         memcpy(f->head + f->have, *at, n);
@@ -30,11 +29,13 @@ int frames_next(struct frames *f, const char **at, size_t *size, const char **re
         f->stream = f->head[0] == 2 ? 2 : 1;
         f->left = (uint32_t)f->head[4] << 24 | (uint32_t)f->head[5] << 16 | (uint32_t)f->head[6] << 8 | f->head[7];
         f->have = 0;
-        f->begins = true;
+        f->fresh = true;
     }
     if (*size == 0)
         return 0;
     size_t n = MIN((size_t)f->left, *size);
+    f->begins = f->fresh;
+    f->fresh = false;
     *ret_data = *at;
     *ret_size = n;
     *at += n;

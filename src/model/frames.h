@@ -16,6 +16,7 @@ struct frames {
     uint32_t left;   /* of the payload */
     int stream;      /* 1, 2 */
     bool begins;     /* the piece handed out is the first of its frame */
+    bool fresh;      /* the next one will be */
 };
 
 /**

@@ -14,7 +14,7 @@ import http.client, json, os, shutil, signal, socket, subprocess, sys, tempfile,
 HIDE_V2 = "mount --make-rprivate / && if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi"
 SCRIPTS = {
     "docker": "mount --make-rprivate / && exec dockerd --data-root $0/data --exec-root $0/exec --pidfile $0/pid "
-              "--host unix://$0/api.sock --storage-driver overlay2 --bip 10.251.0.1/16 $1",
+              "--host unix://$0/api.sock --storage-driver overlay2 $1",
     "podman": HIDE_V2 + " && exec podman --root $0/data --runroot $0/run --tmpdir $0/tmp --cgroup-manager cgroupfs "
               "--events-backend file $1 system service --time 0 unix://$0/api.sock",
 }
@@ -77,6 +77,10 @@ class Daemon:
         """As a power cut: what it runs, and its containerd, may live on."""
         self.child.kill()
         self.child.wait()
+        try:  # its containerd died with it; where nobody buries orphans the next dockerd takes the dead one for alive
+            os.unlink(self.folder + "/exec/containerd/containerd.pid")
+        except OSError:
+            pass
 
     def stop(self):
         if self.child.poll() is None:
@@ -141,7 +145,7 @@ def image(folder, reference="contract:1"):
 
 def main(kind, command):
     folder = tempfile.mkdtemp(prefix="berth-daemon.", dir="/var/tmp")
-    daemon = Daemon(kind, folder)
+    daemon = Daemon(kind, folder, "--bip 10.251.0.1/16" if kind == "docker" else "")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

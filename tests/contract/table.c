@@ -56,6 +56,7 @@ static const struct row rows[] = {
     {"podman", 0, "ulimits_hold", "podman's defaults beside them are above what some machines allow", true},
     {"podman", 0, "an_init_*", "podman's init is in a package of its own", true},
     {"podman", 0, "namespaces_are_its_own_unless_shared", "podman's cgroups are the host's on cgroup v1", true},
+    {"podman", 0, "network_counts_100_megabytes_sent", "podman counts from the other side", true},
     {"podman", 0, "many_execs_leave_nothing", "a thousand execs take podman longer than the case has", true},
     {"podman", 0, "every_verb_on_100_workloads_from_8_threads", "a hundred workloads take podman longer than the case has", true},
     {"podman", 0, "update_changes_the_limits_of_a_running_one", "podman's service updates nothing"},

@@ -69,7 +69,9 @@ int answer_judge(const struct request *r, const char *verb, const char *object, 
         fail_context(err, "%s %s", verb, object);
         return r->code;
     }
-    if ((r->status >= 200 && r->status < 300) || r->status == 304 || r->status == 101)
+    /* a page of some other server says 200 to everything */
+    bool page = r->answer.length && !strchr("{[\"0123456789-ntf \r\n", r->answer.data[0]);
+    if (((r->status >= 200 && r->status < 300) || r->status == 304 || r->status == 101) && !page)
         return 0;
     autofree char *words = answer_words(r);
     if (!words && r->status == 404 && r->daemon->podman)

@@ -59,8 +59,8 @@ static void creation_free(struct op *op)
     if (!c)
         return;
     if (c->asked && !op->box.container[0] && op->channel) { /* it may have been made: its answer says */
-        request_wait(&op->ask);
-        take_id(op, NULL);
+        if (op->ask.done || request_wait_for(&op->ask, LEAVE_MSEC))
+            take_id(op, NULL); /* else: a container that was never started, for whoever comes next */
     }
     if (!c->committed && c->asked)
         delete_container(op);

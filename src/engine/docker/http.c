@@ -330,6 +330,8 @@ static void finish(struct request *r, CURLcode code)
 {
     if (code == CURLE_OK && r->status == 0)
         code = CURLE_WEIRD_SERVER_REPLY;
+    if (code == CURLE_OK && !r->heard) /* libcurl takes half a head for a whole one */
+        code = CURLE_RECV_ERROR;
     if (code == CURLE_OK && negotiate(r))
         return;
     if (code != CURLE_OK)
@@ -470,19 +472,29 @@ bool request_sent(const struct request *r)
     return r->easy && curl_easy_getinfo(r->easy, CURLINFO_REQUEST_SIZE, &bytes) == CURLE_OK && bytes > 0;
 }
 
-void request_wait(struct request *r)
+bool request_wait_for(struct request *r, int64_t msec)
 {
+    int64_t end = monotonic_usec() + msec * 1000;
     while (!r->done) {
+        int64_t left = msec < 0 ? -1 : (end - monotonic_usec() + 999) / 1000;
+        if (msec >= 0 && left <= 0)
+            return false;
         struct pollfd p = {.fd = r->channel->epoll_fd, .events = POLLIN};
-        if (poll(&p, 1, -1) < 0 && errno != EINTR) {
+        if (poll(&p, 1, (int)MIN(left, (int64_t)1 << 30)) < 0 && errno != EINTR) {
             refuse(r, BERTH_IO, "poll failed");
             request_part(r);
             r->done = true;
             r->channel = NULL;
-            return;
+            return true;
         }
         channel_step(r->channel);
     }
+    return true;
+}
+
+void request_wait(struct request *r)
+{
+    request_wait_for(r, -1); /* its own time limit ends it */
 }
 
 void request_clear(struct request *r)

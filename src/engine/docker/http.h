@@ -22,6 +22,7 @@
 #define API_MINOR_LEAST 24
 #define ANSWER_MAX (16u << 20)
 #define ANSWER_MSEC 30000   /* for what a daemon answers from memory */
+#define LEAVE_MSEC 5000     /* how long one who leaves waits for what he has to undo */
 #define SLOW_MSEC 300000    /* for what makes, starts or removes */
 
 struct channel;
@@ -89,6 +90,8 @@ void channel_step(struct channel *channel);
 void request_send(struct channel *channel, struct request *r);
 /** All of it has left this process. */
 bool request_sent(const struct request *r);
+/** Wait so long at most; whether it is done. */
+bool request_wait_for(struct request *r, int64_t msec);
 /** Wait until it is done. */
 void request_wait(struct request *r);
 /** Break off if under way, free everything, zero. */

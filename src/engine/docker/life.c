@@ -202,8 +202,7 @@ static void start_free(struct op *op)
 {
     if (!op->cancelled || !op->ask.channel)
         return;
-    request_wait(&op->ask);
-    if (op->ask.code == 0 && op->ask.status == 204) {
+    if (request_wait_for(&op->ask, LEAVE_MSEC) && op->ask.code == 0 && op->ask.status == 204) {
         box_ask(&op->box, "POST", "/kill?signal=KILL", "start", NULL, NULL);
         forget_run(op);
     }
@@ -278,14 +277,15 @@ static void hold_followers(struct op *op)
         lock_take(op->held_fd);
 }
 
-/** Asked for before the caller has the call: it may be cancelled or freed at once. */
-static int begin_end(struct op *op, struct berth_error *err)
+static int on_stop_seen(struct op *op, struct berth_result *ret, struct berth_error *err)
 {
     autoanswer json = NULL;
-    int r = box_inspect(&op->box, op->verb, &json, err);
+    (void)ret;
+    if (!op->ask.done)
+        return OP_WAIT;
+    int r = seen(op, &json, err);
     if (r < 0)
         return r;
-    view_of(&op->box, json, &op->view);
     bool restart = !strcmp(op->verb, "restart");
     if (restart)
         hold_followers(op);
@@ -300,6 +300,12 @@ static int begin_end(struct op *op, struct berth_error *err)
     return OP_ON;
 }
 
+/** It is asked for before the caller has the call: it may be cancelled or freed at once. */
+static bool is_asked(const struct op *op)
+{
+    return op->decisive && request_sent(&op->ask);
+}
+
 static int ask_end(void *self, const char *verb, const struct berth_handle *h, int64_t timeout_msec,
                    struct berth_call **ret_call, struct berth_error *err)
 {
@@ -308,11 +314,9 @@ static int ask_end(void *self, const char *verb, const struct berth_handle *h, i
     if (r < 0)
         return r;
     op->number = timeout_msec == BERTH_TIMEOUT_SPEC ? spec_timeout(op) : timeout_msec;
-    r = begin_end(op, err);
-    if (r == OP_ON)
-        return op_call(op, ret_call, err);
-    op_free(op);
-    return r < 0 ? r : berth_call_done(0, NULL, NULL, ret_call, err);
+    op->next = on_stop_seen;
+    look(op, &op->ask);
+    return op_settle(op, is_asked, ret_call, err);
 }
 
 int docker_stop(void *self, const struct berth_handle *h, int64_t timeout_msec, struct berth_call **ret_call,

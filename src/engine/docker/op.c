@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
-#define SEND_MSEC 5000 /* how long a cancelled verb that goes on may take to be asked for */
+#define SETTLE_MSEC 1000 /* how long a verb may keep its caller before it hands out the call */
 
 void op_free(struct op *op)
 {
@@ -122,7 +122,7 @@ int op_step(void *data, struct berth_result *ret, struct berth_error *err)
 static void see_off(struct op *op)
 {
     struct berth_result result = {0};
-    int64_t end = monotonic_usec() + SEND_MSEC * 1000;
+    int64_t end = monotonic_usec() + LEAVE_MSEC * 1000;
     while (!(op->decisive && request_sent(&op->ask)) && monotonic_usec() < end) {
         struct pollfd p = {.fd = op->poll_fd, .events = POLLIN};
         op->over = op_step(op, &result, &op->failure);
@@ -202,11 +202,11 @@ int op_settle(struct op *op, bool (*settled)(const struct op *op), struct berth_
 {
     struct berth_result result = {0};
     struct berth_error failure = {0};
-    int64_t end = monotonic_usec() + ANSWER_MSEC * 1000;
+    int64_t end = monotonic_usec() + SETTLE_MSEC * 1000;
     int r = op_step(op, &result, &failure);
     while (r == 0 && !settled(op) && monotonic_usec() < end) {
         struct pollfd p = {.fd = op->poll_fd, .events = POLLIN};
-        if (poll(&p, 1, 1000) < 0 && errno != EINTR)
+        if (poll(&p, 1, 100) < 0 && errno != EINTR)
             break;
         r = op_step(op, &result, &failure);
     }
