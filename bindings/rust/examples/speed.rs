@@ -48,7 +48,9 @@ impl Sides<'_> {
                     begin.elapsed().as_secs_f64() * 1e6 / calls as f64
                 })
             };
-            let (first, second) = if round % 2 == 0 { (per_call(calls, &c), rust()) } else {
+            let (first, second) = if round % 2 == 0 {
+                (per_call(calls, &c), rust())
+            } else {
                 let second = rust();
                 (per_call(calls, &c), second)
             };
@@ -91,7 +93,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let tokio = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let berth = Berth::open(engine, &Options::default())?;
-    let command = if engine == "fake" { r#"["wait"]"# } else { r#"["/bin/sh", "-c", "while :; do sleep 1000; done"]"# };
+    let command =
+        if engine == "fake" { r#"["wait"]"# } else { r#"["/bin/sh", "-c", "while :; do sleep 1000; done"]"# };
     let spec = format!(r#"{{"name": "speed", "image": "{image}", "network": "none", "command": {command}}}"#);
     let handle = tokio.block_on(async {
         let handle = berth.create(&spec).await?;
@@ -113,33 +116,57 @@ fn rows(s: &Sides, inside: &[String]) -> f64 {
     let argv: Vec<&str> = inside.iter().map(String::as_str).collect();
     // SAFETY: runtime and handle are live in all that follows
     let mut added = vec![
-        s.compare("status", 200, || c_call(|c| unsafe { ffi::berth_status_call(raw, h, c, null_mut()) }), || {
-            s.dynamic.status(s.handle)
-        }),
-        s.compare("stats", 200, || {
-            let mut stats: ffi::berth_stats = unsafe { std::mem::zeroed() };
-            ok(unsafe { ffi::berth_stats(raw, h, &mut stats, null_mut()) });
-        }, || s.dynamic.stats(s.handle)),
-        s.compare("resolve", 200, || {
-            let port = ffi::berth_port { number: 80, protocol: [0; 6] };
-            let mut host: ffi::berth_host_port = unsafe { std::mem::zeroed() };
-            ok(unsafe { ffi::berth_resolve_host_port(raw, h, &port, &mut host, null_mut()) });
-        }, || s.dynamic.resolve_host_port(s.handle, 80)),
-        s.compare("logs, read", 20, || unsafe {
-            let mut stream = null_mut();
-            ok(ffi::berth_logs(raw, h, null(), &mut stream, null_mut()));
-            let mut room = [0u8; 4096];
-            while libc::read(ffi::berth_stream_fd(stream), room.as_mut_ptr().cast(), room.len()) > 0 {}
-            ffi::berth_stream_free(stream);
-        }, || async { s.dynamic.logs(s.handle, LogOptions::default()).await.unwrap().rest().await.unwrap() }),
+        s.compare(
+            "status",
+            200,
+            || c_call(|c| unsafe { ffi::berth_status_call(raw, h, c, null_mut()) }),
+            || s.dynamic.status(s.handle),
+        ),
+        s.compare(
+            "stats",
+            200,
+            || {
+                let mut stats: ffi::berth_stats = unsafe { std::mem::zeroed() };
+                ok(unsafe { ffi::berth_stats(raw, h, &mut stats, null_mut()) });
+            },
+            || s.dynamic.stats(s.handle),
+        ),
+        s.compare(
+            "resolve",
+            200,
+            || {
+                let port = ffi::berth_port { number: 80, protocol: [0; 6] };
+                let mut host: ffi::berth_host_port = unsafe { std::mem::zeroed() };
+                ok(unsafe { ffi::berth_resolve_host_port(raw, h, &port, &mut host, null_mut()) });
+            },
+            || s.dynamic.resolve_host_port(s.handle, 80),
+        ),
+        s.compare(
+            "logs, read",
+            20,
+            || unsafe {
+                let mut stream = null_mut();
+                ok(ffi::berth_logs(raw, h, null(), &mut stream, null_mut()));
+                let mut room = [0u8; 4096];
+                while libc::read(ffi::berth_stream_fd(stream), room.as_mut_ptr().cast(), room.len()) > 0 {}
+                ffi::berth_stream_free(stream);
+            },
+            || async { s.dynamic.logs(s.handle, LogOptions::default()).await.unwrap().rest().await.unwrap() },
+        ),
     ];
     if !argv.is_empty() {
-        added.push(s.compare("exec", 10, || {
-            c_call(|c| unsafe { ffi::berth_exec_call(raw, h, pointers.as_ptr(), null(), c, null_mut()) })
-        }, || s.dynamic.exec(s.handle, &argv)));
+        added.push(s.compare(
+            "exec",
+            10,
+            || c_call(|c| unsafe { ffi::berth_exec_call(raw, h, pointers.as_ptr(), null(), c, null_mut()) }),
+            || s.dynamic.exec(s.handle, &argv),
+        ));
     }
-    added.push(s.compare("restart", 4, || {
-        c_call(|c| unsafe { ffi::berth_restart_call(raw, h, 0, c, null_mut()) })
-    }, || s.dynamic.restart(s.handle, Some(Duration::ZERO))));
+    added.push(s.compare(
+        "restart",
+        4,
+        || c_call(|c| unsafe { ffi::berth_restart_call(raw, h, 0, c, null_mut()) }),
+        || s.dynamic.restart(s.handle, Some(Duration::ZERO)),
+    ));
     added.into_iter().fold(0.0, f64::max)
 }

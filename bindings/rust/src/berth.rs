@@ -86,7 +86,9 @@ impl LogOptions {
             (false, false) => 0,
             (false, true) => ffi::BERTH_STDOUT,
             (true, false) => ffi::BERTH_STDERR,
-            (true, true) => return Err(Error::new(Code::Invalid, "logs", "logs: neither of the two streams")),
+            (true, true) => {
+                return Err(Error::new(Code::Invalid, "logs", "logs: neither of the two streams"))
+            }
         };
         Ok(ffi::berth_logs_options {
             size: size_of::<ffi::berth_logs_options>(),
@@ -200,14 +202,17 @@ impl Berth {
     ) -> Result<ByteStream> {
         let mut raw = null_mut();
         done(|err| begin(self.open.0, &mut raw, err))?;
-        let stream = LibraryStream::new(raw, self.open.clone()).map_err(|e| Error::io("watch a stream", &e))?;
+        let stream =
+            LibraryStream::new(raw, self.open.clone()).map_err(|e| Error::io("watch a stream", &e))?;
         Ok(ByteStream::new(stream))
     }
 
     /// A verb whose call brings nothing.
     fn plain<'a>(
         &'a self,
-        begin: impl FnOnce(*mut ffi::berth_runtime, *mut *mut ffi::berth_call, *mut ffi::berth_error) -> i32 + Send + 'a,
+        begin: impl FnOnce(*mut ffi::berth_runtime, *mut *mut ffi::berth_call, *mut ffi::berth_error) -> i32
+            + Send
+            + 'a,
     ) -> Pending<'a, Result<()>> {
         Box::pin(async move { Call::begin(&self.open, begin)?.outcome().await.map(|_| ()) })
     }
@@ -215,7 +220,9 @@ impl Berth {
     /// A call that brings the workload's status.
     fn status_of<'a>(
         &'a self,
-        begin: impl FnOnce(*mut ffi::berth_runtime, *mut *mut ffi::berth_call, *mut ffi::berth_error) -> i32 + Send + 'a,
+        begin: impl FnOnce(*mut ffi::berth_runtime, *mut *mut ffi::berth_call, *mut ffi::berth_error) -> i32
+            + Send
+            + 'a,
     ) -> Pending<'a, Result<Status>> {
         Box::pin(async move {
             let outcome = Call::begin(&self.open, begin)?.outcome().await?;
@@ -225,15 +232,16 @@ impl Berth {
 
     /// What the library answers without waiting.
     fn at_once<'a, T: Send + 'a>(
-        &'a self,
-        ask: impl FnOnce(*mut ffi::berth_runtime) -> Result<T> + Send + 'a,
+        &'a self, ask: impl FnOnce(*mut ffi::berth_runtime) -> Result<T> + Send + 'a,
     ) -> Pending<'a, Result<T>> {
         Box::pin(async move { ask(self.open.0) })
     }
 
     fn json<'a>(
         &'a self,
-        ask: impl FnOnce(*mut ffi::berth_runtime, *mut *mut libc::c_char, *mut ffi::berth_error) -> i32 + Send + 'a,
+        ask: impl FnOnce(*mut ffi::berth_runtime, *mut *mut libc::c_char, *mut ffi::berth_error) -> i32
+            + Send
+            + 'a,
     ) -> Pending<'a, Result<String>> {
         self.at_once(move |runtime| {
             let mut text = null_mut();
@@ -245,7 +253,7 @@ impl Berth {
 }
 
 /* SAFETY of what follows: runtime and handle are live for the call; results are written on success
-   only and begin as zeroes, which every one of these structs may be. */
+only and begin as zeroes, which every one of these structs may be. */
 impl Runtime for Berth {
     fn name(&self) -> &str {
         &self.name
@@ -295,10 +303,7 @@ impl Runtime for Berth {
     }
 
     fn exec_with<'a>(
-        &'a self,
-        handle: &'a Handle,
-        argv: &'a [&'a str],
-        options: ExecOptions,
+        &'a self, handle: &'a Handle, argv: &'a [&'a str], options: ExecOptions,
     ) -> Pending<'a, Result<ExecOutput>> {
         Box::pin(async move {
             let outcome = self.exec_call(handle, argv, &options, false)?.outcome().await?;
@@ -315,21 +320,21 @@ impl Runtime for Berth {
         })
     }
 
-    fn host_port<'a>(&'a self, handle: &'a Handle, container_port: Port) -> Pending<'a, Result<Option<HostPort>>> {
+    fn host_port<'a>(
+        &'a self, handle: &'a Handle, container_port: Port,
+    ) -> Pending<'a, Result<Option<HostPort>>> {
         self.at_once(move |r| {
             let port = port_raw(container_port);
             let mut raw: ffi::berth_host_port = unsafe { zeroed() };
-            let found =
-                done(|err| unsafe { ffi::berth_resolve_host_port(r, handle.as_raw(), &port, &mut raw, err) })?;
+            let found = done(|err| unsafe {
+                ffi::berth_resolve_host_port(r, handle.as_raw(), &port, &mut raw, err)
+            })?;
             Ok((found > 0).then(|| HostPort { port: raw.port, address: read_text(&raw.address) }))
         })
     }
 
     fn container_address<'a>(
-        &'a self,
-        handle: &'a Handle,
-        container_port: Port,
-        network: Option<&'a str>,
+        &'a self, handle: &'a Handle, container_port: Port, network: Option<&'a str>,
     ) -> Pending<'a, Result<Option<String>>> {
         self.at_once(move |r| {
             let port = port_raw(container_port);
@@ -367,7 +372,9 @@ impl Runtime for Berth {
     }
 
     fn signal<'a>(&'a self, handle: &'a Handle, signal: i32) -> Pending<'a, Result<()>> {
-        self.at_once(move |r| done(|err| unsafe { ffi::berth_signal(r, handle.as_raw(), signal, err) }).map(|_| ()))
+        self.at_once(move |r| {
+            done(|err| unsafe { ffi::berth_signal(r, handle.as_raw(), signal, err) }).map(|_| ())
+        })
     }
 
     fn session(&self, handle: &Handle, argv: &[&str], options: ExecOptions) -> Result<Box<dyn Session>> {
@@ -414,7 +421,9 @@ impl Runtime for Berth {
 
     fn restart<'a>(&'a self, handle: &'a Handle, timeout: Option<Duration>) -> Pending<'a, Result<()>> {
         let msec = timeout_msec(timeout);
-        self.plain(move |r, call, err| unsafe { ffi::berth_restart_call(r, handle.as_raw(), msec, call, err) })
+        self.plain(move |r, call, err| unsafe {
+            ffi::berth_restart_call(r, handle.as_raw(), msec, call, err)
+        })
     }
 
     fn events(&self, options: EventOptions) -> Pending<'_, Result<ByteStream>> {

@@ -102,7 +102,10 @@ impl Error {
 
     /// A failed call to the system.
     pub fn io(what: &str, e: &std::io::Error) -> Error {
-        Error { os_error: e.raw_os_error().unwrap_or(0), ..Error::new(Code::Io, what, format!("{what}: {e}")) }
+        Error {
+            os_error: e.raw_os_error().unwrap_or(0),
+            ..Error::new(Code::Io, what, format!("{what}: {e}"))
+        }
     }
 
     /// Of the library's value.

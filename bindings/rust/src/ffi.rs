@@ -335,14 +335,17 @@ extern "C" {
     pub fn berth_create_call(runtime: R, spec_json: Text, ret_call: C, err: E) -> c_int;
     pub fn berth_start_call(runtime: R, handle: H, ret_call: C, err: E) -> c_int;
     pub fn berth_stop_call(runtime: R, handle: H, timeout_msec: i64, ret_call: C, err: E) -> c_int;
-    pub fn berth_remove_call(runtime: R, handle: H, options: *const berth_remove_options, ret_call: C, err: E)
-        -> c_int;
+    pub fn berth_remove_call(
+        runtime: R, handle: H, options: *const berth_remove_options, ret_call: C, err: E,
+    ) -> c_int;
     pub fn berth_state_name(state: c_int) -> Text;
     pub fn berth_health_name(health: c_int) -> Text;
     pub fn berth_status(runtime: R, handle: H, ret_status: *mut *mut berth_status, err: E) -> c_int;
     pub fn berth_status_call(runtime: R, handle: H, ret_call: C, err: E) -> c_int;
     pub fn berth_status_free(status: *mut berth_status);
-    pub fn berth_logs(runtime: R, handle: H, options: *const berth_logs_options, ret_stream: S, err: E) -> c_int;
+    pub fn berth_logs(
+        runtime: R, handle: H, options: *const berth_logs_options, ret_stream: S, err: E,
+    ) -> c_int;
     pub fn berth_stream_fd(stream: *const berth_stream) -> c_int;
     pub fn berth_stream_free(stream: *mut berth_stream);
     pub fn berth_exec_call(
@@ -359,13 +362,17 @@ extern "C" {
         runtime: R, handle: H, container_port: *const berth_port, ret_port: *mut berth_host_port, err: E,
     ) -> c_int;
     pub fn berth_resolve_container_address(
-        runtime: R, handle: H, container_port: *const berth_port, network: Text, ret_address: *mut c_char, err: E,
+        runtime: R, handle: H, container_port: *const berth_port, network: Text, ret_address: *mut c_char,
+        err: E,
     ) -> c_int;
-    pub fn berth_list(runtime: R, ret_handles: *mut *mut berth_handle, ret_count: *mut size_t, err: E) -> c_int;
+    pub fn berth_list(
+        runtime: R, ret_handles: *mut *mut berth_handle, ret_count: *mut size_t, err: E,
+    ) -> c_int;
     pub fn berth_wait_call(runtime: R, handle: H, ret_call: C, err: E) -> c_int;
     pub fn berth_signal(runtime: R, handle: H, signal: c_int, err: E) -> c_int;
-    pub fn berth_attach_call(runtime: R, handle: H, options: *const berth_attach_options, ret_call: C, err: E)
-        -> c_int;
+    pub fn berth_attach_call(
+        runtime: R, handle: H, options: *const berth_attach_options, ret_call: C, err: E,
+    ) -> c_int;
     pub fn berth_pause(runtime: R, handle: H, err: E) -> c_int;
     pub fn berth_unpause(runtime: R, handle: H, err: E) -> c_int;
     pub fn berth_update(runtime: R, handle: H, patch_json: Text, err: E) -> c_int;
@@ -378,22 +385,31 @@ extern "C" {
     pub fn berth_plan(runtime: R, spec_json: Text, ret_json: RetText, err: E) -> c_int;
     pub fn berth_spec_schema() -> Text;
 
-    pub fn berth_call_new(ops: *const berth_call_ops, data: *mut c_void, fd: c_int, ret_call: C, err: E) -> c_int;
+    pub fn berth_call_new(
+        ops: *const berth_call_ops, data: *mut c_void, fd: c_int, ret_call: C, err: E,
+    ) -> c_int;
     pub fn berth_stream_new(
-        fd: c_int, on_free: Option<unsafe extern "C" fn(*mut c_void)>, data: *mut c_void, ret_stream: S, err: E,
+        fd: c_int, on_free: Option<unsafe extern "C" fn(*mut c_void)>, data: *mut c_void, ret_stream: S,
+        err: E,
     ) -> c_int;
     pub fn berth_register(engine: *const berth_engine, err: E) -> c_int;
 
     pub fn berth_fake_exit(runtime: R, handle: H, exit_code: c_int, err: E) -> c_int;
-    pub fn berth_fake_write(runtime: R, handle: H, stream: u32, data: *const c_void, size: size_t, err: E) -> c_int;
+    pub fn berth_fake_write(
+        runtime: R, handle: H, stream: u32, data: *const c_void, size: size_t, err: E,
+    ) -> c_int;
     pub fn berth_fake_set_health(runtime: R, handle: H, health: c_int, err: E) -> c_int;
     pub fn berth_fake_advance(runtime: R, usec: i64, err: E) -> c_int;
 
     pub fn berth_image_import_call(
         runtime: R, options: *const berth_image_import_options, ret_call: C, err: E,
     ) -> c_int;
-    pub fn berth_image_load_call(runtime: R, options: *const berth_image_load_options, ret_call: C, err: E) -> c_int;
-    pub fn berth_image_pull_call(runtime: R, options: *const berth_image_pull_options, ret_call: C, err: E) -> c_int;
+    pub fn berth_image_load_call(
+        runtime: R, options: *const berth_image_load_options, ret_call: C, err: E,
+    ) -> c_int;
+    pub fn berth_image_pull_call(
+        runtime: R, options: *const berth_image_pull_options, ret_call: C, err: E,
+    ) -> c_int;
     pub fn berth_image_list(runtime: R, ret_json: RetText, err: E) -> c_int;
     pub fn berth_image_remove(runtime: R, reference: Text, force: bool, err: E) -> c_int;
     pub fn berth_volume_list(runtime: R, ret_json: RetText, err: E) -> c_int;

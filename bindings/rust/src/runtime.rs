@@ -63,10 +63,7 @@ pub trait Runtime: Any + Send + Sync {
 
     /// One more program inside a running workload; its output is collected.
     fn exec_with<'a>(
-        &'a self,
-        handle: &'a Handle,
-        argv: &'a [&'a str],
-        options: ExecOptions,
+        &'a self, handle: &'a Handle, argv: &'a [&'a str], options: ExecOptions,
     ) -> Pending<'a, Result<ExecOutput>>;
 
     /// [`Runtime::exec_with`] the defaults.
@@ -89,10 +86,7 @@ pub trait Runtime: Any + Send + Sync {
     /// "ip:port" of the workload on a network (`None`: the first of the spec), or `None`.
     /// [`Runtime::container_address`] tells why.
     fn resolve_container_address<'a>(
-        &'a self,
-        handle: &'a Handle,
-        container_port: u16,
-        network: Option<&'a str>,
+        &'a self, handle: &'a Handle, container_port: u16, network: Option<&'a str>,
     ) -> Pending<'a, Option<String>> {
         Box::pin(async move {
             let address = self.container_address(handle, Port::Tcp(container_port), network).await;
@@ -103,7 +97,9 @@ pub trait Runtime: Any + Send + Sync {
     /* beside the verbs */
 
     /// As `resolve_host_port`, with protocol, address and error.
-    fn host_port<'a>(&'a self, handle: &'a Handle, container_port: Port) -> Pending<'a, Result<Option<HostPort>>> {
+    fn host_port<'a>(
+        &'a self, handle: &'a Handle, container_port: Port,
+    ) -> Pending<'a, Result<Option<HostPort>>> {
         let _ = (handle, container_port);
         ready(Ok(None))
     }
@@ -111,10 +107,7 @@ pub trait Runtime: Any + Send + Sync {
     /// As `resolve_container_address`, with protocol and error: NOT_FOUND for a network that doesn't
     /// exist.
     fn container_address<'a>(
-        &'a self,
-        handle: &'a Handle,
-        container_port: Port,
-        network: Option<&'a str>,
+        &'a self, handle: &'a Handle, container_port: Port, network: Option<&'a str>,
     ) -> Pending<'a, Result<Option<String>>> {
         let _ = (handle, container_port, network);
         ready(Ok(None))

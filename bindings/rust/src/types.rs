@@ -18,7 +18,10 @@ impl Handle {
         // SAFETY: arrays of integers
         let mut raw: ffi::berth_handle = unsafe { std::mem::zeroed() };
         let fits = |text: &str, room: usize| !text.contains('\0') && text.len() < room;
-        if !fits(runtime, raw.runtime.len()) || !fits(name, raw.name.len()) || !fits(metadata, raw.metadata.len()) {
+        if !fits(runtime, raw.runtime.len())
+            || !fits(name, raw.name.len())
+            || !fits(metadata, raw.metadata.len())
+        {
             return Err(Error::new(Code::Invalid, name, "handle: a text is too long"));
         }
         write_text(&mut raw.runtime, runtime);

@@ -253,7 +253,8 @@ fn a_dropped_exec_is_killed() {
         let runtime = fake();
         let h = runtime.create(&spec("one", &["wait"])).await.unwrap();
         runtime.start(&h).await.unwrap();
-        let left = tokio::time::timeout(Duration::from_millis(30), runtime.exec(&h, &["ignore TERM", "wait"])).await;
+        let left =
+            tokio::time::timeout(Duration::from_millis(30), runtime.exec(&h, &["ignore TERM", "wait"])).await;
         assert!(left.is_err());
         assert_eq!(runtime.exec_list(&h).await.unwrap().trim(), "[]");
     });
@@ -291,7 +292,10 @@ fn one_engines_own_is_behind_a_checked_downcast() {
         berth.fake().unwrap().write(&h, 1, b"by hand\n").unwrap();
         berth.fake().unwrap().exit(&h, 9).unwrap();
         assert_eq!(runtime.wait(&h).await.unwrap().exit_code, Some(9));
-        assert_eq!(runtime.logs(&h, LogOptions::default()).await.unwrap().rest().await.unwrap(), b"by hand\n");
+        assert_eq!(
+            runtime.logs(&h, LogOptions::default()).await.unwrap().rest().await.unwrap(),
+            b"by hand\n"
+        );
         assert_eq!(berth.container().err().unwrap().code, Code::Unsupported);
         assert!(runtime.downcast_ref::<Bare>().is_none());
     });
@@ -335,7 +339,9 @@ impl Runtime for Bare {
     fn logs<'a>(&'a self, _: &'a Handle, _: LogOptions) -> Pending<'a, Result<ByteStream>> {
         Box::pin(async { Ok(ByteStream::new(b"of its own".as_slice())) })
     }
-    fn exec_with<'a>(&'a self, _: &'a Handle, _: &'a [&'a str], _: ExecOptions) -> Pending<'a, Result<ExecOutput>> {
+    fn exec_with<'a>(
+        &'a self, _: &'a Handle, _: &'a [&'a str], _: ExecOptions,
+    ) -> Pending<'a, Result<ExecOutput>> {
         none()
     }
     fn stats<'a>(&'a self, _: &'a Handle) -> Pending<'a, Result<Stats>> {
@@ -352,6 +358,9 @@ fn a_runtime_of_the_verbs_alone_resolves_to_none() {
         assert_eq!(runtime.resolve_container_address(&h, 80, Some("net")).await, None);
         assert_eq!(runtime.pause(&h).await.unwrap_err().code, Code::Unsupported);
         assert_eq!(runtime.list().await.unwrap_err().code, Code::Unsupported);
-        assert_eq!(runtime.logs(&h, LogOptions::default()).await.unwrap().rest().await.unwrap(), b"of its own");
+        assert_eq!(
+            runtime.logs(&h, LogOptions::default()).await.unwrap().rest().await.unwrap(),
+            b"of its own"
+        );
     });
 }

@@ -68,11 +68,33 @@ fn callers() -> Vec<Line> {
         berth_attach_options { size, input, rows, columns, next_start, no_output }
         berth_events_options { size, follow, since_usec, until_usec, name }
     );
-    values!(lines,
-        BERTH_ABI_VERSION, BERTH_NAME_MAX, BERTH_ID_TEXT, BERTH_HANDLE_TEXT, BERTH_ADDRESS_TEXT, BERTH_TIMEOUT_SPEC,
-        BERTH_STDOUT, BERTH_STDERR, BERTH_FRAME_LOST, BERTH_CREATING, BERTH_CREATED, BERTH_RUNNING, BERTH_PAUSED,
-        BERTH_RESTARTING, BERTH_STOPPING, BERTH_STOPPED, BERTH_COMPLETED, BERTH_FAILED, BERTH_PENDING,
-        BERTH_HEALTH_NONE, BERTH_HEALTH_STARTING, BERTH_HEALTHY, BERTH_UNHEALTHY, BERTH_OOM_NONE, BERTH_OOM_MAIN,
+    values!(
+        lines,
+        BERTH_ABI_VERSION,
+        BERTH_NAME_MAX,
+        BERTH_ID_TEXT,
+        BERTH_HANDLE_TEXT,
+        BERTH_ADDRESS_TEXT,
+        BERTH_TIMEOUT_SPEC,
+        BERTH_STDOUT,
+        BERTH_STDERR,
+        BERTH_FRAME_LOST,
+        BERTH_CREATING,
+        BERTH_CREATED,
+        BERTH_RUNNING,
+        BERTH_PAUSED,
+        BERTH_RESTARTING,
+        BERTH_STOPPING,
+        BERTH_STOPPED,
+        BERTH_COMPLETED,
+        BERTH_FAILED,
+        BERTH_PENDING,
+        BERTH_HEALTH_NONE,
+        BERTH_HEALTH_STARTING,
+        BERTH_HEALTHY,
+        BERTH_UNHEALTHY,
+        BERTH_OOM_NONE,
+        BERTH_OOM_MAIN,
         BERTH_OOM_CHILD,
     );
     lines

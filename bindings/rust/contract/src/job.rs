@@ -81,9 +81,11 @@ impl Job {
         let mut context = Context::from_waker(&self.waker);
         match &mut self.doing {
             Doing::Future(future) => future.as_mut().poll(&mut context),
-            Doing::Session(session) => session
-                .poll_ended(&mut context)
-                .map_ok(|ended| Outcome { handle: None, exec: ended.exec, status: ended.status }),
+            Doing::Session(session) => session.poll_ended(&mut context).map_ok(|ended| Outcome {
+                handle: None,
+                exec: ended.exec,
+                status: ended.status,
+            }),
             Doing::Nothing => Poll::Ready(Err(cancelled(self.handle.as_ref()))),
         }
     }
@@ -138,7 +140,9 @@ impl Job {
 
 /* The operations of a call: `data` is the Job that `make` boxed. */
 
-unsafe extern "C" fn step(data: *mut c_void, ret: *mut ffi::berth_result, err: *mut ffi::berth_error) -> c_int {
+unsafe extern "C" fn step(
+    data: *mut c_void, ret: *mut ffi::berth_result, err: *mut ffi::berth_error,
+) -> c_int {
     answer((*data.cast::<Job>()).step(&mut *ret), err)
 }
 
@@ -200,12 +204,8 @@ const OPS: ffi::berth_call_ops = ffi::berth_call_ops {
 const CREATE_OPS: ffi::berth_call_ops = ffi::berth_call_ops { undo: Some(undo), ..OPS };
 
 unsafe fn make(
-    engine: &Arc<Engine>,
-    doing: Doing,
-    on_cancel: OnCancel,
-    handle: Option<Handle>,
-    ret: *mut *mut ffi::berth_call,
-    err: *mut ffi::berth_error,
+    engine: &Arc<Engine>, doing: Doing, on_cancel: OnCancel, handle: Option<Handle>,
+    ret: *mut *mut ffi::berth_call, err: *mut ffi::berth_error,
 ) -> c_int {
     let (bell, fd): (Arc<Bell>, RawFd) = match Bell::new() {
         Ok(made) => made,
@@ -219,21 +219,15 @@ unsafe fn make(
 
 /// A call of a future.
 pub unsafe fn future(
-    engine: &Arc<Engine>,
-    work: Work,
-    on_cancel: OnCancel,
-    handle: Option<Handle>,
-    ret: *mut *mut ffi::berth_call,
-    err: *mut ffi::berth_error,
+    engine: &Arc<Engine>, work: Work, on_cancel: OnCancel, handle: Option<Handle>,
+    ret: *mut *mut ffi::berth_call, err: *mut ffi::berth_error,
 ) -> c_int {
     make(engine, Doing::Future(work), on_cancel, handle, ret, err)
 }
 
 /// A call of a session.
 pub unsafe fn session(
-    engine: &Arc<Engine>,
-    session: Box<dyn Session>,
-    ret: *mut *mut ffi::berth_call,
+    engine: &Arc<Engine>, session: Box<dyn Session>, ret: *mut *mut ffi::berth_call,
     err: *mut ffi::berth_error,
 ) -> c_int {
     make(engine, Doing::Session(session), OnCancel::Drop, None, ret, err)

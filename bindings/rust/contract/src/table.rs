@@ -47,9 +47,7 @@ fn open_engine(which: usize, options: &Options) -> Result<Engine> {
 }
 
 unsafe extern "C" fn open<const WHICH: usize>(
-    options: *const berth_options,
-    ret: *mut *mut c_void,
-    err: *mut berth_error,
+    options: *const berth_options, ret: *mut *mut c_void, err: *mut berth_error,
 ) -> c_int {
     let opened = open_engine(WHICH, &convert::open_options(&*options));
     answer(
@@ -82,7 +80,9 @@ fn timeout(msec: i64) -> Option<Duration> {
 
 /* verbs that are calls */
 
-unsafe extern "C" fn create(me: *mut c_void, spec: *const c_char, ret: *mut *mut berth_call, err: *mut berth_error) -> c_int {
+unsafe extern "C" fn create(
+    me: *mut c_void, spec: *const c_char, ret: *mut *mut berth_call, err: *mut berth_error,
+) -> c_int {
     let engine = engine(me).clone();
     let spec = match convert::text("spec", spec) {
         Ok(spec) => spec,
@@ -98,11 +98,7 @@ unsafe extern "C" fn create(me: *mut c_void, spec: *const c_char, ret: *mut *mut
 
 /// A verb over one workload.
 unsafe fn over<Verb, Done>(
-    me: *mut c_void,
-    handle: *const berth_handle,
-    on_cancel: OnCancel,
-    verb: Verb,
-    ret: *mut *mut berth_call,
+    me: *mut c_void, handle: *const berth_handle, on_cancel: OnCancel, verb: Verb, ret: *mut *mut berth_call,
     err: *mut berth_error,
 ) -> c_int
 where
@@ -123,7 +119,9 @@ fn with_status(result: Result<Status>) -> Result<Outcome> {
     result.map(|status| Outcome { status: Some(status), ..Default::default() })
 }
 
-unsafe extern "C" fn start(me: *mut c_void, h: *const berth_handle, ret: *mut *mut berth_call, err: *mut berth_error) -> c_int {
+unsafe extern "C" fn start(
+    me: *mut c_void, h: *const berth_handle, ret: *mut *mut berth_call, err: *mut berth_error,
+) -> c_int {
     let verb = |e: Arc<Engine>, h: Handle| async move { plain(e.runtime.start(&h).await) };
     over(me, h, OnCancel::UndoStart, verb, ret, err)
 }
@@ -138,7 +136,8 @@ unsafe extern "C" fn stop(
 unsafe extern "C" fn restart(
     me: *mut c_void, h: *const berth_handle, msec: i64, ret: *mut *mut berth_call, err: *mut berth_error,
 ) -> c_int {
-    let verb = move |e: Arc<Engine>, h: Handle| async move { plain(e.runtime.restart(&h, timeout(msec)).await) };
+    let verb =
+        move |e: Arc<Engine>, h: Handle| async move { plain(e.runtime.restart(&h, timeout(msec)).await) };
     over(me, h, OnCancel::GoOn, verb, ret, err)
 }
 
@@ -151,7 +150,9 @@ unsafe extern "C" fn remove(
     over(me, h, OnCancel::GoOn, verb, ret, err)
 }
 
-unsafe extern "C" fn wait(me: *mut c_void, h: *const berth_handle, ret: *mut *mut berth_call, err: *mut berth_error) -> c_int {
+unsafe extern "C" fn wait(
+    me: *mut c_void, h: *const berth_handle, ret: *mut *mut berth_call, err: *mut berth_error,
+) -> c_int {
     let verb = |e: Arc<Engine>, h: Handle| async move { with_status(e.runtime.wait(&h).await) };
     over(me, h, OnCancel::Drop, verb, ret, err)
 }
@@ -164,9 +165,7 @@ unsafe extern "C" fn status_call(
 }
 
 unsafe fn begin_session(
-    me: *mut c_void,
-    make: impl FnOnce(&Engine) -> Result<Box<dyn Session>>,
-    ret: *mut *mut berth_call,
+    me: *mut c_void, make: impl FnOnce(&Engine) -> Result<Box<dyn Session>>, ret: *mut *mut berth_call,
     err: *mut berth_error,
 ) -> c_int {
     let engine = engine(me);
@@ -181,10 +180,11 @@ unsafe extern "C" fn exec(
     me: *mut c_void, h: *const berth_handle, argv: *const *const c_char, raw: *const berth_exec_options,
     ret: *mut *mut berth_call, err: *mut berth_error,
 ) -> c_int {
-    let (argv, options) = match convert::list("argv", argv).and_then(|a| Ok((a, convert::exec_options(&*raw)?))) {
-        Ok(both) => both,
-        Err(failure) => return answer(Err(failure), err),
-    };
+    let (argv, options) =
+        match convert::list("argv", argv).and_then(|a| Ok((a, convert::exec_options(&*raw)?))) {
+            Ok(both) => both,
+            Err(failure) => return answer(Err(failure), err),
+        };
     if (*raw).stream {
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
         return begin_session(me, |e| e.runtime.session(&e.inside(h), &argv, options), ret, err);
@@ -237,10 +237,7 @@ async fn copy(mut from: ByteStream, to: OwnedFd) {
 }
 
 unsafe fn pump(
-    engine: &Arc<Engine>,
-    stream: Result<ByteStream>,
-    ret: *mut *mut berth_stream,
-    err: *mut berth_error,
+    engine: &Arc<Engine>, stream: Result<ByteStream>, ret: *mut *mut berth_stream, err: *mut berth_error,
 ) -> c_int {
     let (stream, (read, write)) = match stream.and_then(|stream| Ok((stream, pipe()?))) {
         Ok(both) => both,
@@ -265,7 +262,8 @@ unsafe extern "C" fn events(
     me: *mut c_void, options: *const berth_events_options, ret: *mut *mut berth_stream, err: *mut berth_error,
 ) -> c_int {
     let engine = engine(me);
-    let stream = convert::event_options(&*options).and_then(|options| engine.block(engine.runtime.events(options)));
+    let stream =
+        convert::event_options(&*options).and_then(|options| engine.block(engine.runtime.events(options)));
     pump(engine, stream, ret, err)
 }
 
@@ -285,7 +283,9 @@ unsafe extern "C" fn status(
     )
 }
 
-unsafe extern "C" fn stats(me: *mut c_void, h: *const berth_handle, ret: *mut berth_stats, err: *mut berth_error) -> c_int {
+unsafe extern "C" fn stats(
+    me: *mut c_void, h: *const berth_handle, ret: *mut berth_stats, err: *mut berth_error,
+) -> c_int {
     let engine = engine(me);
     let stats = engine.block(engine.runtime.stats(&engine.inside(h)));
     answer(
@@ -298,7 +298,8 @@ unsafe extern "C" fn stats(me: *mut c_void, h: *const berth_handle, ret: *mut be
 }
 
 unsafe extern "C" fn resolve_host_port(
-    me: *mut c_void, h: *const berth_handle, port: *const berth_port, ret: *mut berth_host_port, err: *mut berth_error,
+    me: *mut c_void, h: *const berth_handle, port: *const berth_port, ret: *mut berth_host_port,
+    err: *mut berth_error,
 ) -> c_int {
     let engine = engine(me);
     let found = engine.block(engine.runtime.host_port(&engine.inside(h), convert::port(&*port)));
@@ -314,12 +315,16 @@ unsafe extern "C" fn resolve_host_port(
 }
 
 unsafe extern "C" fn resolve_container_address(
-    me: *mut c_void, h: *const berth_handle, port: *const berth_port, network: *const c_char, ret: *mut c_char,
-    err: *mut berth_error,
+    me: *mut c_void, h: *const berth_handle, port: *const berth_port, network: *const c_char,
+    ret: *mut c_char, err: *mut berth_error,
 ) -> c_int {
     let engine = engine(me);
     let found = convert::optional("network", network).and_then(|network| {
-        engine.block(engine.runtime.container_address(&engine.inside(h), convert::port(&*port), network.as_deref()))
+        engine.block(engine.runtime.container_address(
+            &engine.inside(h),
+            convert::port(&*port),
+            network.as_deref(),
+        ))
     });
     answer(
         found.map(|found| {
@@ -359,7 +364,9 @@ unsafe extern "C" fn list(
     )
 }
 
-unsafe extern "C" fn signal(me: *mut c_void, h: *const berth_handle, number: c_int, err: *mut berth_error) -> c_int {
+unsafe extern "C" fn signal(
+    me: *mut c_void, h: *const berth_handle, number: c_int, err: *mut berth_error,
+) -> c_int {
     let engine = engine(me);
     answer(engine.block(engine.runtime.signal(&engine.inside(h), number)).map(|_| 0), err)
 }
@@ -379,7 +386,10 @@ unsafe extern "C" fn update(
 ) -> c_int {
     let engine = engine(me);
     let patch = convert::text("patch", patch);
-    answer(patch.and_then(|patch| engine.block(engine.runtime.update(&engine.inside(h), &patch))).map(|_| 0), err)
+    answer(
+        patch.and_then(|patch| engine.block(engine.runtime.update(&engine.inside(h), &patch))).map(|_| 0),
+        err,
+    )
 }
 
 unsafe extern "C" fn rename(
@@ -387,7 +397,10 @@ unsafe extern "C" fn rename(
 ) -> c_int {
     let engine = engine(me);
     let name = convert::text("name", name);
-    answer(name.and_then(|name| engine.block(engine.runtime.rename(&engine.inside(h), &name))).map(|_| 0), err)
+    answer(
+        name.and_then(|name| engine.block(engine.runtime.rename(&engine.inside(h), &name))).map(|_| 0),
+        err,
+    )
 }
 
 unsafe fn json(result: Result<String>, ret: *mut *mut c_char, err: *mut berth_error) -> c_int {
@@ -479,4 +492,3 @@ const fn table<const WHICH: usize>() -> Table {
 }
 
 pub static ENGINES: [Table; 4] = [table::<0>(), table::<1>(), table::<2>(), table::<3>()];
-

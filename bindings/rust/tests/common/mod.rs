@@ -11,7 +11,9 @@ use std::time::Duration;
 /// Run on one thread, with an end for what would wait for ever.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio.block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await.expect("not over after 60 s") })
+    tokio.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), future).await.expect("not over after 60 s")
+    })
 }
 
 pub fn fake() -> Berth {
@@ -21,7 +23,10 @@ pub fn fake() -> Berth {
 /// A spec whose program is steps of fake.h.
 pub fn spec(name: &str, steps: &[&str]) -> String {
     let steps: Vec<String> = steps.iter().map(|s| format!("\"{s}\"")).collect();
-    format!("{{\"name\": \"{name}\", \"image\": \"any\", \"network\": \"none\", \"command\": [{}]}}", steps.join(", "))
+    format!(
+        "{{\"name\": \"{name}\", \"image\": \"any\", \"network\": \"none\", \"command\": [{}]}}",
+        steps.join(", ")
+    )
 }
 
 /// Descriptors of this process.
