@@ -2,7 +2,7 @@
 //! swap.c through the Rust crate: one caller, any engine, the same spec but for runtime and image.
 //! `&dyn Runtime` is all that it knows; what an engine cannot do it says by UNSUPPORTED.
 //!
-//!     bindings/rust/run run --example swap -- fake -
+//!     bindings/rust/run run --example swap -- fake any
 //!     bindings/rust/run run --example swap -- container example:1
 
 use berth::{Berth, Code, Error, Handle, LogOptions, Options, RemoveOptions, Runtime};

@@ -99,6 +99,7 @@ static const char *image_of(const struct job *j)
 static struct contract contract_of(const struct job *j)
 {
     struct contract c = {.engine = j->s->engine,
+                         .like = j->s->like,
                          .opens = j->s->opens,
                          .image = image_of(j),
                          .network = j->s->network,

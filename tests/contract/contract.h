@@ -26,6 +26,7 @@ enum need {
 struct contract {
     struct berth_runtime *runtime;
     const char *engine, *image, *network;
+    const char *like;  /**< the engine whose ways it has: the same, unless it stands for another */
     const char *opens; /**< what berth_open is given: the engine, or that with others before it */
     const char *root, *run, *scratch; /**< the runtime's folders; a folder of the case's own */
     bool steps;                       /**< programs are fake.h's steps; else /bin/sh of the image */
@@ -114,7 +115,7 @@ struct program {
 /** Its programs are modules: guest.c, whose steps lack what WASI lacks. */
 static inline bool is_wasm(const struct contract *c)
 {
-    return strcmp(c->engine, "wasm") == 0;
+    return strcmp(c->like, "wasm") == 0;
 }
 /** Runs until it is asked to end. */
 #define WAITS STEPS("print ready", "wait")

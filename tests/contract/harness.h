@@ -9,7 +9,7 @@
 
 struct settings {
     const char *daemon; /* behind the engine "docker": rows of its own in the table; NULL: none */
-    const char *opens, *engine, *image, *rootfs, *network, *root, *run, *filter, *unsupported, *plugin, *plain;
+    const char *opens, *engine, *like, *image, *rootfs, *network, *root, *run, *filter, *unsupported, *plugin, *plain;
     int jobs, timeout_sec;
     bool list, table, steps, long_run, keep, verbose;
 };

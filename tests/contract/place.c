@@ -147,6 +147,7 @@ static void place_prepare(const void *data)
 {
     const struct job *j = data;
     struct contract c = {.engine = j->s->engine,
+                         .like = j->s->like,
                          .opens = j->s->opens,
                          .image = j->p->image,
                          .network = j->s->network,

@@ -11,6 +11,7 @@
 static const struct option options[] = {
     {"engine", required_argument, NULL, 'e'},
     {"daemon", required_argument, NULL, 'd'},
+    {"like", required_argument, NULL, 'K'},
     {"image", required_argument, NULL, 'i'},
     {"rootfs", required_argument, NULL, 'f'},
     {"network", required_argument, NULL, 'n'},
@@ -39,6 +40,7 @@ static const char usage[] =
     "\n"
     "  --engine NAME        container, fake, or any registered engine; trace(NAME), fault(NAME)\n"
     "  --daemon NAME        what is behind the engine docker: dockerd or podman\n"
+    "  --like NAME          it stands for that engine: its programs, and what may be unsupported\n"
     "  --image REF          image of the programs inside (default: made of busybox)\n"
     "  --rootfs PATH        folder or tar of which that image is made\n"
     "  --network NAME       none (default) or host\n"
@@ -74,7 +76,7 @@ static void set_text(struct settings *s, int option)
         ['e'] = &s->opens,  ['d'] = &s->daemon,  ['i'] = &s->image,       ['f'] = &s->rootfs,
         ['n'] = &s->network, ['r'] = &s->root,        ['u'] = &s->run,
         ['F'] = &s->filter,  ['U'] = &s->unsupported, ['L'] = &s->plugin,
-        ['P'] = &s->plain,
+        ['P'] = &s->plain,  ['K'] = &s->like,
     };
     if ((size_t)option < sizeof(places) / sizeof(places[0]) && places[option])
         *places[option] = optarg;
@@ -138,6 +140,8 @@ void settings_read(struct settings *s, int argc, char **argv)
     if (!s->opens && !s->list && !s->table)
         refuse("--engine is missing");
     s->engine = innermost(s->opens ? s->opens : "");
-    if (strcmp(s->engine, "fake") == 0 || strcmp(s->engine, "wasm") == 0)
+    if (!s->like)
+        s->like = s->engine;
+    if (strcmp(s->like, "fake") == 0 || strcmp(s->like, "wasm") == 0)
         s->steps = true;
 }

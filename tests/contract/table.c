@@ -125,13 +125,13 @@ static void read_rows(const struct settings *s)
             line[n] ? line + n + 1 + strspn(line + n + 1, " \t") : "no reason given";
         line[n] = '\0';
         bool image = strcmp(line, "(image)") == 0;
-        file_rows[n_file_rows++] = (struct row){s->engine, image ? NEEDS_PROGRAM | NEEDS_KERNEL : 0, line, reason};
+        file_rows[n_file_rows++] = (struct row){s->like, image ? NEEDS_PROGRAM | NEEDS_KERNEL : 0, line, reason};
     }
 }
 
 static bool row_has(const struct row *row, const struct settings *s, const struct contract_case *k)
 {
-    if (strcmp(row->engine, s->engine) != 0 && strcmp(row->engine, s->daemon ? s->daemon : "") != 0)
+    if (strcmp(row->engine, s->like) != 0 && strcmp(row->engine, s->daemon ? s->daemon : "") != 0)
         return false;
     return (row->needs & k->needs) || (row->glob && fnmatch(row->glob, k->name, 0) == 0);
 }

@@ -182,14 +182,15 @@ class Core:
 
     def exec(self, handle: Handle | str, argv: Sequence[str], stdin: bytes, env: Mapping[str, str] | None,
              user: str | None, workdir: str | None, groups: Sequence[str] | None, timeout: float | None,
-             output_max_bytes: int, detach: bool, privileged: bool) -> Call[ExecResult]:
+             output_max_bytes: int, detach: bool, privileged: bool,
+             invoke: str | None) -> Call[ExecResult]:
         raw, options = raw_handle(handle), ffi.new("struct berth_exec_options *")
         options.size = ffi.sizeof("struct berth_exec_options")
-        kept = [encoded(user), encoded(workdir), ffi.from_buffer(stdin)]
+        kept = [encoded(user), encoded(workdir), ffi.from_buffer(stdin), encoded(invoke)]
         words = encoded_list(argv, kept)
         options.env = encoded_list([f"{k}={v}" for k, v in env.items()] if env else None, kept)
         options.groups = encoded_list(groups, kept)
-        options.user, options.workdir = kept[0], kept[1]
+        options.user, options.workdir, options.invoke = kept[0], kept[1], kept[3]
         if stdin:
             options.stdin_data, options.stdin_size = kept[2], len(stdin)
         options.timeout_msec = timeout_msec(timeout) if timeout else 0

@@ -205,13 +205,29 @@ class Stats:
     psi_memory_full_avg10: float | None
     psi_io_some_avg10: float | None
     psi_io_full_avg10: float | None
+    wasm_instances: int | None
+    wasm_instantiations: int | None
+    wasm_requests: int | None
+    wasm_active: int | None
+    wasm_waiting: int | None
+    wasm_traps: int | None
+    wasm_timeouts: int | None
+    wasm_memory_outs: int | None
+    wasm_rejected: int | None
+    wasm_cancelled: int | None
+    wasm_bad_requests: int | None
+    wasm_memory_bytes: int | None
+    wasm_memory_peak_bytes: int | None
+    wasm_cpu_usec: int | None
+    wasm_pool: int | None
+    wasm_connections: int | None
 
     @classmethod
     def _of(cls, raw: Any) -> Stats:
         values: dict[str, Any] = {}
         for name in cls.__dataclass_fields__:
             group = name.split("_")[0]
-            absent = group in ("net", "io", "psi") and not getattr(raw, "has_" + group)
+            absent = group in ("net", "io", "psi", "wasm") and not getattr(raw, "has_" + group)
             values[name] = None if absent else getattr(raw, name)
         values["cpu_limit_cores"] = values["cpu_limit_cores"] or None
         return cls(**values)

@@ -126,10 +126,10 @@ class Runtime:
     async def exec(self, handle: Handle | str, argv: Sequence[str], *, stdin: bytes = b"",
                    env: Mapping[str, str] | None = None, user: str | None = None, workdir: str | None = None,
                    groups: Sequence[str] | None = None, timeout: float | None = None, output_max_bytes: int = 0,
-                   detach: bool = False, privileged: bool = False) -> ExecResult:
+                   detach: bool = False, privileged: bool = False, invoke: str | None = None) -> ExecResult:
         """One more program inside; its output is collected. Cancelled: it is killed."""
         return await awaited(self._core.exec(handle, argv, stdin, env, user, workdir, groups, timeout,
-                                             output_max_bytes, detach, privileged))
+                                             output_max_bytes, detach, privileged, invoke))
 
     async def stats(self, handle: Handle | str) -> Stats:
         """CPU, memory, network, block I/O. WrongState unless it runs."""

@@ -172,6 +172,7 @@ impl Berth {
         let groups = options.groups.as_ref().map(|g| CList::new("groups", g)).transpose()?;
         let user = optional("user", &options.user)?;
         let workdir = optional("workdir", &options.workdir)?;
+        let invoke = optional("invoke", &options.invoke)?;
         let (rows, columns) = options.tty.unwrap_or((0, 0));
         let raw = ffi::berth_exec_options {
             size: size_of::<ffi::berth_exec_options>(),
@@ -189,6 +190,7 @@ impl Berth {
             detach: options.detach,
             stream,
             privileged: options.privileged,
+            invoke: or_null(&invoke),
         };
         // SAFETY: what is borrowed is borrowed for the call, which copies
         Call::begin(&self.open, |r, call, err| unsafe {

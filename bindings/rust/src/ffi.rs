@@ -147,6 +147,7 @@ pub struct berth_exec_options {
     pub detach: bool,
     pub stream: bool,
     pub privileged: bool,
+    pub invoke: *const c_char,
 }
 
 #[repr(C)]
@@ -193,6 +194,23 @@ pub struct berth_stats {
     pub psi_memory_full_avg10: f64,
     pub psi_io_some_avg10: f64,
     pub psi_io_full_avg10: f64,
+    pub has_wasm: bool,
+    pub wasm_instances: u64,
+    pub wasm_instantiations: u64,
+    pub wasm_requests: u64,
+    pub wasm_active: u64,
+    pub wasm_waiting: u64,
+    pub wasm_traps: u64,
+    pub wasm_timeouts: u64,
+    pub wasm_memory_outs: u64,
+    pub wasm_rejected: u64,
+    pub wasm_cancelled: u64,
+    pub wasm_bad_requests: u64,
+    pub wasm_memory_bytes: u64,
+    pub wasm_memory_peak_bytes: u64,
+    pub wasm_cpu_usec: u64,
+    pub wasm_pool: u64,
+    pub wasm_connections: u64,
 }
 
 #[repr(C)]

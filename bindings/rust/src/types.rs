@@ -319,6 +319,8 @@ pub struct Stats {
     pub network: Option<NetworkStats>,
     pub io: Option<IoStats>,
     pub pressure: Option<Pressure>,
+    /// Of Wasm workloads, as their worker counts.
+    pub wasm: Option<WasmStats>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -337,6 +339,28 @@ pub struct IoStats {
     pub write_bytes: u64,
     pub read_ops: u64,
     pub write_ops: u64,
+}
+
+/// What a Wasm worker counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[allow(missing_docs)] // `struct berth_stats` says what each is
+pub struct WasmStats {
+    pub instances: u64,
+    pub instantiations: u64,
+    pub requests: u64,
+    pub active: u64,
+    pub waiting: u64,
+    pub traps: u64,
+    pub timeouts: u64,
+    pub memory_outs: u64,
+    pub rejected: u64,
+    pub cancelled: u64,
+    pub bad_requests: u64,
+    pub memory_bytes: u64,
+    pub memory_peak_bytes: u64,
+    pub cpu_usec: u64,
+    pub pool: u64,
+    pub connections: u64,
 }
 
 /// Stalls in percent of the last ten seconds.
@@ -385,6 +409,24 @@ impl Stats {
                 memory_full: raw.psi_memory_full_avg10,
                 io_some: raw.psi_io_some_avg10,
                 io_full: raw.psi_io_full_avg10,
+            }),
+            wasm: raw.has_wasm.then_some(WasmStats {
+                instances: raw.wasm_instances,
+                instantiations: raw.wasm_instantiations,
+                requests: raw.wasm_requests,
+                active: raw.wasm_active,
+                waiting: raw.wasm_waiting,
+                traps: raw.wasm_traps,
+                timeouts: raw.wasm_timeouts,
+                memory_outs: raw.wasm_memory_outs,
+                rejected: raw.wasm_rejected,
+                cancelled: raw.wasm_cancelled,
+                bad_requests: raw.wasm_bad_requests,
+                memory_bytes: raw.wasm_memory_bytes,
+                memory_peak_bytes: raw.wasm_memory_peak_bytes,
+                cpu_usec: raw.wasm_cpu_usec,
+                pool: raw.wasm_pool,
+                connections: raw.wasm_connections,
             }),
         }
     }
@@ -443,6 +485,8 @@ pub struct ExecOptions {
     pub detach: bool,
     /// All capabilities.
     pub privileged: bool,
+    /// Wasm: call this export, as `wasm.invoke` of a spec says it; argv[0] is the module.
+    pub invoke: Option<String>,
 }
 
 /// What came of a program run inside.

@@ -53,7 +53,7 @@ fn callers() -> Vec<Line> {
         berth_frame { time_usec, length, stream, reserved }
         berth_exec_options {
             size, env, user, workdir, groups, stdin_data, stdin_size, timeout_msec, output_max_bytes, tty, rows,
-            columns, detach, stream, privileged,
+            columns, detach, stream, privileged, invoke,
         }
         berth_exec_result { exit_code, signal, exec_id, out, out_size, err, err_size }
         berth_stats {
@@ -61,7 +61,7 @@ fn callers() -> Vec<Line> {
             memory_bytes, memory_cache_bytes, memory_limit_bytes, memory_peak_bytes, memory_swap_bytes, pids,
             pids_limit, net_rx_bytes, net_tx_bytes, net_rx_packets, net_tx_packets, io_read_bytes, io_write_bytes,
             io_read_ops, io_write_ops, has_psi, has_io, has_net, psi_cpu_some_avg10, psi_memory_some_avg10,
-            psi_memory_full_avg10, psi_io_some_avg10, psi_io_full_avg10,
+            psi_memory_full_avg10, psi_io_some_avg10, psi_io_full_avg10, has_wasm, wasm_instances, wasm_instantiations, wasm_requests, wasm_active, wasm_waiting, wasm_traps, wasm_timeouts, wasm_memory_outs, wasm_rejected, wasm_cancelled, wasm_bad_requests, wasm_memory_bytes, wasm_memory_peak_bytes, wasm_cpu_usec, wasm_pool, wasm_connections,
         }
         berth_port { number, protocol }
         berth_host_port { port, address }

@@ -146,6 +146,7 @@ pub fn stats(from: &Stats) -> ffi::berth_stats {
     stats_network(&mut raw, from.network);
     stats_io(&mut raw, from.io);
     stats_pressure(&mut raw, from.pressure);
+    stats_wasm(&mut raw, from.wasm);
     raw
 }
 
@@ -177,6 +178,27 @@ fn stats_pressure(raw: &mut ffi::berth_stats, from: Option<Pressure>) {
     raw.psi_io_full_avg10 = from.io_full;
 }
 
+fn stats_wasm(raw: &mut ffi::berth_stats, from: Option<WasmStats>) {
+    raw.has_wasm = from.is_some();
+    let from = from.unwrap_or_default();
+    raw.wasm_instances = from.instances;
+    raw.wasm_instantiations = from.instantiations;
+    raw.wasm_requests = from.requests;
+    raw.wasm_active = from.active;
+    raw.wasm_waiting = from.waiting;
+    raw.wasm_traps = from.traps;
+    raw.wasm_timeouts = from.timeouts;
+    raw.wasm_memory_outs = from.memory_outs;
+    raw.wasm_rejected = from.rejected;
+    raw.wasm_cancelled = from.cancelled;
+    raw.wasm_bad_requests = from.bad_requests;
+    raw.wasm_memory_bytes = from.memory_bytes;
+    raw.wasm_memory_peak_bytes = from.memory_peak_bytes;
+    raw.wasm_cpu_usec = from.cpu_usec;
+    raw.wasm_pool = from.pool;
+    raw.wasm_connections = from.connections;
+}
+
 pub unsafe fn exec_options(raw: &ffi::berth_exec_options) -> Result<ExecOptions> {
     let stdin = match raw.stdin_data.is_null() {
         true => Vec::new(),
@@ -193,6 +215,7 @@ pub unsafe fn exec_options(raw: &ffi::berth_exec_options) -> Result<ExecOptions>
         tty: raw.tty.then_some((raw.rows, raw.columns)),
         detach: raw.detach,
         privileged: raw.privileged,
+        invoke: optional("invoke", raw.invoke)?,
     })
 }
 
