@@ -171,6 +171,13 @@ def test_an_index_that_contains_itself(faulty, puller):
     puller.refused(faulty.name, CORRUPT)
 
 
+@pytest.mark.parametrize("change", [{"size": 1}, {"mediaType": "application/vnd.docker.distribution.manifest.v2+json"}])
+def test_an_index_that_lies_about_its_manifest(faulty, puller, change):
+    entry = {**faulty.put("x", faulty.manifest), "platform": {"os": "linux", "architecture": "amd64"}, **change}
+    faulty.put("1", json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).encode(), INDEX)
+    puller.refused(faulty.name, CORRUPT, "its index says")
+
+
 def test_indexes_too_deep(faulty, puller):
     entry = faulty.put("x", faulty.manifest)
     for i in range(10):

@@ -172,33 +172,51 @@ int registry_manifest(struct registry *r, const char *name, struct registry_docu
     return code;
 }
 
+/** What an index says of what comes next. */
+struct promise { char digest[DIGEST_TEXT]; char *type; uint64_t size; };
+
+static void promise_clear(struct promise *p)
+{
+    free(TAKE(p->type));
+}
+
 /* Of an index: what to ask for next. 1; 0 for a manifest. */
 static int step_down(const struct registry_document *d, const struct platform *platform, bool strict, const char *name,
-                     char ret_next[DIGEST_TEXT], char **ret_type, struct berth_error *err)
+                     struct promise *ret, struct berth_error *err)
 {
     struct descriptor next;
     json_t *json = json_loadb(d->bytes, d->size, JSON_REJECT_DUPLICATES, NULL);
     int kind = document_kind(json, d->media_type, name, err);
     int code = kind == INDEX ? index_choose(json, platform, strict, name, &next, err) : kind < 0 ? kind : 0;
     if (code == 0 && kind == INDEX) {
-        memcpy(ret_next, next.digest, DIGEST_TEXT);
-        *ret_type = strdup(next.media_type);
-        code = *ret_type ? 1 : fail_memory(err);
+        *ret = (struct promise){.type = strdup(next.media_type), .size = next.size};
+        memcpy(ret->digest, next.digest, DIGEST_TEXT);
+        code = ret->type ? 1 : fail_memory(err);
     }
     json_decref(json);
     return code;
 }
 
+static int check_promise(const struct registry_document *d, const struct promise *p, const char *name, struct berth_error *err)
+{
+    if (p->type && *p->type && *d->media_type && strcmp(p->type, d->media_type) != 0)
+        return fail(err, BERTH_CORRUPT, name, "%s: the manifest is \"%.80s\", its index says \"%.80s\"", name, d->media_type, p->type);
+    if (p->type && p->size != d->size)
+        return fail(err, BERTH_CORRUPT, name, "%s: the manifest has %zu bytes, its index says %llu", name, d->size, (unsigned long long)p->size);
+    return 0;
+}
+
 int registry_resolve(struct registry *r, const struct platform *platform, bool strict, struct registry_document *ret,
                      char ret_top[DIGEST_TEXT], struct berth_error *err)
 {
-    char seen[INDEX_MAX_DEPTH][DIGEST_TEXT], next[DIGEST_TEXT];
-    autofree char *promised = NULL, *name = reference_familiar(&r->reference, NULL);
+    char seen[INDEX_MAX_DEPTH][DIGEST_TEXT];
+    autoclean(promise_clear) struct promise promise = {0};
+    autofree char *name = reference_familiar(&r->reference, NULL);
     struct registry_document d = {0};
     if (!name)
         return fail_memory(err);
     for (int depth = 0; depth < INDEX_MAX_DEPTH; depth++) {
-        int code = registry_manifest(r, depth ? next : NULL, &d, err);
+        int code = registry_manifest(r, depth ? promise.digest : NULL, &d, err);
         if (code < 0)
             return code;
         if (depth == 0 && ret_top)
@@ -207,11 +225,11 @@ int registry_resolve(struct registry *r, const struct platform *platform, bool s
             if (strcmp(seen[i], d.digest) == 0)
                 code = fail(err, BERTH_CORRUPT, name, "%s: an index that contains itself", name);
         memcpy(seen[depth], d.digest, DIGEST_TEXT);
-        if (code == 0 && promised && *promised && *d.media_type && strcmp(promised, d.media_type) != 0)
-            code = fail(err, BERTH_CORRUPT, name, "%s: the manifest is \"%.80s\", its index says \"%.80s\"", name, d.media_type, promised);
-        free(TAKE(promised));
         if (code == 0)
-            code = step_down(&d, platform, strict, name, next, &promised, err);
+            code = check_promise(&d, &promise, name, err);
+        promise_clear(&promise);
+        if (code == 0)
+            code = step_down(&d, platform, strict, name, &promise, err);
         if (code == 0)
             *ret = d;
         else
