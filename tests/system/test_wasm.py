@@ -249,6 +249,11 @@ def test_a_service_answers_at_its_own_address_and_at_a_published_port(wasm):
     assert wasm.must("address", name, "8080") == address and get(f"http://{address}/")[0] == 200
 
 
+def test_all_exposed_ports_are_a_services_own(wasm):
+    name = serve(wasm, "-P", "--set", "wasm.port=81")
+    assert get(f"http://{wasm.must('port', name, '81')}/") == (200, "hello 1\n")
+
+
 def test_a_trap_in_one_request_is_a_500_and_hurts_no_other(wasm):
     name = serve(wasm)
     url = f"http://{wasm.must('address', name, '8080')}"
@@ -428,3 +433,11 @@ def test_what_a_missing_file_is_called(wasm):
     assert r.returncode == 1 and "no-such-module.wasm" in r.stderr and "No such file" in r.stderr
     r = wasm.call("image", "compile", "no-such-image:1")
     assert r.returncode == 1 and "no-such-image" in r.stderr
+
+
+def test_a_rule_that_is_none_is_refused_by_create(wasm, guest):
+    for rule in ("10.0.0.0/99", "name:99999", ""):
+        spec = wasm.folder + "/rules.json"
+        open(spec, "w").write(json.dumps({"image": guest, "runtime": "wasm", "wasm": {"allowed_hosts": [rule]}}))
+        r = wasm.call("create", "--spec", spec)
+        assert r.returncode in (1, 2) and "wasm.allowed_hosts" in r.stderr, (rule, r.stderr)

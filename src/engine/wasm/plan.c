@@ -7,6 +7,7 @@
  */
 #include "wasm/inside.h"
 #include "linux/privilege.h"
+#include "model/allowed.h"
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
@@ -22,6 +23,15 @@
 static int unsupported(struct berth_error *err, const char *field, const char *why)
 {
     return fail(err, BERTH_UNSUPPORTED, field, "%s: %s", field, why);
+}
+
+static int check_hosts(char *const *rules, struct berth_error *err)
+{
+    struct allowed_rule rule;
+    for (size_t i = 0; rules && rules[i]; i++)
+        if (allowed_parse(rules[i], &rule, err) < 0)
+            return fail_context(err, "wasm.allowed_hosts[%zu]", i), BERTH_INVALID;
+    return 0;
 }
 
 int wasm_refuse(const struct spec *s, struct berth_error *err)
@@ -45,7 +55,7 @@ int wasm_refuse(const struct spec *s, struct berth_error *err)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         if (rows[i].set)
             return unsupported(err, rows[i].field, rows[i].why);
-    return 0;
+    return check_hosts(s->wasm.allowed_hosts, err);
 }
 
 static int check_word(const char *field, const char *value, const char *const *words, struct berth_error *err)
@@ -168,6 +178,18 @@ static int find_dry(struct compile *k, struct berth_error *err)
     return k->module->name && k->module->key ? 0 : fail_memory(err);
 }
 
+/** A service's port is one that its image exposes: for -P. */
+static int expose(struct compile *k, struct berth_error *err)
+{
+    struct code_kind kind;
+    char port[16];
+    int r = choose_kind(k->c, k->store, k->spec, k->module, &kind, err);
+    if (r < 0 || !kind.serve)
+        return r;
+    snprintf(port, sizeof(port), "%u/tcp", k->spec->wasm.port ? k->spec->wasm.port : PORT_USUAL);
+    return strings_add(&k->image->config.exposed_ports, port) < 0 ? fail_memory(err) : 0;
+}
+
 int wasm_find(struct compile *k, struct berth_error *err)
 {
     k->free_module = module_free;
@@ -182,6 +204,7 @@ int wasm_find(struct compile *k, struct berth_error *err)
         return 0;
     if (r < 0 && err)
         *err = mine;
+    r = r < 0 ? r : expose(k, err);
     if (r < 0 || !k->module->alone || (k->image->config.entrypoint && k->image->config.entrypoint[0]))
         return r;
     strings_free(k->image->config.entrypoint);
