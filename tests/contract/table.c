@@ -46,7 +46,7 @@ static const struct row rows[] = {
     {"podman", 0, "frames_carry_stream_time_and_length", "podman's stamps are cut to the second", true},
     {"podman", 0, "since_and_until_are_exact_to_the_microsecond", "podman's stamps are cut to the second", true},
     {"podman", 0, "timestamps_are_rfc_3339_with_nanoseconds", "podman's stamps are cut to the second", true},
-    {"podman", 0, "a_terminal_is_one_and_resizes", "podman sizes a terminal after its program has begun", true},
+    {"docker", 0, "a_terminal_is_one_and_resizes", "the API sizes a terminal after its program has begun", true},
     {"podman", 0, "execs_are_listed_and_killed_by_id", "podman lists an exec that has ended", true},
     {"podman", 0, "a_limit_of_half_a_core_holds", "podman tells no throttling", true},
     {"podman", 0, "network_the_address_is_the_same_after_a_restart", "podman gives another address", true},

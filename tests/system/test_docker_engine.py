@@ -269,6 +269,35 @@ def test_a_follower_goes_on_when_the_daemon_is_back(bed):
     assert bed.call("logs", "-f", "one", timeout=30).stdout == "".join(f"line {i}\n" for i in range(10))
 
 
+def test_a_hundred_statuses_are_one_request(bed):
+    """ps asks for all of them at once, and takes what it knows of each as long as the daemon's words fit it."""
+    started = time.strftime("%Y-%m-%dT%H:%M:%S.000000001Z", time.gmtime(time.time() - 7200))
+    ids, words = [ID], {}
+
+    def say(method, path, c):
+        if "/containers/create" in path:
+            ids.append(f"{len(ids):064x}")
+            return answer(201, {"Id": ids[-1]})
+        if "/containers/json?" in path:
+            return answer(200, [{"Id": i, "State": "running", "Status": words.get(i, "Up 2 hours"), "Labels": {}} for i in ids])
+        i = path.split("/")[3]
+        return answer(200, {**inspected(StartedAt=started), "Id": i}) if path.endswith("/json") else bed.script.well(method, path)
+    bed.script.say = say
+    for i in range(99):
+        bed.must("create", "--runtime", "docker", "--name", f"w{i}", "any:1")
+    bed.must("ps", "-a", "-q")
+    before = len(bed.script.seen)
+    assert len(bed.must("ps", "-a", "-q").split()) == 100
+    asked = bed.script.seen[before:]
+    assert len(asked) == 1 and "/containers/json?all=1" in asked[0][1], asked[:3]
+    words[ids[5]] = "Up 3 seconds"  # restarted by somebody: that one is looked at
+    before = len(bed.script.seen)
+    bed.must("ps", "-a", "-q")
+    assert [p for _, p in bed.script.seen[before + 1:]] == [f"/v1.41/containers/{ids[5]}/json"]
+    gone = ids.pop(7)  # and one that somebody removed is listed no more
+    assert len(bed.must("ps", "-a", "-q").split()) == 99 and gone
+
+
 # ---- TLS
 
 def certificates(folder, name="localhost"):

@@ -25,7 +25,7 @@ static void docker_close(void *self)
     }
     store_close(d->store);
     pthread_mutex_destroy(&d->lock);
-    free(d->glance);
+    glance_free(d->glance);
     free(d->certs);
     free(d->host);
     free(d->programs);

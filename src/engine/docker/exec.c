@@ -156,12 +156,40 @@ static int end_of_line(struct op *op)
 {
     close_fd(&mine(op)->pump_fd); /* at its end: it would wake the caller for ever */
     request_clear(&op->ask);
+    mine(op)->looks = 0;
     op_timer(op, -1);
     op->next = on_code;
     return OP_ON;
 }
 
 /* ---- while it runs */
+
+static int resize(struct op *op, uint16_t rows, uint16_t columns, struct berth_error *err)
+{
+    const struct session *s = mine(op);
+    if (!s->tty || !*s->id)
+        return fail(err, BERTH_WRONG_STATE, op->box.handle.name, "resize: %s has no terminal", op->box.handle.name);
+    autorequest r = {.method = "POST", .path = format_text("/exec/%s/resize?h=%u&w=%u", s->id, rows, columns)};
+    int code = daemon_ask(op->box.daemon, &r, err);
+    return code < 0 ? code : answer_judge(&r, "resize", op->box.handle.name, err);
+}
+
+/** Before 1.42 the API has no size for a start, and refuses one until the program runs: asked until it is taken. */
+static void give_size(struct op *op)
+{
+    struct session *s = mine(op);
+    if (!s->tty || !s->rows || s->looks >= LOOKS_MAX)
+        return;
+    s->looks++;
+    if (resize(op, s->rows, s->columns, NULL) < 0) {
+        op_timer(op, LOOK_MSEC);
+        return;
+    }
+    s->rows = 0;
+    s->looks = 0;
+    op_timer(op, s->deadline_usec ? MAX(s->deadline_usec - monotonic_usec(), 0) / 1000 : -1);
+}
+
 
 static int on_running(struct op *op, struct berth_result *ret, struct berth_error *err)
 {
@@ -171,18 +199,15 @@ static int on_running(struct op *op, struct berth_result *ret, struct berth_erro
         return doomed(op, BERTH_CANCELLED, err);
     if (s->deadline_usec && monotonic_usec() >= s->deadline_usec)
         return doomed(op, BERTH_TIMED_OUT, err);
+    if (s->stream && session_ended(op))
+        return end_of_line(op);
+    give_size(op);
     if (s->stream)
-        return session_ended(op) ? end_of_line(op) : OP_WAIT;
+        return OP_WAIT;
     int r = session_collect(op, err);
     if (r < 0)
         close_fd(&s->words_fd);
     return r <= 0 ? r : end_of_line(op);
-}
-
-static void send_size(struct op *op, uint16_t rows, uint16_t columns)
-{
-    autorequest r = {.method = "POST", .path = format_text("/exec/%s/resize?h=%u&w=%u", mine(op)->id, rows, columns)};
-    daemon_ask(op->box.daemon, &r, NULL);
 }
 
 static int on_open(struct op *op, struct berth_result *ret, struct berth_error *err)
@@ -195,8 +220,6 @@ static int on_open(struct op *op, struct berth_result *ret, struct berth_error *
     op_watch(op, s->line.fd, EPOLLIN | (hijack_wants_out(&s->line) ? EPOLLOUT : 0u));
     if (r <= 0)
         return r;
-    if (s->tty && s->rows)
-        send_size(op, s->rows, s->columns);
     r = session_streams(op, err);
     op->next = on_running;
     return r < 0 ? r : OP_ON;
@@ -299,16 +322,6 @@ static void cancel(struct op *op)
     op_timer(op, 0);
 }
 
-static int resize(struct op *op, uint16_t rows, uint16_t columns, struct berth_error *err)
-{
-    const struct session *s = mine(op);
-    if (!s->tty || !*s->id)
-        return fail(err, BERTH_WRONG_STATE, op->box.handle.name, "resize: %s has no terminal", op->box.handle.name);
-    autorequest r = {.method = "POST", .path = format_text("/exec/%s/resize?h=%u&w=%u", s->id, rows, columns)};
-    int code = daemon_ask(op->box.daemon, &r, err);
-    return code < 0 ? code : answer_judge(&r, "resize", op->box.handle.name, err);
-}
-
 static int signal_exec(struct op *op, int signal, struct berth_error *err)
 {
     const struct session *s = mine(op);
@@ -320,7 +333,8 @@ static int signal_exec(struct op *op, int signal, struct berth_error *err)
 /** Its streams are alive: whoever reads them need not ask the call. */
 static bool is_carried(const struct op *op)
 {
-    return op->next == on_running || op->next == on_code;
+    const struct session *s = op->own;
+    return (op->next == on_running && !(s->tty && s->rows)) || op->next == on_code;
 }
 
 int docker_exec(void *self, const struct berth_handle *h, const char *const *argv, const struct berth_exec_options *o,

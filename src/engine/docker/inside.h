@@ -6,7 +6,8 @@
  *   spec.c     spec -> the API's document   answer.c   what it says in our codes
  *   create.c   create, pull                 op.c       calls: a request after the other
  *   life.c     start, stop, remove, wait    read.c     status, list, inspect, stats, resolve
- *   change.c   signal, pause, rename        exec.c, hijack.c  exec and attach
+ *   change.c   signal, pause, rename        glance.c   many statuses at once
+ *   exec.c, hijack.c  exec and attach
  *   streams.c  logs, events: fed by the program berth-docker (program/)
  *
  * A workload has its folder in the store, as every engine's has: so names are unique across engines, and
@@ -60,7 +61,7 @@ struct docker {
     pthread_mutex_t lock;      /* store, daemons, glance */
     struct store *store;
     struct daemon *daemons;    /* the list only grows; borrowed freely */
-    struct glance *glance;     /* what the last list saw, see read.c */
+    struct glance *glance;     /* what the last list saw, see glance.c */
 };
 
 int docker_store(struct docker *d, bool make, struct store **ret_store, struct berth_error *err);
@@ -96,6 +97,16 @@ int box_ask(const struct box *b, const char *method, const char *rest, const cha
             struct berth_error *err);
 /** The daemon's picture of it; waits. */
 int box_inspect(const struct box *b, const char *verb, json_t **ret_json, struct berth_error *err);
+
+/* ---- many at once */
+struct glance;
+void glance_free(struct glance *g);
+/** Ask for all of them at once; those that their daemon does not know go, folder and all. */
+void glance_take(struct docker *d, struct box *boxes, size_t *n);
+/** box_inspect, or what it said before if the last list says that it holds still. */
+int glance_inspect(const struct box *b, json_t **ret_json, struct berth_error *err);
+/** It changes: what was seen of it before holds no more. */
+void glance_forget(const struct box *b);
 
 /* ---- what an inspect says */
 struct view {

@@ -42,6 +42,16 @@ static int64_t spec_timeout(const struct op *op)
     return msec;
 }
 
+/** A lock of this boot beside the workload: its descriptor, or -EAGAIN while another has it. */
+static int take_lock(const struct op *op, const char *name)
+{
+    int run_fd = workload_run_fd(op->box.folder, NULL);
+    autoclose int fd = run_fd < 0 ? -1 : openat(run_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && lock_take(fd) == -EAGAIN)
+        return -EAGAIN;
+    return take_fd(&fd);
+}
+
 /* ---- start */
 
 static void note_failure(const struct op *op, const struct berth_error *failure)
@@ -168,6 +178,7 @@ static int on_started(struct op *op, struct berth_result *ret, struct berth_erro
     (void)ret;
     if (!op->ask.done)
         return OP_WAIT;
+    close_fd(&op->held_fd);
     int r = answer_judge(&op->ask, "start", op->box.handle.name, &failure);
     if (r == 0 && op->ask.status == 304)
         return fail(err, BERTH_WRONG_STATE, op->box.handle.name, "start %s: it runs already", op->box.handle.name);
@@ -185,6 +196,7 @@ static int on_started(struct op *op, struct berth_result *ret, struct berth_erro
         return failure.code;
     }
     box_set_link(&op->box, FAILURE_LINK, NULL);
+    glance_forget(&op->box);
     if (op->cancelled)
         return undo_start(op);
     box_event(&op->box, "start", NULL);
@@ -214,6 +226,13 @@ int docker_start(void *self, const struct berth_handle *h, struct berth_call **r
     int r = op_new(self, "start", h, &op, err);
     if (r < 0)
         return r;
+    op->held_fd = take_lock(op, "start"); /* of two at once the API calls both the one that did it */
+    if (op->held_fd == -EAGAIN) {
+        struct berth_error failure;
+        op_free(op);
+        r = fail(&failure, BERTH_WRONG_STATE, h->name, "start %s: another start is under way", h->name);
+        return berth_call_done(r, NULL, &failure, ret_call, err);
+    }
     op->on_cancel = cancel_start;
     op->on_free = start_free;
     op->next = on_started;
@@ -229,6 +248,7 @@ static int on_stopped(struct op *op, struct berth_result *ret, struct berth_erro
     (void)ret;
     if (op->ask.done) {
         int r = answer_judge(&op->ask, op->verb, op->box.handle.name, err);
+        glance_forget(&op->box);
         bool over = r == BERTH_WRONG_STATE && !strcmp(op->verb, "stop"); /* it ended by itself in between */
         if (r == 0 || over)
             box_event(&op->box, op->verb, NULL);
@@ -268,15 +288,6 @@ static int on_thawed(struct op *op, struct berth_result *ret, struct berth_error
     return op->other.done ? ask_stop(op, op->number) : OP_WAIT;
 }
 
-/** Who follows the log waits at the end between the two runs, as long as this is held. */
-static void hold_followers(struct op *op)
-{
-    int run_fd = workload_run_fd(op->box.folder, NULL);
-    op->held_fd = run_fd < 0 ? -1 : openat(run_fd, "restart", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (op->held_fd >= 0)
-        lock_take(op->held_fd);
-}
-
 static int on_stop_seen(struct op *op, struct berth_result *ret, struct berth_error *err)
 {
     autoanswer json = NULL;
@@ -287,8 +298,8 @@ static int on_stop_seen(struct op *op, struct berth_result *ret, struct berth_er
     if (r < 0)
         return r;
     bool restart = !strcmp(op->verb, "restart");
-    if (restart)
-        hold_followers(op);
+    if (restart && op->held_fd < 0) /* who follows the log waits at the end between the two runs, as long as this is held */
+        op->held_fd = take_lock(op, "restart");
     if (!op->view.lives && !restart)
         return OP_DONE;
     if (op->view.lives && !restart)

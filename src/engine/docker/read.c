@@ -373,7 +373,7 @@ int docker_status(void *self, const struct berth_handle *h, struct berth_status 
     autoanswer json = NULL;
     int r = box_open(self, h, &b, err);
     if (r == 0)
-        r = box_inspect(&b, "status", &json, err);
+        r = glance_inspect(&b, &json, err);
     return r < 0 ? r : status_make(&b, json, ret, err);
 }
 
@@ -435,13 +435,24 @@ int docker_list(void *self, struct berth_handle **ret, size_t *ret_count, struct
     if (r < 0 && r != BERTH_NOT_FOUND)
         return r;
     struct berth_handle *handles = calloc(strings_count(ids) + 1, sizeof(*handles));
-    if (!handles)
+    struct box *boxes = calloc(strings_count(ids) + 1, sizeof(*boxes));
+    if (!handles || !boxes) {
+        free(handles);
+        free(boxes);
         return fail_memory(err);
-    for (size_t i = 0; ids && ids[i]; i++) {
-        autobox b = {0};
-        if (box_open_id(self, ids[i], &b, NULL) == 0)
-            handles[n++] = b.handle;
     }
+    for (size_t i = 0; ids && ids[i]; i++) {
+        if (box_open_id(self, ids[i], &boxes[n], NULL) == 0)
+            n++;
+        else
+            box_close(&boxes[n]);
+    }
+    glance_take(self, boxes, &n);
+    for (size_t i = 0; i < n; i++) {
+        handles[i] = boxes[i].handle;
+        box_close(&boxes[i]);
+    }
+    free(boxes);
     *ret = handles;
     *ret_count = n;
     return 0;
