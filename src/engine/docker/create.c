@@ -332,6 +332,27 @@ static int find_others(struct op *op, struct berth_error *err)
     return r;
 }
 
+/** The API finds out in start. */
+static int find_network(const struct op *op, const char *network, struct berth_error *err)
+{
+    if (!network || !is_named_network(network))
+        return 0;
+    autofree char *name = query_text(network);
+    autorequest r = {.method = "GET", .path = name ? format_text("/networks/%s", name) : NULL};
+    int code = daemon_ask(op->box.daemon, &r, err);
+    if (code == 0)
+        code = answer_judge(&r, "create", network, err);
+    return code == BERTH_NOT_FOUND ? fail(err, code, network, "network: %s has no network \"%.128s\"", op->box.daemon->host, network) : code;
+}
+
+static int find_networks(const struct op *op, const struct spec *s, struct berth_error *err)
+{
+    int r = find_network(op, s->network, err);
+    for (size_t i = 0; r == 0 && i < s->n_networks; i++)
+        r = find_network(op, s->networks[i].name, err);
+    return r;
+}
+
 static uint16_t free_port(const struct spec_port *p)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -422,7 +443,7 @@ static int begin(struct op *op, const char *json, struct berth_error *err)
         return fail_memory(err);
     if ((r = op_channel(op, err)) < 0 || (r = take_name(op, err)) < 0 || (r = fill_folder(op, err)) < 0)
         return r;
-    if ((r = find_others(op, err)) < 0 || (r = choose_ports(c->spec, op->box.daemon, err)) < 0 || (r = check_confinement(op, err)) < 0)
+    if ((r = find_others(op, err)) < 0 || (r = find_networks(op, c->spec, err)) < 0 || (r = choose_ports(c->spec, op->box.daemon, err)) < 0 || (r = check_confinement(op, err)) < 0)
         return r;
     r = create_document(c->spec, c->id, c->handle.name, store_tag(op->box.store), &c->document, &c->more, err);
     if (r < 0)

@@ -183,6 +183,8 @@ void begin_wait(struct op *op);
 /** What the create request says; *ret_more: networks beside the first, [{network, config}], or NULL. */
 int create_document(const struct spec *spec, const char *id, const char *name, const char *tag, json_t **ret,
                     json_t **ret_more, struct berth_error *err);
+/** One that somebody made, none of the modes bridge, host, none, container:. */
+bool is_named_network(const char *network);
 /** Refuse by name what this engine cannot do. */
 int spec_refuse(const struct spec *spec, struct berth_error *err);
 /** Labels as JSON. */

@@ -48,7 +48,7 @@ static bool field_is(const char *field, const char *name)
     return !strncmp(field, name, n) && (!field[n] || field[n] == '.' || field[n] == '[');
 }
 
-static bool is_named_network(const char *network)
+bool is_named_network(const char *network)
 {
     static const char *const modes[] = {"bridge", "default", "host", "none"};
     for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
