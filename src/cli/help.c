@@ -257,7 +257,8 @@ static void manual_overview(void)
           "time limit passed. *run* and *exec* give the program's own code, 128 + signal when a signal ended it, "
           "*125* when berth itself failed (wrong flags too), *126* when the program can't be executed, *127* when it isn't there.\n\n"
           "# ENVIRONMENT\n\n*BERTH_ROOT*, *BERTH_RUN*, *BERTH_CONFIG*\n\tInstead of the flags of that name.\n\n"
-          "*BERTH_PROGRAMS*\n\tFolder of berth's own programs.\n\n*NO_COLOR*\n\tNo colours.\n\n"
+          "*BERTH_PROGRAMS*\n\tFolder of berth's own programs.\n\n"
+          "*BERTH_ENGINES*\n\tFolder of others' engines, NAME.so (*libberth-engine*(3)): root's alone, or refused.\n\n*NO_COLOR*\n\tNo colours.\n\n"
           "# SEE ALSO\n\n*berth-run*(1), *berth-spec*(5), *berth.toml*(5), *berth-container*(7), *libberth*(3)\n", stdout);
 }
 

@@ -92,7 +92,7 @@ static void each_call_is_a_line(void **state)
     assert_int_equal(berth_pause(r, &(struct berth_handle){.runtime = "other"}, NULL), BERTH_INVALID);
     json_t *lines = lines_of(fd);
     static const char *const wanted[][2] = {
-        {"create", "OK"}, {"start", "OK"}, {"start", "WRONG_STATE"}, {"status", "OK"}, {"wait", "(none)"}};
+        {"create", "OK"}, {"start", "OK"}, {"start", "WRONG_STATE"}, {"status", "OK"}, {"wait", "CANCELLED"}};
     assert_int_equal(json_array_size(lines), ARRAY_SIZE(wanted)); /* what the desk refuses reaches no engine */
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
         assert_string_equal(text_at(lines, i, "call"), wanted[i][0]);

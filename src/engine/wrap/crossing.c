@@ -252,8 +252,13 @@ static void take_apart(struct crossing_data *d, struct berth_call *call)
 /** It can't become ours: the engine's call is freed as one that nobody wanted. */
 static int give_up(struct crossing_data *d, struct berth_call *call, int r)
 {
+    cancel_inner(d);
+    if (!d->answered) /* what a cancel has to ask somebody else for is asked in the step behind it */
+        d->ops.step(d->data, &d->result, &d->failure);
     call_free(d);
     call->ops = (struct berth_call_ops){0};
+    call->finished = true;
+    call->code = BERTH_CANCELLED;
     berth_call_free(call);
     return r;
 }
