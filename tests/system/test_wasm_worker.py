@@ -290,6 +290,21 @@ def test_no_memory_becomes_code_behind_the_guest(place):
     assert w.stop().code == 143
 
 
+# ---- names
+
+@pytest.mark.parametrize("flags, code", [
+    (["--sockets", "yes", "--allow", "known.example", "--host", "known.example=192.0.2.7"], 0),
+    (["--sockets", "yes", "--allow", "192.0.2.0/24", "--host", "known.example=192.0.2.7"], 0),
+    (["--sockets", "yes", "--allow", "known.example"], 1), (["--sockets", "yes", "--host", "known.example=192.0.2.7"], 1),
+    (["--allow", "known.example", "--host", "known.example=192.0.2.7"], 1),
+    (["--sockets", "yes", "--allow", "other.example", "--host", "known.example=192.0.2.7"], 1)])
+def test_names_are_looked_up_as_the_rules_say(place, flags, code):
+    c = Compiled(wasm_programs.text_of("lookup.wat"))
+    assert c.line("guest") == ["command2"], c.error
+    w = place(c, flags=flags).end()
+    assert w.code == code, w.err
+
+
 # ---- invoke
 
 ADD = b"""(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))

@@ -306,7 +306,7 @@ fn link_component(engine: &wasmtime::Engine, component: &wasmtime::component::Co
     linker.allow_shadowing(true);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    net::add_lookup(&mut linker, e.hooks)?;
+    net::add_lookup(&mut linker, e.hooks, e.sockets)?;
     match linker.instantiate_pre(component) {
         Ok(pre) => Ok(Ready::Component(pre)),
         Err(error) => missing(import_of(&format!("{error:#}"))),

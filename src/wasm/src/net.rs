@@ -198,7 +198,7 @@ fn next(a: &mut Addresses) -> Result<Option<IpAddress>, ErrorCode> {
 }
 
 /// In place of the engine's wasi:sockets/ip-name-lookup.
-pub fn add_lookup(linker: &mut Linker<State>, hooks: Hooks) -> wasmtime::Result<()> {
+pub fn add_lookup(linker: &mut Linker<State>, hooks: Hooks, sockets: bool) -> wasmtime::Result<()> {
     let mut i = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
     i.resource("resolve-address-stream", ResourceType::host::<Addresses>(), |mut s, rep| {
         s.data_mut().ctx().table.delete(Resource::<Addresses>::new_own(rep))?;
@@ -206,7 +206,8 @@ pub fn add_lookup(linker: &mut Linker<State>, hooks: Hooks) -> wasmtime::Result<
     })?;
     i.func_wrap("resolve-addresses", move |mut s, (_, name): (Resource<Network>, String)| {
         let state: &mut State = s.data_mut();
-        Ok((match begin(state, hooks, name) {
+        let begun = if sockets { begin(state, hooks, name) } else { Err(ErrorCode::AccessDenied) };
+        Ok((match begun {
             Ok(a) => Ok(state.ctx().table.push(a)?),
             Err(e) => Err(e),
         },))
