@@ -49,7 +49,7 @@ static const struct row rows[] = {
     {"docker", 0, "a_terminal_is_one_and_resizes", "the API sizes a terminal after its program has begun", true},
     {"podman", 0, "execs_are_listed_and_killed_by_id", "podman lists an exec that has ended", true},
     {"podman", 0, "a_limit_of_half_a_core_holds", "podman tells no throttling", true},
-    {"podman", 0, "network_the_address_is_the_same_after_a_restart", "podman gives another address", true},
+    {"docker", 0, "network_the_address_is_the_same_after_a_restart", "the daemon may give it to another meanwhile", true},
     {"docker", 0, "network_a_hundred_have_addresses_of_their_own", "a hundred starts may take the daemon longer than the case has", true},
     {"podman", 0, "the_environment_is_dockers", "podman sets TERM without a terminal", true},
     {"podman", 0, "dns_of_the_spec_is_in_resolv_conf", "podman makes no resolv.conf without a network", true},
