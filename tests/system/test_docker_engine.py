@@ -4,7 +4,7 @@ The engine "docker" against daemons that break off, flood, hang, speak something
 
 The daemon is a script here: it knows one container, and does as it is told. What a real one does is the contract suite's.
 """
-import json, os, resource, shutil, socket, ssl, struct, subprocess, sys, tempfile, threading, time
+import base64, json, os, resource, shutil, socket, ssl, struct, subprocess, sys, tempfile, threading, time
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "contract"))
@@ -362,7 +362,54 @@ def test_nobody_at_the_port(tls):
     assert code == "LOST" and "no daemon answers there" in r.stderr, r.stderr
 
 
-# ---- a real one, killed in the middle of everything
+# ---- a real one
+
+def end(d, b, folder):
+    d.stop()
+    subprocess.run(["sh", "-c", "grep -o ' '$0'/[^ ]*' /proc/self/mountinfo | sort -r | xargs -r umount -l", folder])
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(b.folder, ignore_errors=True)
+
+
+@pytest.mark.skipif(not shutil.which("dockerd") or not shutil.which("docker-registry"), reason="no docker or no registry here")
+def test_a_pull_with_the_users_login():
+    folder = tempfile.mkdtemp(prefix="berth-daemon.", dir="/var/tmp")
+    os.environ["BERTH_PROGRAMS"] = PROGRAMS
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        place = f"127.0.0.1:{s.getsockname()[1]}"
+    with open(folder + "/htpasswd", "w") as f:
+        subprocess.run(["htpasswd", "-Bbn", "me", "secret"], stdout=f, check=True)
+    with open(folder + "/registry.yml", "w") as f:
+        f.write(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp: {{addr: '{place}'}}\n"
+                f"auth: {{htpasswd: {{realm: r, path: {folder}/htpasswd}}}}\n")
+    d = real.Daemon("docker", folder, "--bridge=none --iptables=false")
+    b = Bed(d.host)
+    b.env["HOME"] = folder + "/home"
+    os.makedirs(folder + "/home/.docker")
+    registry = subprocess.Popen(["docker-registry", "serve", folder + "/registry.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        d.start().load(real.image(folder))
+        login = base64.b64encode(json.dumps({"username": "me", "password": "secret", "serveraddress": place}).encode()).decode()
+        d.ask("POST", f"/images/contract:1/tag?repo={place}/team/tiny&tag=1")
+        said = d.ask("POST", f"/images/{place}/team/tiny/push?tag=1", headers={"X-Registry-Auth": login})[1]
+        assert b"Digest" in said, said
+        d.ask("DELETE", f"/images/{place}/team/tiny:1")
+        words = ("create", "--runtime", "docker", "--network", "none", f"{place}/team/tiny:1", "true")
+        code, r = b.code(*words)
+        assert code == "DENIED" and "credentials" in r.stderr, r.stderr
+        with open(folder + "/home/.docker/config.json", "w") as f:
+            json.dump({"auths": {place: {"auth": base64.b64encode(b"me:secret").decode()}}}, f)
+        r = b.call("run", "--rm", "--runtime", "docker", "--network", "none", f"{place}/team/tiny:1", "echo", "pulled")
+        assert r.returncode == 0 and r.stdout == "pulled\n", r.stderr
+        code, r = b.code("create", "--runtime", "docker", f"{place}/team/none:1", "true")
+        assert code == "NOT_FOUND", r.stderr
+    finally:
+        registry.kill()
+        registry.wait()
+        end(d, b, folder)
+
+
+# ---- killed in the middle of everything
 
 @pytest.mark.skipif(not shutil.which("dockerd"), reason="no docker here")
 @pytest.mark.parametrize("live", [True, False])
@@ -404,7 +451,4 @@ def test_a_dockerd_killed_and_started_again(live):
         for p in (follower, runner):
             if p and p.poll() is None:
                 p.kill()
-        d.stop()
-        subprocess.run(["sh", "-c", "grep -o ' '$0'/[^ ]*' /proc/self/mountinfo | sort -r | xargs -r umount -l", folder])
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(b.folder, ignore_errors=True)
+        end(d, b, folder)
