@@ -357,7 +357,8 @@ def test_another_authority_is_refused(tls):
 
 
 def test_nobody_at_the_port(tls):
-    tls.script.listener.close()
+    with socket.create_server(("127.0.0.1", 0)) as s:  # a port that nobody listens at any more
+        tls.env["DOCKER_HOST"] = f"tcp://localhost:{s.getsockname()[1]}"
     code, r = tls.code("create", "--runtime", "docker", "any:1")
     assert code == "LOST" and "no daemon answers there" in r.stderr, r.stderr
 
