@@ -64,7 +64,7 @@ static int put(const char *folder, const char *file, const char *text)
     return n < 0 ? -1 : 0;
 }
 
-/** A child that the host's wait() and SIGCHLD never see. 0 in the child, which dies with its parent. */
+/** A child that the host's wait() and SIGCHLD never see. 0 in the child. */
 static int child(int *ret_pid_fd)
 {
     struct clone_args a = {.flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)ret_pid_fd};
@@ -76,7 +76,6 @@ static int child(int *ret_pid_fd)
     for (int s = 1; s < 32; s++)
         signal(s, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     setsid();
     return 0;
 }
@@ -94,7 +93,7 @@ static bool ended(int pid_fd, int options, int *ret_code, int *ret_signal)
     return true;
 }
 
-struct program { const char *const *argv; char **env; const char *cgroup, *workdir; int streams[3]; };
+struct program { const char *const *argv; char **env; const char *cgroup, *workdir; int streams[3]; bool main; };
 
 /** Become the program; descriptor 3 hears why it could not be. */
 static _Noreturn void become(const struct program *p)
@@ -108,11 +107,42 @@ static _Noreturn void become(const struct program *p)
     _exit(write(3, &error, sizeof(error)) < 0 || error == -ENOENT ? 127 : 126);
 }
 
+/** The group of a program that has ended, or whose host has died. The folder of all goes with the last. */
+static void end_group(const char *cgroup)
+{
+    char all[300];
+    put(cgroup, "cgroup.kill", "1");
+    for (int i = 0; i < 100 && rmdir(cgroup) < 0 && errno == EBUSY; i++)
+        poll(NULL, 0, 10);
+    snprintf(all, sizeof(all), "%.*s", (int)(strrchr(cgroup, '/') - cgroup), cgroup);
+    rmdir(all);
+}
+
+/** Until the program ends, or its host. */
+static void outlive(int host, int pid)
+{
+    struct pollfd f[] = {{(int)syscall(SYS_pidfd_open, pid, 0), POLLIN, 0}, {(int)syscall(SYS_pidfd_open, host, 0), POLLIN, 0}};
+    while (getppid() == host && poll(f, 2, -1) < 0 && errno == EINTR)
+        ;
+}
+
+static int begin_group(const char *cgroup)
+{
+    char all[300];
+    snprintf(all, sizeof(all), "%.*s", (int)(strrchr(cgroup, '/') - cgroup), cgroup);
+    for (int i = 0; i < 100; i++) { /* another's last may take the folder of all away in between */
+        mkdir(all, 0755);
+        if (mkdir(cgroup, 0755) == 0 || errno == EEXIST)
+            return 0;
+    }
+    return -1;
+}
+
 /**
  * Between the host and the program: exec would make the program a child that the host's wait sees. Keeps
  * nothing of the host's but a copy of its memory; ends as the program has ended.
  */
-static _Noreturn void watch(const struct program *p, int report)
+static _Noreturn void watch(const struct program *p, int host, int report)
 {
     int high[4] = {p->streams[0], p->streams[1], p->streams[2], report};
     siginfo_t i = {0};
@@ -127,6 +157,9 @@ static _Noreturn void watch(const struct program *p, int report)
         become(p);
     if (write(3, &pid, sizeof(pid)) > 0)
         close_range(0, 3, 0);
+    outlive(host, pid);
+    if (p->main || getppid() != host)
+        end_group(p->cgroup);
     waitid(P_PID, (id_t)pid, &i, WEXITED | WNOWAIT);
     if (i.si_code != CLD_EXITED)
         kill(getpid(), i.si_status);
@@ -141,9 +174,9 @@ static int launch(const char *verb, const char *name, const struct program *p, i
     ssize_t n;
     if (pipe2(report, O_CLOEXEC) < 0)
         return berth_error_set(err, BERTH_IO, name, "%s %s: pipe: %s", verb, name, strerror(errno));
-    int watcher = child(ret_pid_fd);
+    int host = getpid(), watcher = child(ret_pid_fd);
     if (watcher == 0)
-        watch(p, report[1]);
+        watch(p, host, report[1]);
     close(report[1]);
     while (watcher > 0 && ((n = read(report[0], &word, sizeof(word))) > 0 || (n < 0 && errno == EINTR)))
         *(n > 0 && word < 0 ? &error : ret_pid) = n > 0 ? word : *ret_pid;
@@ -169,7 +202,6 @@ static void settle(struct work *w, int options)
         put(w->cgroup, "cgroup.kill", "1");
     if (!ended(w->pid_fd, options, &w->now.exit_code, &w->now.signal))
         return;
-    put(w->cgroup, "cgroup.kill", "1"); /* what its program left behind */
     close(w->pid_fd);
     w->pid_fd = -1;
     w->now.pid = 0;
@@ -409,7 +441,7 @@ static int plain_open(const struct berth_options *options, void **ret_self, stru
     (void)options; /* nothing is written down */
     struct plain *p = calloc(1, sizeof(*p));
     find_groups(p->cgroups, sizeof(p->cgroups));
-    if (!p->cgroups[0] || (mkdir(p->cgroups, 0755) < 0 && errno != EEXIST)) {
+    if (!p->cgroups[0]) {
         free(p);
         return berth_error_set(err, BERTH_NO_KERNEL, NULL, "plain: a cgroup v2 hierarchy to write in is needed");
     }
@@ -425,7 +457,6 @@ static void plain_close(void *self)
         put(w->cgroup, "cgroup.kill", "1");
         settle(w, 0);
     }
-    rmdir(p->cgroups);
     free(p);
 }
 
@@ -469,8 +500,6 @@ static int plain_create(void *self, const char *spec_json, struct berth_call **r
         r = berth_error_set(err, BERTH_UNSUPPORTED, "network", "network: this engine has none but \"host\"");
     if (r == 0 && !json_array_size(json_object_get(w->spec, "command")) && !json_array_size(json_object_get(w->spec, "args")))
         r = berth_error_set(err, BERTH_INVALID, "command", "command: there is no program to run");
-    if (r == 0 && mkdir(w->cgroup, 0755) < 0)
-        r = berth_error_set(err, BERTH_IO, w->cgroup, "cgroup %s: %s", w->cgroup, strerror(errno));
     if (r < 0) {
         json_decref(w->spec);
         free(w);
@@ -548,8 +577,10 @@ static int plain_start(void *self, const struct berth_handle *h, struct berth_ca
     w->now.ended_usec = 0;
     w->now.reason[0] = 0;
     w->now.started_usec = now_usec();
-    struct program program = {(const char *const *)argv, env, w->cgroup, text_of(w, "workdir"), {null, log, log}};
-    int r = launch("start", w->now.handle.name, &program, &w->pid_fd, &w->now.pid, err);
+    struct program program = {(const char *const *)argv, env, w->cgroup, text_of(w, "workdir"), {null, log, log}, true};
+    int r = begin_group(w->cgroup) < 0
+        ? berth_error_set(err, BERTH_IO, w->cgroup, "cgroup %s: %s", w->cgroup, strerror(errno))
+        : launch("start", w->now.handle.name, &program, &w->pid_fd, &w->now.pid, err);
     w->now.state = r == 0 ? BERTH_RUNNING : BERTH_FAILED;
     if (r < 0) {
         w->now.pid = 0;
@@ -727,7 +758,7 @@ static int plain_exec(void *self, const struct berth_handle *h, const char *cons
         return leave(self, berth_error_set(err, BERTH_UNSUPPORTED, "exec", "exec: no terminals, users or detaching with this engine"));
     struct call *c = new_call(self, EXEC, w);
     char **env = environment(w, o->env);
-    struct program program = {argv, env, w->cgroup, o->workdir ? o->workdir : text_of(w, "workdir"), {0}};
+    struct program program = {argv, env, w->cgroup, o->workdir ? o->workdir : text_of(w, "workdir"), {0}, false};
     open_streams(c, o->stream, program.streams);
     c->output_max = o->output_max_bytes ? o->output_max_bytes : UINT64_C(1) << 30;
     r = o->stdin_size && pwrite(program.streams[0], o->stdin_data, o->stdin_size, 0) < (ssize_t)o->stdin_size ? BERTH_IO : 0;
