@@ -139,13 +139,25 @@ static int take_turn(int run_fd, int *ret_fd)
     return r;
 }
 
+static bool has_bridges(const char *hash)
+{
+    autonetlink struct netlink nl = NETLINK_NONE;
+    autofree struct net_found *links = NULL;
+    size_t n = 0, bridges = 0;
+    if (netlink_open(&nl, NETLINK_ROUTE) < 0 || net_links_list(&nl, hash, &links, &n, NULL) < 0)
+        return true;
+    for (size_t i = 0; i < n; i++)
+        bridges += links[i].kind != 'v';
+    return bridges > 0;
+}
+
 int networks_sweep_later(const char *root, const char *run, const char *hash, struct berth_error *err)
 {
     autoclean(cleanup_store) struct store *store = NULL;
     autoclose int turn = -1, run_fd = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (run_fd >= 0 && take_turn(run_fd, &turn) < 0)
         return 0;
-    for (int waited = 0; waited < LINGER_MSEC && access(root, F_OK) == 0; waited += LOOK_MSEC)
+    for (int waited = has_bridges(hash) ? 0 : LINGER_MSEC; waited < LINGER_MSEC && access(root, F_OK) == 0; waited += LOOK_MSEC)
         poll(NULL, 0, LOOK_MSEC);
     close_fd(&run_fd);
     int r = store_open(root, run, false, &store, err);
