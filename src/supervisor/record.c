@@ -2,8 +2,8 @@
 /*
  * The status record: what happened, in numbers and in words, written whole or not at all.
  *
- * Only an end record is synced. A write that fails (full disk) is not fatal: the next one tells
- * all.
+ * Only an end record is synced. A write that fails (full disk) is not fatal: it is tried again until one
+ * tells all.
  */
 #include "supervisor/supervisor.h"
 #include "base/base.h"
@@ -22,10 +22,21 @@
 #include <sys/auxv.h>
 #include <sys/wait.h>
 
+#define AGAIN_USEC 100000
+
+static void write_again(struct supervisor *s, struct timer *timer)
+{
+    record_write(s, false);
+}
+
 void record_write(struct supervisor *s, bool sync)
 {
     struct berth_error err;
-    status_write_at(s->workload_fd, &s->record, sync, &err);
+    timer_clear(&s->loop, &s->record_timer);
+    if (status_write_at(s->workload_fd, &s->record, sync, &err) == 0 || err.code == BERTH_NOT_FOUND)
+        return;
+    if (status_write_at(s->workload_fd, &s->record, sync, &err) < 0)
+        timer_set(&s->loop, &s->record_timer, AGAIN_USEC, write_again);
 }
 
 void record_state(struct supervisor *s, int state)

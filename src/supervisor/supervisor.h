@@ -191,6 +191,7 @@ struct supervisor {
     struct stdio stdio;
     struct viewer *leaving; /* have seen the end, not yet all before it */
     struct log_writer *log;
+    struct timer record_timer; /* the record could not be written */
     struct timer log_timer; /* record what was dropped, at most once a second */
     struct source sink;     /* where output goes that nobody wants */
     int sink_fd;

@@ -101,6 +101,7 @@ static const struct row rows[] = {
     {"docker", 0, "privileged_has_everything", "privileged is every capability, which a machine may not have", true},
     {"docker", 0, "network_a_fixed_address_is_given_once", "the API gives fixed addresses on named networks alone"},
     {"docker", 0, "hosts_hostname_and_resolv_conf_are_made", "the daemon writes no own name into hosts without a network", true},
+    {"docker", 0, "its_descriptors_are_left_alone", "connections to the daemon are kept, and made anew when it closes them", true},
     {"docker", 0, "paths_are_masked_and_read_only", "the daemon's cgroups are a writable tmpfs on a hybrid machine", true},
 };
 
