@@ -175,7 +175,8 @@ const struct command commands[] = {
     {"kill", NULL, GROUP_MADE, "NAME...", 1, -1, 0,
      TABLES(FLAGS({"signal", 's', "SIGNAL", 0, NULL, "name or number (KILL)"})),
      "send a signal to the main program",
-     "An end by KILL or by the stop signal is a deliberate stop: it isn't restarted.",
+     "An end by KILL or by the stop signal is a deliberate stop: it isn't restarted. "
+     "With KILL the answer comes when the program has ended.",
      {"berth kill -s HUP web", "read its settings again", "berth kill web", "end it now"}, verb_kill},
     {"attach", NULL, GROUP_MADE, "NAME", 1, 1, COMMAND_RUNS,
      TABLES(attach_flags, FLAGS({"no-stdin", 0, NULL, 0, NULL, "output only"})),

@@ -582,12 +582,28 @@ int verb_wait(struct cli *cli, const struct args *args)
     return cli_each(cli, args, wait_one);
 }
 
+/* KILL can't be refused: as elsewhere, `kill` answers when the program has ended, so that a removal may follow. */
+static int await_killed(struct cli *cli, struct berth_runtime *runtime, const struct berth_handle *handle, struct berth_error *err)
+{
+    struct berth_call *call;
+    struct berth_result result = {0};
+    int r = berth_wait_call(runtime, handle, &call, err);
+    if (r == 0)
+        r = cli_wait(cli, call, &result, err);
+    berth_status_free(result.status);
+    return r < 0 && r != BERTH_NOT_FOUND ? r : 0; /* one of `run --rm` is gone with its end */
+}
+
 static int kill_one(struct cli *cli, const struct args *args, struct berth_runtime *runtime,
                     const struct berth_handle *handle, const char *name)
 {
     const char *text = arg_text(args, "signal");
     struct berth_error err;
-    return done(cli, berth_signal(runtime, handle, parse_signal(text ? text : "KILL"), &err), name, handle, &err);
+    int signal = parse_signal(text ? text : "KILL");
+    int r = berth_signal(runtime, handle, signal, &err);
+    if (r == 0 && signal == SIGKILL)
+        r = await_killed(cli, runtime, handle, &err);
+    return done(cli, r, name, handle, &err);
 }
 
 int verb_kill(struct cli *cli, const struct args *args)
