@@ -437,6 +437,23 @@ def test_one_that_computes_starves_nobody(place, http):
         assert all(s.get("/")[0] == 200 for _ in range(5)) and time.monotonic() - begin < 2
 
 
+def test_a_small_request_waits_for_one_that_computes_and_not_for_all(place, http):
+    """A hundred on one thread, each for 10 ms at a time: the best of five small ones has waited for one or two of them."""
+    s = serve(place, http, "--call-time", "60000000", "--threads", "1", "--max-concurrency", "200")
+    busy = [s.connect() for _ in range(100)]
+    for c in busy:
+        c.sendall(b"GET /spin HTTP/1.1\r\nHost: t\r\n\r\n")
+    s.until("active_requests", 100, timeout=30)
+
+    def small():
+        begun = time.monotonic()
+        assert s.get() == (200, b"hello 1\n")
+        return time.monotonic() - begun
+    assert min(small() for _ in range(5)) < 0.5
+    for c in busy:
+        c.close()
+
+
 def test_a_client_that_goes_away_ends_its_instance(place, http):
     s = serve(place, http)
     for path in (b"/wait", b"/spin"):

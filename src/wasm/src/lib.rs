@@ -31,4 +31,6 @@ mod serve;
 #[cfg(feature = "worker")]
 mod stdio;
 #[cfg(feature = "worker")]
+mod turn;
+#[cfg(feature = "worker")]
 mod wire;

@@ -7,6 +7,7 @@ use crate::log::{Sink, Who};
 use crate::page::{Kind, Slot, add, take};
 use crate::reply::{Active, Reply, Run, Verdict};
 use crate::run::end_of;
+use crate::turn::{Turn, give};
 use crate::wire::{Clock, Heads, Here, Io, both_lengths, forget};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -353,7 +354,7 @@ impl Thread {
         let (id, world) = (self.next(&self.instances), self.world()?);
         let who = world.who.clone();
         let mut store = self.shared.guest.store(world, Some(self.worlds.clone()), self.slot);
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(Turn::default()))));
         Ok(Kept { store, proxy: None, who, id, calls: 0 })
     }
 
@@ -659,6 +660,7 @@ impl Seat {
         for sink in [thread.out.clone(), thread.errors.clone()] {
             tokio::task::spawn_local(async move { sink.pump().await });
         }
+        tokio::task::spawn_local(give());
         let mut accepting = Vec::new();
         for fd in self.listeners.drain(..) {
             if let Ok(listener) = unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) } {
