@@ -103,10 +103,10 @@ fn pool(o: &Options, limits: &Limits) -> PoolingAllocationConfig {
         p.linear_memory_keep_resident(kept as usize).table_keep_resident(table as usize).async_stack_keep_resident(64 << 10);
         let slot = kept * memories as u64 + table * tables as u64 + (64 << 10);
         p.max_unused_warm_slots((KEPT / slot).clamp(1, 1000) as u32);
-    } else {
+    } else if PoolingAllocationConfig::is_pagemap_scan_available() {
         // The kernel tells which pages were written; the rest of a large memory is not touched.
         p.pagemap_scan(Enabled::Auto).linear_memory_keep_resident((4 * MIB) as usize).max_unused_warm_slots(2);
-    }
+    } // else (there is no /proc) nothing is kept: the kernel takes back what was written, and no more than that is written again
     p
 }
 
