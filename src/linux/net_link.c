@@ -195,6 +195,15 @@ int net_link_attach(struct netlink *nl, const char *name, int bridge, struct ber
     return r < 0 ? add_failed(nl, &l, r, err) : 0;
 }
 
+int net_link_resize(struct netlink *nl, const char *name, uint32_t mtu, struct berth_error *err)
+{
+    autobatch struct netlink_batch b = {0};
+    link_begin(&b, RTM_SETLINK, 0, 0, name, false);
+    netlink_put_u32(&b, IFLA_MTU, mtu);
+    int r = netlink_send(nl, &b, NULL);
+    return r < 0 ? fail_os(err, r, name, "give the link %s an MTU of %u", name, mtu) : 0;
+}
+
 int net_links_remove(struct netlink *nl, char (*names)[NET_LINK_MAX], size_t n, struct berth_error *err)
 {
     /* One send a link: of several in one, the first that is absent would hide another's failure. */

@@ -75,6 +75,8 @@ int net_link_turn(struct netlink *nl, const char *name, struct berth_error *err)
 int net_links_configure(struct netlink *inside, const struct net_link *links, size_t n, struct berth_error *err);
 /** A namespace and its first link are prepared apart from its address: put the host's end on a bridge. */
 int net_link_attach(struct netlink *nl, const char *name, int bridge, struct berth_error *err);
+/** Another MTU for one end, which is that of `nl`'s namespace. */
+int net_link_resize(struct netlink *nl, const char *name, uint32_t mtu, struct berth_error *err);
 /** Remove by name; absent is 0. The kernel takes its time (a grace period): after the answer, or by
  *  letting go of the namespace, which takes its links along. */
 int net_link_remove(struct netlink *nl, const char *name, struct berth_error *err);

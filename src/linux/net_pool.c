@@ -39,7 +39,7 @@ int net_pool_make(struct netlink *nl, const char *hash, uint32_t mtu, struct net
     return 0;
 }
 
-int net_pool_take(int run_fd, uint32_t mtu, struct net_pooled *ret, int *ret_ns_fd)
+int net_pool_take(int run_fd, struct net_pooled *ret, int *ret_ns_fd)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct net_pooled p;
@@ -53,7 +53,7 @@ int net_pool_take(int run_fd, uint32_t mtu, struct net_pooled *ret, int *ret_ns_
     if (RETRY(poll(&wait, 1, PATIENCE_MSEC)) != 1)
         return -EAGAIN;
     ssize_t got = recv_with_fds(fd, &p, sizeof(p), &ns_fd, &n);
-    if (got != (ssize_t)sizeof(p) || n != 1 || p.mtu != mtu || memchr(p.link, 0, sizeof(p.link)) == NULL) {
+    if (got != (ssize_t)sizeof(p) || n != 1 || memchr(p.link, 0, sizeof(p.link)) == NULL) {
         if (got > 0 && n == 1)
             close(ns_fd);
         return -ENOENT;

@@ -21,12 +21,12 @@
 /** What is handed out, beside the namespace's descriptor. */
 struct net_pooled {
     char link[NET_LINK_MAX]; /**< the host's end, on no bridge */
-    uint32_t mtu;
+    uint32_t mtu;            /**< of both ends: another one is for the taker to set */
 };
 /** Make one for the pool: the caller's thread goes there and back (net_namespace_make). */
 int net_pool_make(struct netlink *nl, const char *hash, uint32_t mtu, struct net_pooled *ret, int *ret_ns_fd, struct berth_error *err);
-/** One that is ready, with this MTU; its descriptor is the caller's. -errno: there is none. Waits 5 ms at most. */
-int net_pool_take(int run_fd, uint32_t mtu, struct net_pooled *ret, int *ret_ns_fd);
+/** One that is ready; its descriptor is the caller's. -errno: there is none. Waits 5 ms at most. */
+int net_pool_take(int run_fd, struct net_pooled *ret, int *ret_ns_fd);
 /** The links that wait, as text ("\n" behind each); NULL for none. free(3) */
 char *net_pool_links(int run_fd);
 

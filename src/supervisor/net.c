@@ -435,10 +435,11 @@ static void take_from_pool(struct net *net)
     struct net_pooled p;
     struct link *first = net->links;
     if (net->ns_fd >= 0 || net->n_links == 0 || first->index != NET_POOL_INDEX || strcmp(first->inside, NET_POOL_INSIDE) != 0 ||
-        net_pool_take(net->runs_fd, first->mtu, &p, &net->ns_fd) < 0)
+        net_pool_take(net->runs_fd, &p, &net->ns_fd) < 0)
         return;
     memcpy(first->name, p.link, sizeof(first->name));
     net->pooled = true;
+    net->pooled_mtu = p.mtu;
 }
 
 static int open_namespace(struct net *net, struct netlink *inside, struct berth_error *err)
@@ -447,6 +448,16 @@ static int open_namespace(struct net *net, struct netlink *inside, struct berth_
         return net_namespace_make(&net->ns_fd, inside, err);
     int r = netlink_open_in(inside, NETLINK_ROUTE, net->ns_fd);
     return r < 0 ? fail_os(err, r, "net", "enter the workload's network namespace") : 0;
+}
+
+/* What is made ahead has the MTU of the default route. */
+static int fit_pooled(const struct net *net, struct netlink *nl, struct netlink *inside, struct berth_error *err)
+{
+    const struct link *l = net->links;
+    if (!net->pooled || net->pooled_mtu == l->mtu)
+        return 0;
+    int r = net_link_resize(nl, l->name, l->mtu, err);
+    return r < 0 ? r : net_link_resize(inside, l->inside, l->mtu, err);
 }
 
 /* What was made ahead is of no use, somebody took its link away: as without a pool. */
@@ -484,6 +495,8 @@ static int make(struct net *net, const struct plan *plan, struct berth_error *er
     crash_point("net.recorded");
     if (r == 0)
         r = open_namespace(net, &inside, err);
+    if (r == 0)
+        r = fit_pooled(net, &nl, &inside, err);
     if (r == 0)
         r = net_add_links(net, &nl, &inside, 0, true, err);
     if (r < 0 && net->pooled) {

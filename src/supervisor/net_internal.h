@@ -35,7 +35,8 @@ struct net {
     size_t n_links;
     struct port *ports;
     size_t n_ports;
-    bool pooled; /* namespace and first link were made ahead */
+    bool pooled; /* namespace and first link were made ahead, */
+    uint32_t pooled_mtu; /* with this MTU */
 };
 
 /** A share with room of its own: guests, ports, and the bridges that they are on. */

@@ -335,6 +335,20 @@ def test_a_pool_that_is_no_use_does_not_stand_in_the_way(berth, net, pool):
     assert fetch(address_of(berth, serve(berth)), 8080)
 
 
+@pytest.mark.parametrize("mtu", ["600", "9000"])
+def test_a_pool_serves_networks_of_any_mtu(berth, net, pool, mtu):
+    pool(2)
+    other, taken, begun = net("--mtu", mtu), [], time.monotonic()
+    while not taken: # as above
+        ready = waiting(berth)
+        name = serve(berth, "--network", other)
+        taken = [n for n in ready if os.path.exists(f"/sys/class/net/{n}/master")]
+        assert time.monotonic() < begun + 30
+    assert open(f"/sys/class/net/{taken[0]}/mtu").read().strip() == mtu
+    assert f"mtu {mtu}" in berth.must("exec", name, "ip", "link", "show", "eth0")
+    assert fetch(address_of(berth, name), 8080) == name
+
+
 @pytest.mark.parametrize("count", ["0", "1001", "-1", "x"])
 def test_a_pool_that_can_not_be(berth, count):
     r = berth.call("pool", "--", count)
