@@ -295,7 +295,7 @@ const struct command commands[] = {
      verb_pull},
     {"push", "image push", GROUP_IMAGES, "IMAGE", 1, 1, 0, TABLES(quiet_flag), "send an image to a registry",
      "The image's name says where to: give it one with `berth tag`. What the registry has is not sent again; of what its "
-     "other repositories have, it takes its own. A layer whose compressed form was pruned here is fetched again from where the image came from.\n\n"
+     "other repositories have, it takes its own. A layer whose compressed form was pruned here is fetched again from where the image came from, and kept.\n\n"
      "The reference and the manifest's digest are printed.",
      {"berth tag web registry.example:5000/team/web:1.2", "a name there",
       "berth push registry.example:5000/team/web:1.2", "send it"}, verb_push},

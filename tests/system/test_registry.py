@@ -780,8 +780,17 @@ def test_a_pruned_layer_comes_from_where_it_came_from(made, puller):
         r = berth(puller, "push", other.host + "/a/b:1")
         assert r.returncode == 0 and "fetching it again" in r.stderr, r.stderr
         assert other.blobs[made.big] == made.blobs[made.big] and made.asked(f"{BLOB}.*{made.big[7:20]}")
-        assert made.big not in blobs() and puller.list("partial") == []
+        end = time.monotonic() + 30 # it is kept behind the answer
+        while made.big not in blobs():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert puller.list("partial") == [] and berth(puller, "image", "verify").returncode == 0
         made.at(BLOB, status(404))
+        puller.must("push", third.host + "/a/b:1") # nothing has to be fetched
+        assert third.blobs[made.big] == made.blobs[made.big]
+        third.blobs.clear()
+        third.log.clear()
+        assert berth(puller, "image", "prune", "--blobs", "-f").returncode == 0
         assert other.host + "/a/b:1" in berth(puller, "push", other.host + "/a/b:1").stdout # it has them
         other.at("", status(404))
         puller.refused(third.host + "/a/b:1", NOT_FOUND, "pruned here", "berth pull", applet="push")

@@ -334,8 +334,8 @@ static int work(struct work *w, const struct applet *a, struct berth_error *err)
     return r;
 }
 
-/* Whoever asked has the answer and waits for nobody: what was made is synced now, and what others left that
-   were killed while they made something goes. */
+/* Whoever asked has the answer and waits for nobody: what was made is synced now, what a push fetched is kept, and
+   what others left that were killed while they made something goes. */
 static void afterwards(struct work *w)
 {
     sigset_t mask = cancel_signals();
@@ -343,6 +343,10 @@ static void afterwards(struct work *w)
     for (int fd = 0; fd <= IMAGE_TOOL_END_FD; fd++)
         dup3(null_fd, fd, O_CLOEXEC);
     sigprocmask(SIG_UNBLOCK, &mask, NULL);
+    if (w->push) {
+        push_keep(w);
+        return;
+    }
     store_settle(w->images_fd, NULL);
     collect_now(w, false, false, NULL, NULL);
     gc_run(w, w->gc_high, w->gc_low);
@@ -370,7 +374,7 @@ int main(int argc, char **argv)
     if (r == 0)
         r = w.applet->asks ? settings_tell(w.settings, &err) : work(&w, &applets[i], &err);
     say_end(r < 0 ? &err : NULL);
-    if (r == 0 && w.applet->makes)
+    if (w.push || (r == 0 && w.applet->makes))
         afterwards(&w);
     return r < 0;
 }

@@ -3,8 +3,8 @@
  * push: an image to the registry that its name says, blob by blob, the manifest last.
  *
  * What the registry has is not sent; what a neighbour of the same registry has is taken from there; what was
- * pruned here is fetched again from where the image came from. Documents go as they are stored, so that the
- * digest stays.
+ * pruned here is fetched again from where the image came from, and kept. Documents go as they are stored, so
+ * that the digest stays.
  */
 #include "base/base.h"
 #include "base/file.h"
@@ -22,14 +22,17 @@
 /** Another repository of the same registry that should have some of the layers. */
 struct neighbour { char *repository; char **blobs; };
 
+/** A blob that was pruned here, and a file without a name for it. */
+struct spare { const char *digest; int fd; };
+
 struct push {
     struct record record;
     struct neighbour neighbours[NEIGHBOURS_MAX];
     size_t n;
     struct registry *origins[ORIGINS_MAX]; /* where the image came from: they may have what was pruned here */
     size_t n_origins;
-    int *spare_fds;         /* files without a name, one for each blob that is not here */
-    size_t n_spare, n_used;
+    struct spare *spares;
+    size_t n_spares;
 };
 
 /* ---- outside */
@@ -55,7 +58,7 @@ static void look_at_record(struct work *w, struct push *p, const struct referenc
     if (!*record->reference || reference_parse(record->reference, NULL, &r, NULL) < 0)
         return;
     bool same_registry = strcmp(r.registry, to->registry) == 0, same = same_registry && strcmp(r.repository, to->repository) == 0;
-    if (p->n_spare && !same)
+    if (p->n_spares && !same)
         add_origin(w, p, &r, record);
     if (same_registry && !same)
         add_neighbour(p, &r, record);
@@ -63,21 +66,20 @@ static void look_at_record(struct work *w, struct push *p, const struct referenc
 }
 
 /* The jail can make no file: one for each blob that is not here. */
-static int make_spare(struct work *w, struct push *p, struct berth_error *err)
+static int make_spares(struct work *w, struct push *p, struct berth_error *err)
 {
     char path[96];
-    p->spare_fds = calloc(strings_count(p->record.blobs) + 1, sizeof *p->spare_fds);
-    if (!p->spare_fds)
+    p->spares = calloc(strings_count(p->record.blobs) + 1, sizeof *p->spares);
+    if (!p->spares)
         return fail_memory(err);
     for (size_t i = 0; p->record.blobs[i]; i++) {
         blob_path(p->record.blobs[i], path);
         if (faccessat(w->images_fd, path, F_OK, 0) == 0)
             continue;
-        snprintf(path, sizeof path, "partial/push-%d", getpid());
-        int fd = openat(w->images_fd, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0 || unlinkat(w->images_fd, path, 0) < 0)
-            return fail_os(err, errno, path, "make the file images/%s", path);
-        p->spare_fds[p->n_spare++] = fd;
+        int fd = openat(w->images_fd, "partial", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+        if (fd < 0)
+            return fail_os(err, errno, "partial", "make a file in images/partial");
+        p->spares[p->n_spares++] = (struct spare){p->record.blobs[i], fd};
     }
     return 0;
 }
@@ -85,7 +87,7 @@ static int make_spare(struct work *w, struct push *p, struct berth_error *err)
 static int find_others(struct work *w, struct push *p, const struct reference *to, struct berth_error *err)
 {
     autostrings char **files = NULL;
-    int r = make_spare(w, p, err);
+    int r = make_spares(w, p, err);
     if (r == 0)
         r = record_files(w->images_fd, &files, err);
     for (size_t i = 0; r == 0 && files[i]; i++) {
@@ -128,6 +130,31 @@ int push_enter(struct work *w, struct berth_error *err)
     close(w->images_fd);
     w->images_fd = open("/images", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return 0;
+}
+
+/* The jail is not believed, and the disk has it before it has a name. */
+static bool is_whole(const struct spare *s)
+{
+    char is[DIGEST_TEXT];
+    uint64_t bytes;
+    struct stat st;
+    return fstat(s->fd, &st) == 0 && st.st_size > 0 && lseek(s->fd, 0, SEEK_SET) == 0 &&
+           stream_copy(s->fd, -1, (uint64_t)st.st_size, is, &bytes, NULL) == 0 && strcmp(is, s->digest) == 0 &&
+           fdatasync(s->fd) == 0;
+}
+
+void push_keep(struct work *w)
+{
+    autoclose int lock_fd = -1;
+    for (size_t i = 0; i < w->push->n_spares; i++) {
+        char path[96], open_file[40];
+        const struct spare *s = &w->push->spares[i];
+        if (!is_whole(s) || (lock_fd < 0 && images_lock(w->images_fd, false, true, &lock_fd, NULL) < 0))
+            continue;
+        snprintf(open_file, sizeof open_file, "/proc/self/fd/%d", s->fd);
+        blob_path(s->digest, path);
+        linkat(AT_FDCWD, open_file, w->images_fd, path, AT_SYMLINK_FOLLOW); /* EEXIST: somebody else has brought it */
+    }
 }
 
 /* ---- in the jail */
@@ -216,7 +243,7 @@ static int open_piece(const struct work *w, struct registry_piece *p, struct ber
     return 0;
 }
 
-/* ---- what was pruned here comes from where the image came from, for this push alone */
+/* ---- what was pruned here comes from where the image came from */
 
 static int take_bytes(void *data, const void *bytes, size_t size, uint64_t offset, struct berth_error *err)
 {
@@ -244,13 +271,20 @@ static int fetch_piece(struct work *w, struct registry *origin, struct registry_
     return r < 0 ? r : state == TRANSFER_DONE ? 0 : err->code;
 }
 
+static int take_spare(struct push *p, const char *digest)
+{
+    for (size_t i = 0; i < p->n_spares; i++)
+        if (strcmp(p->spares[i].digest, digest) == 0)
+            return take_fd(&p->spares[i].fd);
+    return -1;
+}
+
 /* Of the places that the image has a name of, the first that gives it. */
 static int fetch_pruned(struct work *w, struct registry_piece *piece, struct berth_error *err)
 {
     struct push *p = w->push;
     int r = BERTH_NOT_FOUND;
-    if (p->n_used < p->n_spare)
-        piece->fd = p->spare_fds[p->n_used++];
+    piece->fd = take_spare(p, piece->digest);
     for (size_t i = 0; r < 0 && piece->fd >= 0 && i < p->n_origins; i++) {
         struct berth_error why = {0};
         r = ftruncate(piece->fd, 0) < 0 ? fail_os(&why, errno, piece->digest, "empty a file") : fetch_piece(w, p->origins[i], piece, &why);

@@ -177,6 +177,8 @@ int collect_now(struct work *w, bool unnamed, bool unused, char **ret_report, st
 int push_prepare(struct work *w, struct berth_error *err);
 int push_enter(struct work *w, struct berth_error *err);
 int push_run(struct work *w, struct berth_error *err);
+/** Behind the answer, whatever it was: what was pruned here and fetched is beside its layer again. */
+void push_keep(struct work *w);
 int login_prepare(struct work *w, struct berth_error *err);
 int login_enter(struct work *w, struct berth_error *err);
 int login_run(struct work *w, struct berth_error *err);
