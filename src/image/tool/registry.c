@@ -206,38 +206,50 @@ static int check_promise(const struct registry_document *d, const struct promise
     return 0;
 }
 
+/** The way down from an index: what was met, and what comes next. */
+struct descent { char seen[INDEX_MAX_DEPTH][DIGEST_TEXT]; size_t depth; struct promise promise; };
+
+static int not_seen_before(const struct descent *way, const char *digest, const char *name, struct berth_error *err)
+{
+    for (size_t i = 0; i < way->depth; i++)
+        if (strcmp(way->seen[i], digest) == 0)
+            return fail(err, BERTH_CORRUPT, name, "%s: an index that contains itself", name);
+    return 0;
+}
+
+/* One document further: 1 for an index; 0, and *ret, for the manifest. */
+static int descend(struct registry *r, struct descent *way, const struct platform *platform, bool strict, const char *name,
+                   struct registry_document *ret, struct berth_error *err)
+{
+    struct registry_document d = {0};
+    int code = registry_manifest(r, way->depth ? way->promise.digest : NULL, &d, err);
+    if (code == 0)
+        code = not_seen_before(way, d.digest, name, err);
+    if (code == 0)
+        code = check_promise(&d, &way->promise, name, err);
+    promise_clear(&way->promise);
+    memcpy(way->seen[way->depth++], d.digest, DIGEST_TEXT);
+    if (code == 0)
+        code = step_down(&d, platform, strict, name, &way->promise, err);
+    if (code == 0)
+        *ret = d;
+    else
+        registry_document_clear(&d);
+    return code;
+}
+
 int registry_resolve(struct registry *r, const struct platform *platform, bool strict, struct registry_document *ret,
                      char ret_top[DIGEST_TEXT], struct berth_error *err)
 {
-    char seen[INDEX_MAX_DEPTH][DIGEST_TEXT];
-    autoclean(promise_clear) struct promise promise = {0};
+    struct descent way = {0};
     autofree char *name = reference_familiar(&r->reference, NULL);
-    struct registry_document d = {0};
-    if (!name)
-        return fail_memory(err);
-    for (int depth = 0; depth < INDEX_MAX_DEPTH; depth++) {
-        int code = registry_manifest(r, depth ? promise.digest : NULL, &d, err);
-        if (code < 0)
-            return code;
-        if (depth == 0 && ret_top)
-            memcpy(ret_top, d.digest, DIGEST_TEXT);
-        for (int i = 0; i < depth; i++)
-            if (strcmp(seen[i], d.digest) == 0)
-                code = fail(err, BERTH_CORRUPT, name, "%s: an index that contains itself", name);
-        memcpy(seen[depth], d.digest, DIGEST_TEXT);
-        if (code == 0)
-            code = check_promise(&d, &promise, name, err);
-        promise_clear(&promise);
-        if (code == 0)
-            code = step_down(&d, platform, strict, name, &promise, err);
-        if (code == 0)
-            *ret = d;
-        else
-            registry_document_clear(&d);
-        if (code <= 0)
-            return code;
-    }
-    return fail(err, BERTH_CORRUPT, name, "%s: indexes lie more than %d deep", name, INDEX_MAX_DEPTH);
+    int code = name ? 1 : fail_memory(err);
+    while (code == 1 && way.depth < INDEX_MAX_DEPTH)
+        code = descend(r, &way, platform, strict, name, ret, err);
+    promise_clear(&way.promise);
+    if (code == 0 && ret_top)
+        memcpy(ret_top, way.seen[0], DIGEST_TEXT);
+    return code < 1 ? code : fail(err, BERTH_CORRUPT, name, "%s: indexes lie more than %d deep", name, INDEX_MAX_DEPTH);
 }
 
 int registry_digest(struct registry *r, char ret_digest[DIGEST_TEXT], struct berth_error *err)
@@ -349,15 +361,15 @@ static int begin_anew(struct registry_transfer *t, struct berth_error *err)
     return used ? t->sink.restart(t->sink.data, err) : 0;
 }
 
-int registry_transfer_begin(struct registry *r, const char *digest, uint64_t size, uint64_t offset, int have_fd,
-                            const struct registry_sink *sink, struct registry_transfer **ret, struct berth_error *err)
+static struct registry_transfer *transfer_new(struct registry *r, const char *digest, uint64_t size, uint64_t offset,
+                                              const struct registry_sink *sink)
 {
     autofree char *path = format_text("blobs/%s", digest);
     struct registry_transfer *t = calloc(1, sizeof *t);
     struct exchange *x = path && t ? exchange_new(r, "GET", path) : NULL;
     if (!x) {
         free(t);
-        return fail_memory(err);
+        return NULL;
     }
     *t = (struct registry_transfer){.x = x, .size = size, .here = MIN(offset, size), .mixed = offset > 0, .sink = *sink,
                                     .hasher = hasher_new()};
@@ -365,16 +377,24 @@ int registry_transfer_begin(struct registry *r, const char *digest, uint64_t siz
     x->transfer = t;
     x->check = check_transfer;
     x->progress_mark = t->here;
-    int code = t->hasher ? 0 : fail_memory(err);
-    if (code == 0 && t->hasher && t->here)
+    return t;
+}
+
+int registry_transfer_begin(struct registry *r, const char *digest, uint64_t size, uint64_t offset, int have_fd,
+                            const struct registry_sink *sink, struct registry_transfer **ret, struct berth_error *err)
+{
+    struct registry_transfer *t = transfer_new(r, digest, size, offset, sink);
+    int code = t && t->hasher ? 0 : fail_memory(err);
+    if (code == 0 && t->here)
         code = hash_what_is_here(t, have_fd, err);
-    bool whole = code == 0 && offset > 0 && t->here == size;
+    bool all_here = code == 0 && t->here == size;
+    bool whole = all_here && offset > 0 && check_transfer(t->x, &t->x->err) == 0;
     if (whole)
-        whole = x->over = check_transfer(x, &x->err) == 0;
-    if (code == 0 && !whole && t->here == size)
+        t->x->over = true;
+    if (all_here && !whole)
         code = begin_anew(t, err);
     if (code == 0 && !whole)
-        code = exchange_begin(x, err);
+        code = exchange_begin(t->x, err);
     if (code == 0)
         *ret = t;
     else

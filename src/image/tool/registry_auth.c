@@ -55,15 +55,10 @@ static void keep_parameter(struct challenge *c, const char *name, size_t n, char
     free(value);
 }
 
-int challenge_parse(const char *text, struct challenge *ret)
+/* Those behind the scheme, as far as they are "name = value". */
+static int parse_parameters(const char *text, struct challenge *c)
 {
-    struct challenge c = {0};
     int code = 0;
-    text += strspn(text, " \t");
-    size_t n = strspn(text, TOKEN_CHARACTERS);
-    c.bearer = n == 6 && strncasecmp(text, "bearer", 6) == 0;
-    c.basic = n == 5 && strncasecmp(text, "basic", 5) == 0;
-    text += n;
     while (code == 0) {
         text += strspn(text, " \t,");
         size_t name = strspn(text, TOKEN_CHARACTERS);
@@ -73,9 +68,20 @@ int challenge_parse(const char *text, struct challenge *ret)
         const char *value = equals + 1 + strspn(equals + 1, " \t");
         char *parsed = parse_value(&value, &code);
         if (parsed)
-            keep_parameter(&c, text, name, parsed);
+            keep_parameter(c, text, name, parsed);
         text = value;
     }
+    return code;
+}
+
+int challenge_parse(const char *text, struct challenge *ret)
+{
+    struct challenge c = {0};
+    text += strspn(text, " \t");
+    size_t n = strspn(text, TOKEN_CHARACTERS);
+    c.bearer = n == 6 && strncasecmp(text, "bearer", 6) == 0;
+    c.basic = n == 5 && strncasecmp(text, "basic", 5) == 0;
+    int code = parse_parameters(text + n, &c);
     if (n == 0 || (code == 0 && c.bearer && !c.realm))
         code = -EINVAL;
     if (code < 0)

@@ -108,6 +108,17 @@ static const json_t *best_entry(const json_t *auths, const char *name, const cha
 }
 
 /* base64 of "user:password". What would end a header's line is no login. */
+/* "user:password" */
+static int split_login(const char *plain, size_t length, struct credentials *ret)
+{
+    const char *colon = memchr(plain, ':', length);
+    if (!colon || memchr(plain, 0, length) || strpbrk(plain, "\r\n"))
+        return -EINVAL;
+    ret->user = strndup(plain, (size_t)(colon - plain));
+    ret->password = strdup(colon + 1);
+    return ret->user && ret->password ? 0 : -ENOMEM;
+}
+
 static int decode_auth(const char *auth, struct credentials *ret)
 {
     size_t n = strlen(auth);
@@ -126,15 +137,7 @@ static int decode_auth(const char *auth, struct credentials *ret)
     plain[length] = 0;
     while (length && plain[length - 1] == 0) /* docker pads with NUL */
         length--;
-    char *colon = memchr(plain, ':', (size_t)length);
-    int code = 0;
-    if (!colon || memchr(plain, 0, (size_t)length) || strpbrk(plain, "\r\n"))
-        code = -EINVAL;
-    if (code == 0) {
-        ret->user = strndup(plain, (size_t)(colon - plain));
-        ret->password = strdup(colon + 1);
-        code = ret->user && ret->password ? 0 : -ENOMEM;
-    }
+    int code = split_login(plain, (size_t)length, ret);
     OPENSSL_cleanse(plain, n);
     return code;
 }
@@ -232,7 +235,20 @@ static int listen_to(int fd, struct text *said)
     }
 }
 
-/* Its exit status is not to be had (base/spawn.h): what it says decides. */
+/* It has 30 seconds, then it is ended. Its exit status is not to be had (base/spawn.h): what it says decides. */
+static int hear_helper(int pid_fd, int in_fd, const char *name, struct text *said, struct berth_error *err)
+{
+    struct pollfd p = {.fd = pid_fd, .events = POLLIN};
+    int code = listen_to(in_fd, said);
+    if (code < 0 || RETRY(poll(&p, 1, 5000)) <= 0)
+        syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0);
+    spawn_reap(pid_fd, NULL);
+    if (code == 0)
+        return 0;
+    return code == -ETIMEDOUT ? fail(err, BERTH_TIMED_OUT, name, "%s does not answer for 30 seconds", name)
+                              : fail(err, BERTH_TOO_BIG, name, "%s says more than is read of it", name);
+}
+
 static int run_helper(const char *helper, const char *verb, const char *input, struct text *said, struct berth_error *err)
 {
     autofree char *name = format_text("docker-credential-%s", helper), *path = name ? find_program(name) : NULL;
@@ -241,35 +257,40 @@ static int run_helper(const char *helper, const char *verb, const char *input, s
                     : fail_memory(err);
     const char *argv[] = {name, verb, NULL};
     int in[2] = {-1, -1}, out[2] = {-1, -1};
-    pid_t pid;
-    autoclose int pid_fd = -1;
-    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0) {
-        close_fd(&in[0]);
-        close_fd(&in[1]);
+    bool piped = pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0;
+    autoclose int in_read = in[0], in_write = in[1], out_read = out[0], out_write = out[1], pid_fd = -1;
+    if (!piped)
         return fail_os(err, errno, name, "make a pipe");
-    }
-    int fds[] = {in[0], out[1], -1};
+    int fds[] = {in_read, out_write, -1};
     struct spawn s = {.path = path, .argv = argv, .env = (const char *const *)environ, .fds = fds, .n_fds = ARRAY_SIZE(fds), .session = true};
-    int code = spawn(&s, &pid, &pid_fd);
-    close_fd(&in[0]);
-    close_fd(&out[1]);
+    int code = spawn(&s, NULL, &pid_fd);
+    close_fd(&in_read);
+    close_fd(&out_write);
     if (code < 0)
-        fail_os(err, code, name, "start %s", path);
-    if (code == 0) {
-        fd_write_all(in[1], input, strlen(input)); /* less than a pipe holds */
-        close_fd(&in[1]);
-        code = listen_to(out[0], said);
-        struct pollfd p = {.fd = pid_fd, .events = POLLIN};
-        if (code < 0 || RETRY(poll(&p, 1, 5000)) <= 0)
-            syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0);
-        spawn_reap(pid_fd, NULL);
-        if (code < 0)
-            fail(err, code == -ETIMEDOUT ? BERTH_TIMED_OUT : BERTH_TOO_BIG, name, "%s %s", name,
-                 code == -ETIMEDOUT ? "does not answer for 30 seconds" : "says more than is read of it");
+        return fail_os(err, code, name, "start %s", path);
+    fd_write_all(in_write, input, strlen(input)); /* less than a pipe holds */
+    close_fd(&in_write);
+    return hear_helper(pid_fd, out_read, name, said, err);
+}
+
+/* {"Username", "Secret"}; the name <token> says that the secret is one. */
+static int take_login(const json_t *json, const char *helper, const char *name, struct credentials *ret, struct berth_error *err)
+{
+    const char *user = text_of(json, "Username"), *secret = text_of(json, "Secret");
+    if (!user || !secret || strpbrk(user, "\r\n:") || strpbrk(secret, "\r\n"))
+        return fail(err, BERTH_IO, helper, "docker-credential-%s gives no login for %s", helper, name);
+    struct credentials c = {0};
+    bool token = strcmp(user, "<token>") == 0;
+    if (token)
+        c.identity_token = strdup(secret);
+    else
+        c = (struct credentials){.user = strdup(user), .password = strdup(secret)};
+    if (token ? !c.identity_token : !c.user || !c.password) {
+        credentials_clear(&c);
+        return fail_memory(err);
     }
-    close_fd(&in[1]);
-    close_fd(&out[0]);
-    return code < 0 ? (err && err->code ? err->code : BERTH_IO) : 0;
+    *ret = c;
+    return 0;
 }
 
 static int ask_helper(const char *helper, const char *name, struct credentials *ret, struct berth_error *err)
@@ -280,26 +301,12 @@ static int ask_helper(const char *helper, const char *name, struct credentials *
     if (code < 0)
         return code;
     json_t *json = said.length ? json_loadb(said.data, said.length, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    const char *user = text_of(json, "Username"), *secret = text_of(json, "Secret");
     bool absent = said.length && strstr(said.data, "credentials not found");
-    struct credentials c = {0};
-    if (absent) {
-        code = 0;
-    } else if (!user || !secret || strpbrk(user, "\r\n:") || strpbrk(secret, "\r\n")) {
-        code = fail(err, BERTH_IO, helper, "docker-credential-%s gives no login for %s", helper, name);
-    } else if (strcmp(user, "<token>") == 0) {
-        code = (c.identity_token = strdup(secret)) ? 0 : fail_memory(err);
-    } else {
-        c = (struct credentials){.user = strdup(user), .password = strdup(secret)};
-        code = c.user && c.password ? 0 : fail_memory(err);
-    }
+    if (!absent)
+        code = take_login(json, helper, name, ret, err);
     json_decref(json);
     if (said.data)
         OPENSSL_cleanse(said.data, said.length);
-    if (code == 0)
-        *ret = c;
-    else
-        credentials_clear(&c);
     return code;
 }
 

@@ -148,10 +148,9 @@ static void set_method(struct exchange *x)
 }
 
 /* One attempt: a fresh handle on the same connections. */
-static int send_it(struct exchange *x)
+/* As if it had not been asked before. */
+static void forget_answer(struct exchange *x)
 {
-    struct registry *r = x->registry;
-    struct source *s = &r->sources[MIN(x->source, r->n_sources - 1)];
     exchange_drop(x);
     answer_clear(&x->head);
     text_free(&x->text);
@@ -159,9 +158,16 @@ static int send_it(struct exchange *x)
     x->due_usec = 0;
     x->body_sent = 0;
     x->curl_error[0] = 0;
-    x->authorization = s->n_authorizations;
     if (x->transfer)
         x->transfer->skip = 0;
+}
+
+static int send_it(struct exchange *x)
+{
+    struct registry *r = x->registry;
+    struct source *s = &r->sources[MIN(x->source, r->n_sources - 1)];
+    forget_answer(x);
+    x->authorization = s->n_authorizations;
     if (!x->url)
         x->url = x->fixed_url ? strdup(x->fixed_url) : source_url(s, r->reference.repository ? r->reference.repository : "", x->path);
     if (!x->url || !add_headers(x))

@@ -70,34 +70,49 @@ static int listen_to(struct chain *c, struct berth_error *err)
     return code;
 }
 
+/** Pieces, and the chains of some of them. */
+struct chains {
+    struct registry *registry;
+    struct registry_piece *pieces;
+    size_t n, next, running;
+    int (*begin)(struct chain *c, struct berth_error *err);
+    struct chain places[AT_ONCE];
+};
+
+/* What is heard in one place; when its chain is done the next one has it, until one waits for an answer. */
+static int listen_at(struct chains *all, struct chain *c, struct berth_error *err)
+{
+    int done = 1;
+    while (done > 0 && (c->x || all->next < all->n)) {
+        done = 0;
+        if (!c->x) {
+            *c = (struct chain){.registry = all->registry, .piece = &all->pieces[all->next++]};
+            all->running++;
+            done = all->begin(c, err);
+        }
+        if (done == 0)
+            done = listen_to(c, err);
+        if (done > 0) {
+            chain_clear(c);
+            all->running--;
+        }
+    }
+    return MIN(done, 0);
+}
+
 static int run_all(struct registry *r, struct registry_piece *pieces, size_t n, int (*begin)(struct chain *, struct berth_error *),
                    struct berth_error *err)
 {
-    struct chain chains[AT_ONCE] = {0};
-    size_t next = 0, running = 0;
+    struct chains all = {.registry = r, .pieces = pieces, .n = n, .begin = begin};
     int code = 0;
-    while (code == 0 && (next < n || running)) {
-        for (size_t i = 0; code == 0 && i < AT_ONCE; i++) {
-            struct chain *c = &chains[i];
-            bool fresh = !c->x && next < n;
-            if (fresh) {
-                *c = (struct chain){.registry = r, .piece = &pieces[next++]};
-                running++;
-                code = begin(c, err);
-            }
-            int done = code == 0 && c->x ? listen_to(c, err) : code;
-            if (done > 0) {
-                chain_clear(c);
-                running--;
-                i--; /* the next one has its place */
-            }
-            code = MIN(done, 0);
-        }
-        if (code == 0 && running)
+    do {
+        for (size_t i = 0; code == 0 && i < AT_ONCE; i++)
+            code = listen_at(&all, &all.places[i], err);
+        if (code == 0 && all.running)
             code = registry_step(r, NULL, 0, -1, err);
-    }
+    } while (code == 0 && all.running);
     for (size_t i = 0; i < AT_ONCE; i++)
-        chain_clear(&chains[i]);
+        chain_clear(&all.places[i]);
     return code;
 }
 

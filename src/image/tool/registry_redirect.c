@@ -28,32 +28,41 @@ static bool same_place(CURLU *a, CURLU *b)
     return same_part(a, b, CURLUPART_SCHEME) && same_part(a, b, CURLUPART_HOST) && same_part(a, b, CURLUPART_PORT);
 }
 
+/* `location` as seen from `from`, without what is not sent on. */
+static bool resolve(CURLU *to, const char *from, const char *location)
+{
+    return curl_url_set(to, CURLUPART_URL, from, 0) == CURLUE_OK && curl_url_set(to, CURLUPART_URL, location, 0) == CURLUE_OK &&
+           curl_url_set(to, CURLUPART_USER, NULL, 0) == CURLUE_OK && curl_url_set(to, CURLUPART_PASSWORD, NULL, 0) == CURLUE_OK &&
+           curl_url_set(to, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK;
+}
+
+static int check_scheme(CURLU *to, const char *from, const char *location, struct berth_error *err)
+{
+    char *scheme = part(to, CURLUPART_SCHEME);
+    bool plain = scheme && strcasecmp(scheme, "http") == 0, secure = scheme && strcasecmp(scheme, "https") == 0;
+    curl_free(scheme);
+    if (!plain && !secure)
+        return fail(err, BERTH_CORRUPT, from, "it redirects to \"%.200s\", which is not http or https", location);
+    if (plain && strncasecmp(from, "https:", 6) == 0)
+        return fail(err, BERTH_DENIED, from, "it redirects from https to http (%.200s), which is refused", location);
+    return 0;
+}
+
 int redirect_follow(const char *from, const char *location, const char *own, char **ret_url, bool *ret_away, struct berth_error *err)
 {
     CURLU *to = curl_url(), *home = curl_url();
-    int code = 0;
-    char *scheme = NULL, *text = NULL;
-    if (!to || !home)
-        code = fail_memory(err);
-    else if (curl_url_set(home, CURLUPART_URL, own, 0) || curl_url_set(to, CURLUPART_URL, from, 0) ||
-             curl_url_set(to, CURLUPART_URL, location, 0) || curl_url_set(to, CURLUPART_USER, NULL, 0) ||
-             curl_url_set(to, CURLUPART_PASSWORD, NULL, 0) || curl_url_set(to, CURLUPART_FRAGMENT, NULL, 0))
+    int code = to && home ? 0 : fail_memory(err);
+    if (code == 0 && (curl_url_set(home, CURLUPART_URL, own, 0) != CURLUE_OK || !resolve(to, from, location)))
         code = fail(err, BERTH_CORRUPT, from, "it redirects to \"%.200s\", which is no address", location);
+    if (code == 0)
+        code = check_scheme(to, from, location, err);
     if (code == 0) {
-        scheme = part(to, CURLUPART_SCHEME);
-        if (!scheme || (strcasecmp(scheme, "https") != 0 && strcasecmp(scheme, "http") != 0))
-            code = fail(err, BERTH_CORRUPT, from, "it redirects to \"%.200s\", which is not http or https", location);
-        else if (strcasecmp(scheme, "http") == 0 && strncasecmp(from, "https:", 6) == 0)
-            code = fail(err, BERTH_DENIED, from, "it redirects from https to http (%.200s), which is refused", location);
-    }
-    if (code == 0) {
-        text = part(to, CURLUPART_URL);
+        char *text = part(to, CURLUPART_URL);
         *ret_away = !same_place(to, home);
         *ret_url = text ? strdup(text) : NULL;
+        curl_free(text);
         code = *ret_url ? 0 : fail_memory(err);
     }
-    curl_free(scheme);
-    curl_free(text);
     curl_url_cleanup(to);
     curl_url_cleanup(home);
     return code;
