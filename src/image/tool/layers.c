@@ -276,38 +276,47 @@ static int start_again(struct work *w, struct pair *p, struct berth_error *err)
     return r < 0 ? fail_os(err, r, name, "remove half a layer") : start_pair(w, p, p->layer, err);
 }
 
-int layers_make(struct work *w, struct layer *layers, size_t n, struct berth_error *err)
+/** Layers that are made, each by a pair of workers. */
+struct making { struct pair pairs[PAIRS_MAX]; size_t room, running; };
+
+static int begin_layer(struct work *w, struct making *m, struct layer *l, struct berth_error *err)
 {
     static int numbers;
-    struct pair pairs[PAIRS_MAX] = {0};
-    size_t room = w->at_once ? MIN(w->at_once, PAIRS_MAX) : processors(), running = 0, next = 0;
+    size_t place = 0;
+    while (m->pairs[place].layer)
+        place++;
+    l->number = ++numbers;
+    m->running++;
+    int r = l->fetch ? pull_layer(w, l, err) : 0;
+    return r == 0 ? start_pair(w, &m->pairs[place], l, err) : r;
+}
+
+/* Wait for one that ends; what is to be fetched once more goes on. */
+static int end_layer(struct work *w, struct making *m, struct berth_error *err)
+{
+    struct pair *ended = next_ended(m->pairs, m->room);
+    if (!ended)
+        return fail(err, BERTH_LOST, "", "the workers went away");
+    if (ended->layer->fetch && ended->outcomes[FEEDER].code == BERTH_AGAIN)
+        return start_again(w, ended, err);
+    int r = finish_pair(w, ended, err);
+    ended->layer = NULL;
+    m->running--;
+    return r;
+}
+
+int layers_make(struct work *w, struct layer *layers, size_t n, struct berth_error *err)
+{
+    struct making m = {.room = w->at_once ? MIN(w->at_once, PAIRS_MAX) : processors()};
+    size_t next = 0;
     int r = 0;
-    while (r == 0 && (next < n || running > 0)) {
-        if (next < n && !layers[next].unpack && !layers[next].keep) {
+    while (r == 0 && (next < n || m.running > 0)) {
+        if (next < n && !layers[next].unpack && !layers[next].keep)
             next++;
-            continue;
-        }
-        if (next < n && running < room) {
-            size_t slot = 0;
-            while (pairs[slot].layer)
-                slot++;
-            layers[next].number = ++numbers;
-            r = layers[next].fetch ? pull_layer(w, &layers[next], err) : 0;
-            if (r == 0)
-                r = start_pair(w, &pairs[slot], &layers[next++], err);
-            running++;
-            continue;
-        }
-        struct pair *ended = next_ended(pairs, room);
-        if (!ended)
-            return fail(err, BERTH_LOST, "", "the workers went away");
-        if (ended->layer->fetch && ended->outcomes[FEEDER].code == BERTH_AGAIN) {
-            r = start_again(w, ended, err);
-            continue;
-        }
-        r = finish_pair(w, ended, err);
-        ended->layer = NULL;
-        running--;
+        else if (next < n && m.running < m.room)
+            r = begin_layer(w, &m, &layers[next++], err);
+        else
+            r = end_layer(w, &m, err);
     }
     return r; /* after a failure the rest dies with the jail */
 }

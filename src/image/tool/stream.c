@@ -300,43 +300,51 @@ static int lock_large(const struct source *s, struct berth_error *err)
          ? fail_os(err, errno, "", "wait for another layer's large zstd window") : 0;
 }
 
+/** What a block of a zstd stream is decompressed with; `left` 0: a frame begins. */
+struct zstd_stream { ZSTD_DCtx *context; size_t left; };
+
+/* All that the block holds: 0 when there is nothing more in it. */
+static int pass_block(struct source *s, struct zstd_stream *z, size_t n, struct berth_error *err)
+{
+    ZSTD_inBuffer in = {s->in, n, 0};
+    bool full = true;
+    int r = 0;
+    while (r == 0 && (in.pos < in.size || full)) {
+        ZSTD_outBuffer out = {s->out, STREAM_BLOCK, 0};
+        size_t before = in.pos;
+        if (z->left == 0 && in.pos < in.size && wants_much(s->in + in.pos, in.size - in.pos) && (r = lock_large(s, err)) < 0)
+            break;
+        z->left = ZSTD_decompressStream(z->context, &out, &in);
+        if (ZSTD_isError(z->left))
+            r = zstd_failed(z->left, err);
+        else if (out.pos)
+            r = sink_write(s->sink, s->out, out.pos, err);
+        if (r == 0)
+            r = too_big(s, err);
+        full = out.pos == out.size;
+        if (in.pos == before && out.pos == 0)
+            break;
+    }
+    return r;
+}
+
 static int pass_zstd(struct source *s, size_t n, struct berth_error *err)
 {
-    ZSTD_DCtx *zstd = ZSTD_createDCtx();
-    if (!zstd)
+    struct zstd_stream z = {.context = ZSTD_createDCtx()};
+    if (!z.context)
         return fail_memory(err);
-    ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, IMAGE_MAX_WINDOW_LOG);
+    ZSTD_DCtx_setParameter(z.context, ZSTD_d_windowLogMax, IMAGE_MAX_WINDOW_LOG);
     ssize_t got = (ssize_t)n;
-    size_t left = 0; /* 0: a frame begins */
     int r = 0;
     while (r == 0 && got > 0) {
-        ZSTD_inBuffer in = {s->in, (size_t)got, 0};
-        bool full = true;
-        while (r == 0 && (in.pos < in.size || full)) {
-            ZSTD_outBuffer out = {s->out, STREAM_BLOCK, 0};
-            size_t before = in.pos;
-            if (left == 0 && in.pos < in.size && wants_much(s->in + in.pos, in.size - in.pos) && (r = lock_large(s, err)) < 0)
-                break;
-            left = ZSTD_decompressStream(zstd, &out, &in);
-            if (ZSTD_isError(left))
-                r = zstd_failed(left, err);
-            else if (out.pos)
-                r = sink_write(s->sink, s->out, out.pos, err);
-            if (r == 0)
-                r = too_big(s, err);
-            full = out.pos == out.size;
-            if (in.pos == before && out.pos == 0)
-                break;
-        }
+        r = pass_block(s, &z, (size_t)got, err);
         if (r == 0)
             got = next_block(s, err);
     }
-    ZSTD_freeDCtx(zstd);
+    ZSTD_freeDCtx(z.context);
     if (r == 0 && got < 0)
         r = (int)got;
-    if (r == 0 && left != 0)
-        r = fail(err, BERTH_CORRUPT, "", "the zstd data ends in the middle");
-    return r;
+    return r == 0 && z.left != 0 ? fail(err, BERTH_CORRUPT, "", "the zstd data ends in the middle") : r;
 }
 
 static int run(struct source *s, int out_fd, bool deflate, enum compression *ret_kind, struct berth_error *err)
