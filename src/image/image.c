@@ -93,8 +93,7 @@ static bool is_wasm(const struct record *r)
 }
 
 /* Takes what it can out of the record. */
-static int from_record(struct store *store, const struct reference_defaults *defaults, struct record *r, struct image **ret,
-                       struct berth_error *err)
+static int from_record(const struct reference_defaults *defaults, struct record *r, struct image **ret, struct berth_error *err)
 {
     struct image *image = calloc(1, sizeof *image);
     if (!image)
@@ -109,7 +108,7 @@ static int from_record(struct store *store, const struct reference_defaults *def
     image->size_bytes = r->size_bytes;
     image->created_usec = r->created_usec;
     image->used_usec = r->used_usec;
-    return image->reference ? fill_layers(store, image, err) : fail_memory(err);
+    return image->reference ? 0 : fail_memory(err);
 }
 
 bool image_is_here(struct store *store, const struct reference_defaults *defaults, const char *reference, const char *platform)
@@ -139,8 +138,10 @@ int image_find(struct store *store, const struct reference_defaults *defaults, c
     if (r < 0)
         return r;
     struct image *image = NULL;
-    r = from_record(store, defaults, &record, &image, err);
+    r = from_record(defaults, &record, &image, err);
     record_clear(&record);
+    if (r == 0)
+        r = fill_layers(store, image, err);
     if (r == 0)
         r = image_config_read(settings, &image->config, err);
     if (r == 0)
@@ -164,8 +165,8 @@ static int newest_first(const void *a, const void *b)
 }
 
 /* A record as an image of a list: the config holds only what says which machine it is for. */
-static int list_one(struct store *store, const struct reference_defaults *defaults, int images_fd, const char *file,
-                    struct image **ret, struct berth_error *err)
+static int list_one(const struct reference_defaults *defaults, int images_fd, const char *file, struct image **ret,
+                    struct berth_error *err)
 {
     struct record record = {0};
     int r = record_read(images_fd, file, &record, NULL);
@@ -173,7 +174,7 @@ static int list_one(struct store *store, const struct reference_defaults *defaul
         return fail_memory(err);
     if (r < 0) /* removed meanwhile, or damaged: `image verify` tells */
         return 0;
-    r = from_record(store, defaults, &record, ret, err);
+    r = from_record(defaults, &record, ret, err);
     if (r == 0) {
         (*ret)->config.architecture = TAKE(record.architecture);
         (*ret)->config.os = TAKE(record.os);
@@ -198,7 +199,7 @@ int image_list(struct store *store, const struct reference_defaults *defaults, s
         return fail_memory(err);
     size_t n = 0;
     for (size_t i = 0; files[i]; i++) {
-        r = list_one(store, defaults, images_fd, files[i], &images[n], err);
+        r = list_one(defaults, images_fd, files[i], &images[n], err);
         n += images[n] != NULL;
         if (r < 0) {
             while (n > 0)

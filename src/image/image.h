@@ -56,6 +56,7 @@ int image_find(struct store *store, const struct reference_defaults *defaults, c
 /** Is there an image of that name (or id), for that platform ("linux/arm64"; NULL: any)? One small file is read. */
 bool image_is_here(struct store *store, const struct reference_defaults *defaults, const char *reference, const char *platform);
 void image_free(struct image *image);
+/** All of them, newest first, without their layers (NULL) and settings. */
 int image_list(struct store *store, const struct reference_defaults *defaults, struct image ***ret_images, size_t *ret_n,
                struct berth_error *err);
 /** The whole document for people: manifest, config, layers. free(3) */
