@@ -196,6 +196,14 @@ BERTH_PUBLIC int berth_publish(struct berth_runtime *runtime, const struct berth
 BERTH_PUBLIC int berth_pool(struct berth_runtime *runtime, unsigned count, int *ret_fd, struct berth_error *err);
 
 /**
+ * What other firewalls of this machine drop of what a running workload and the world say to each other: a JSON array of
+ * {tool, family, table, chain, hook, opens}; free(3). hook: "forward", or "input" for what it asks its gateway for names;
+ * opens: commands for a shell that open it. Cheap as long as nobody changes his chains: for who has just started it.
+ */
+BERTH_PUBLIC int berth_obstacles(struct berth_runtime *runtime, const struct berth_handle *handle, char **ret_json,
+                                 struct berth_error *err);
+
+/**
  * berth.toml as it is now, as JSON; free(3). {} when there is none. What it says holds for whoever makes
  * workloads or networks, by this library or by the command. INVALID names the file, the line and the key.
  */

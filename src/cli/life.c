@@ -3,6 +3,7 @@
  * Verbs that change a workload's life: create, start, stop, rm and what is made of them.
  */
 #include "cli.h"
+#include <berth/container.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -170,11 +171,36 @@ int verb_create(struct cli *cli, const struct args *args)
 
 /* ---- run, start, attach -------------------------------------------------------------------------- */
 
+/* Another's firewall in its way shows in nothing of berth's: it is said as soon as it runs. */
+static void note_firewalls(struct cli *cli, struct berth_runtime *runtime, const struct berth_handle *handle)
+{
+    autofree char *text = NULL, *opens = text_copy("");
+    autojson json_t *all = NULL;
+    if (berth_obstacles(runtime, handle, &text, NULL) < 0 || json_read(text, &all, NULL) < 0 || json_array_size(all) == 0)
+        return;
+    json_t *first = json_array_get(all, 0), *each;
+    size_t i, others = json_array_size(all) - 1;
+    json_array_foreach(json_object_get(first, "opens"), i, each)
+    {
+        char *more = text_new("%s%s%s", opens, i ? "; " : "", json_string_value(each));
+        free(opens);
+        opens = more;
+    }
+    cli_note(cli, "warning: %s's chain %s %s %s drops %s; this opens it: %s%s", json_text(first, "tool"), json_text(first, "family"),
+             json_text(first, "table"), json_text(first, "chain"),
+             strcmp(json_text(first, "hook"), "input") == 0 ? "what workloads ask for names" : "what workloads and the world say to each other",
+             opens, others ? " (not the only one: berth doctor)" : "");
+}
+
 static int start(struct cli *cli, struct berth_runtime *runtime, const struct berth_handle *handle, struct berth_error *err)
 {
     struct berth_call *call;
     int r = berth_start_call(runtime, handle, &call, err);
-    return r < 0 ? r : cli_wait(cli, call, NULL, err);
+    if (r == 0)
+        r = cli_wait(cli, call, NULL, err);
+    if (r == 0)
+        note_firewalls(cli, runtime, handle);
+    return r;
 }
 
 int detach_keys(struct cli *cli, const struct args *args, const char **ret_keys)

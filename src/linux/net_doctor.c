@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NAMES_PORT 53
+
 /* ---- what nft says ---- */
 
 static const char *member(const json_t *object, const char *name)
@@ -38,15 +40,16 @@ static bool take_name(char *ret, size_t room, const char *name)
     return true;
 }
 
-static bool is_forward(const json_t *chain)
+static bool has_a_say(const json_t *chain)
 {
-    return is(chain, "hook", "forward") && is(chain, "type", "filter") &&
+    return (is(chain, "hook", "forward") || is(chain, "hook", "input")) && is(chain, "type", "filter") &&
            (is(chain, "family", "ip") || is(chain, "family", "ip6") || is(chain, "family", "inet"));
 }
 
 static bool take_chain(const json_t *chain, struct net_obstacle *ret)
 {
-    *ret = (struct net_obstacle){.kind = is(chain, "table", "firewalld") ? NET_OBSTACLE_FIREWALLD : NET_OBSTACLE_NFT};
+    *ret = (struct net_obstacle){.kind = is(chain, "table", "firewalld") ? NET_OBSTACLE_FIREWALLD : NET_OBSTACLE_NFT,
+                                 .names = is(chain, "hook", "input")};
     if (!take_name(ret->family, sizeof(ret->family), member(chain, "family")) ||
         !take_name(ret->table, sizeof(ret->table), member(chain, "table")) ||
         !take_name(ret->chain, sizeof(ret->chain), member(chain, "name")))
@@ -60,7 +63,7 @@ static const char *tool_of(const struct net_obstacle *o)
 {
     if (o->kind == NET_OBSTACLE_FIREWALLD)
         return "firewalld";
-    return strcmp(o->table, "filter") == 0 && strcmp(o->chain, "FORWARD") == 0 ? "iptables" : "nftables";
+    return strcmp(o->table, "filter") == 0 && strcmp(o->chain, o->names ? "INPUT" : "FORWARD") == 0 ? "iptables" : "nftables";
 }
 
 /* Who made the table is told by the other chains in it. */
@@ -69,20 +72,24 @@ static void know_by(const json_t *chain, struct net_obstacle *o)
     if (!is(chain, "family", o->family) || !is(chain, "table", o->table))
         return;
     const char *name = member(chain, "name");
-    if (starts_with(name, "DOCKER"))
+    if (starts_with(name, "DOCKER") && !o->names)
         (void)snprintf(o->tool, sizeof(o->tool), "docker");
     else if (starts_with(name, "ufw") && strcmp(o->tool, "docker") != 0)
         (void)snprintf(o->tool, sizeof(o->tool), "ufw");
-    if (strcmp(name, "DOCKER-USER") == 0)
+    if (strcmp(name, "DOCKER-USER") == 0 && !o->names)
         (void)snprintf(o->target, sizeof(o->target), "DOCKER-USER");
 }
 
 static void put_rules(struct net_obstacle *o, const char *hash, bool bridged)
 {
-    static const char *const about[] = {"iifname \"bb", "oifname \"bb", "iifname \"bi"};
-    for (size_t i = 0; i < (bridged ? 3 : 2); i++)
-        (void)snprintf(o->opens[i], sizeof(o->opens[i]), "nft 'insert rule %.7s %.40s %.40s %s%.8s-*\" counter accept comment \"berth %.8s\"'",
-                       o->family, o->table, o->target, about[i], hash, hash);
+    static const char *const through[][2] = {{"iifname \"bb", ""}, {"oifname \"bb", ""}, {"iifname \"bi", ""}},
+                             *const names[][2] = {{"iifname \"bb", " udp dport 53"}, {"iifname \"bb", " tcp dport 53"},
+                                                  {"iifname \"bi", " udp dport 53"}, {"iifname \"bi", " tcp dport 53"}};
+    const char *const (*about)[2] = o->names ? names : through;
+    size_t n = o->names ? ARRAY_SIZE(names) : bridged ? 3 : 2;
+    for (size_t i = 0; i < n; i++)
+        (void)snprintf(o->opens[i], sizeof(o->opens[i]), "nft 'insert rule %.7s %.40s %.40s %s%.8s-*\"%s counter accept comment \"berth %.8s\"'",
+                       o->family, o->table, o->target, about[i][0], hash, about[i][1], hash);
 }
 
 static bool br_netfilter_is_on(void)
@@ -96,8 +103,8 @@ static void finish(struct net_obstacle *o, const char *hash, bool bridged)
     if (!*o->tool)
         (void)snprintf(o->tool, sizeof(o->tool), "%s", tool_of(o));
     if (o->kind == NET_OBSTACLE_FIREWALLD)
-        (void)snprintf(o->opens[0], sizeof(o->opens[0]), "firewall-cmd --permanent --zone=trusted --add-interface=bb%.8s-+ && firewall-cmd --reload",
-                       hash);
+        (void)snprintf(o->opens[0], sizeof(o->opens[0]), "firewall-cmd --permanent --zone=trusted --add-interface=bb%.8s-+ "
+                       "--add-interface=bi%.8s-+ && firewall-cmd --reload", hash, hash);
     else
         put_rules(o, hash, bridged);
 }
@@ -112,7 +119,7 @@ size_t net_obstacles_parse(const char *json, size_t size, const char *hash, stru
     json_array_foreach(list, i, entry)
     {
         const json_t *chain = json_object_get(entry, "chain");
-        if (n < NET_OBSTACLES_MAX && is_forward(chain) && !is(chain, "table", own) && take_chain(chain, &ret[n]))
+        if (n < NET_OBSTACLES_MAX && has_a_say(chain) && !is(chain, "table", own) && take_chain(chain, &ret[n]))
             n++;
     }
     json_array_foreach(list, i, entry)
@@ -146,17 +153,32 @@ static bool drops_all(const json_t *rule)
     return false;
 }
 
-static bool accepts_ours(const json_t *rule, const char *hash)
+/* A rule that accepts: from or to whom, and which port. */
+struct accepted { bool accepts, ours, others; json_int_t port; };
+
+static struct accepted read_rule(const json_t *rule, const char *hash)
 {
     const json_t *expressions = json_object_get(rule, "expr");
-    bool ours = false, accepts = false;
+    struct accepted a = {0};
     for (size_t i = 0; i < json_array_size(expressions); i++) {
-        const json_t *e = json_array_get(expressions, i);
-        const char *name = member(json_object_get(e, "match"), "right");
-        ours |= net_link_kind(hash, name) && ends_with(name, "-*");
-        accepts |= json_object_get(e, "accept") != NULL;
+        const json_t *e = json_array_get(expressions, i), *match = json_object_get(e, "match"), *left = json_object_get(match, "left");
+        const char *name = member(match, "right");
+        bool ours = net_link_kind(hash, name) && ends_with(name, "-*");
+        a.ours |= ours;
+        a.others |= !ours && is(json_object_get(left, "meta"), "key", "iifname");
+        if (is(json_object_get(left, "payload"), "field", "dport"))
+            a.port = json_integer_value(json_object_get(match, "right"));
+        a.accepts |= json_object_get(e, "accept") != NULL;
     }
-    return ours && accepts;
+    return a;
+}
+
+static void count_rule(const json_t *rule, const char *hash, struct net_chain_seen *ret)
+{
+    struct accepted a = read_rule(rule, hash);
+    ret->drops_all |= drops_all(rule);
+    ret->ours += a.accepts && a.ours;
+    ret->names += a.accepts && !a.others && (a.port == NAMES_PORT || (a.ours && !a.port));
 }
 
 void net_chain_parse(const char *json, size_t size, const char *hash, struct net_chain_seen *ret)
@@ -171,8 +193,7 @@ void net_chain_parse(const char *json, size_t size, const char *hash, struct net
         const json_t *rule = json_object_get(entry, "rule");
         if (!rule)
             continue;
-        ret->drops_all |= drops_all(rule);
-        ret->ours += accepts_ours(rule, hash);
+        count_rule(rule, hash, ret);
         json_int_t handle = json_integer_value(json_object_get(rule, "handle"));
         if (is(rule, "comment", comment) && handle > 0 && ret->n_handles < ARRAY_SIZE(ret->handles))
             ret->handles[ret->n_handles++] = (long)handle;
@@ -180,9 +201,10 @@ void net_chain_parse(const char *json, size_t size, const char *hash, struct net
     json_decref(root);
 }
 
+/* `name` NULL: all chains of its table. */
 static int list_chain(const struct net_obstacle *o, const char *name, const char *hash, struct net_chain_seen *ret)
 {
-    const char *const argv[] = {"nft", "-j", "list", "chain", o->family, o->table, name, NULL};
+    const char *const argv[] = {"nft", "-j", "list", name ? "chain" : "table", o->family, o->table, name, NULL};
     autofree char *said = NULL;
     size_t size = 0;
     int r = net_program(argv, NULL, &said, &size);
@@ -245,6 +267,19 @@ static bool firewalld_knows(const char *hash)
     return net_program(argv, NULL, &said, NULL) == 0 && strstr(said, name);
 }
 
+/* Open already: by a rule anywhere in the table for names, as ufw's own chains may have it. */
+static bool is_open(const struct net_obstacle *o, const char *hash, const struct net_chain_seen *base)
+{
+    struct net_chain_seen more = {0};
+    if (o->kind == NET_OBSTACLE_FIREWALLD)
+        return firewalld_knows(hash);
+    if (o->names)
+        return list_chain(o, NULL, hash, &more) == 0 && more.names > 0;
+    if (strcmp(o->chain, o->target) != 0)
+        (void)list_chain(o, o->target, hash, &more);
+    return base->ours + more.ours >= 2;
+}
+
 static size_t read_nft(const char *hash, struct net_obstacle *ret)
 {
     static const char *const argv[] = {"nft", "-j", "list", "chains", NULL};
@@ -254,13 +289,11 @@ static size_t read_nft(const char *hash, struct net_obstacle *ret)
         return 0;
     size_t n = net_obstacles_parse(said, size, hash, ret);
     for (size_t i = 0; i < n; i++) {
-        struct net_chain_seen base = {0}, target = {0};
+        struct net_chain_seen base = {0};
         struct net_obstacle o = ret[i];
         if (list_chain(&o, o.chain, hash, &base) < 0 || (o.opened && !base.drops_all))
             continue; /* it lets through what nobody asked it about */
-        if (strcmp(o.chain, o.target) != 0)
-            (void)list_chain(&o, o.target, hash, &target);
-        o.opened = o.kind == NET_OBSTACLE_FIREWALLD ? firewalld_knows(hash) : base.ours + target.ours >= 2;
+        o.opened = is_open(&o, hash, &base);
         ret[kept++] = o;
     }
     return kept;

@@ -3,7 +3,8 @@
  * Neighbours: another's firewall that drops what berth let through, and the rules that open it.
  *
  * Every base chain of a hook has its say, and one drop wins: our accept does not help against docker's,
- * ufw's or firewalld's. Looked for by doctor and by info, never on the hot path: programs are asked.
+ * ufw's or firewalld's. Two hooks count: what is forwarded, and what comes in, where workloads ask a
+ * gateway for names. Never on the hot path: programs are asked (net_integrate.h remembers the answer).
  */
 #ifndef LINUX_NET_DOCTOR_H
 #define LINUX_NET_DOCTOR_H
@@ -13,16 +14,17 @@
 #include <stdbool.h>
 
 enum net_obstacle_kind {
-    NET_OBSTACLE_NFT,       /**< a base chain of the forward hook drops, by policy or by a rule without a condition; iptables-nft's too */
+    NET_OBSTACLE_NFT,       /**< a base chain drops, by policy or by a rule without a condition; iptables-nft's too */
     NET_OBSTACLE_LEGACY,    /**< iptables-legacy's FORWARD, by policy */
     NET_OBSTACLE_FIREWALLD, /**< firewalld's: it is told, not its rules changed, which a reload would bring back */
 };
 struct net_obstacle {
     enum net_obstacle_kind kind;
+    bool names;         /**< of the input hook: questions for names; else of the forward hook */
     char tool[16];      /**< "docker", "ufw", "firewalld", "iptables", "nftables" */
     char family[8], table[64], chain[64]; /**< who drops: "ip", "filter", "FORWARD" */
     char target[64];    /**< the chain that our rules belong into: "DOCKER-USER" where there is one */
-    char opens[3][192]; /**< commands for a shell that open it; "" at the end */
+    char opens[4][192]; /**< commands for a shell that open it; "" at the end */
     bool opened;        /**< such rules are there already */
 };
 #define NET_OBSTACLES_MAX 16
@@ -41,6 +43,7 @@ size_t net_obstacles_parse(const char *json, size_t size, const char *hash, stru
 struct net_chain_seen {
     bool drops_all;     /**< a rule drops or rejects without a condition */
     unsigned ours;      /**< rules about bridges of this root that accept */
+    unsigned names;     /**< rules that accept questions for names, from everywhere or from these bridges */
     long handles[8];    /**< of these with our comment: what close removes */
     size_t n_handles;
 };

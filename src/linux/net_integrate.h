@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * firewall.integrate: what stands in this root's way is opened by berth itself, and closed by it.
+ * What stands in this root's way, remembered: said after a start, or (firewall.integrate) opened by berth itself.
  *
- * RUN/firewall has what was opened, and what the chains of others were like then.
+ * RUN/firewall has what was opened, RUN/firewall.seen what is in the way, each with what the chains of others
+ * were like then.
  */
 #ifndef LINUX_NET_INTEGRATE_H
 #define LINUX_NET_INTEGRATE_H
@@ -11,6 +12,14 @@
 #include <stdbool.h>
 
 #define NET_INTEGRATE_FILE "firewall"
+#define NET_SEEN_FILE "firewall.seen"
+
+/**
+ * What is in the way and not opened, as a JSON array of {"tool", "family", "table", "chain", "hook": "forward" or "input",
+ * "opens": [commands]}; free(3). As long as no chain of others changes, or there is none that could drop, that is one
+ * question to the kernel, some 50 microseconds; else nft is asked. Callers exclude each other.
+ */
+int net_obstacles_seen(int run_fd, const char *hash, char **ret_json, struct berth_error *err);
 
 /**
  * Open all that drops in the forward hook (net_doctor.h), each with rules that carry the comment "berth HASH".

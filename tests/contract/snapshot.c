@@ -21,7 +21,7 @@ struct snapshot {
 };
 
 /** What berth keeps on purpose below its root: caches, what happened, and images. */
-static const char *const kept[] = {"images", "cache", "events", "turned-on", "sweep.lock", "sweep.next", "dns", "settings", "firewall", "pool", NULL};
+static const char *const kept[] = {"images", "cache", "events", "turned-on", "sweep.lock", "sweep.next", "dns", "settings", "firewall", "firewall.seen", "pool", NULL};
 /** And the default network, which comes with the first workload on it. */
 static const char kept_network[] = "/networks/bridge";
 

@@ -165,6 +165,42 @@ def test_anothers_drop_is_named_and_its_rules_open_it(berth, tool):
     assert firewall_line(berth)[0].startswith("ok")
 
 
+def warnings(result):
+    assert result.returncode == 0, result.stderr
+    return [line for line in result.stderr.splitlines() if "warning: " in line]
+
+
+@pytest.mark.parametrize("tool", sorted(DROPS))
+def test_a_start_says_in_one_line_who_is_in_its_way_and_what_opens_it(berth, tool):
+    name, alone = berth.name(), berth.name()
+    sleeper = lambda name, *flags: berth.call("run", "-d", "--name", name, *flags, "tiny", "sleep", "1000")
+    assert warnings(sleeper(name, "-p", "0.0.0.0:8094:8080")) == []
+    berth.must("stop", "-t", "0", name)
+    berth.sh(DROPS[tool])
+    for _ in range(2): # found, then remembered
+        said = warnings(berth.call("start", name))
+        assert len(said) == 1 and f"{tool}'s chain" in said[0], said
+        berth.must("stop", "-t", "0", name)
+    assert warnings(sleeper(alone, "--network", "none")) == []
+    berth.sh(said[0].split("this opens it: ")[1])
+    assert warnings(berth.call("start", name)) == []
+    berth.must("stop", "-t", "0", name)
+    berth.sh("nft flush ruleset")
+    berth.sh(DROPS[tool])
+    assert len(warnings(berth.call("start", name))) == 1, "somebody took the rule away"
+
+
+def test_a_firewall_that_lets_no_questions_for_names_in_is_told_and_opened(berth):
+    one, two = berth.serve(), berth.serve()
+    assert finds(berth, one, two)
+    berth.sh("iptables -P INPUT DROP; iptables -N ufw-user-input; iptables -A INPUT -j ufw-user-input")
+    assert not finds(berth, one, two)
+    said, advice = firewall_line(berth)
+    assert said.startswith("wrong") and "ufw's chain ip filter INPUT drops what workloads ask for names" in said, said
+    berth.sh(advice)
+    assert finds(berth, one, two) and firewall_line(berth)[0].startswith("ok")
+
+
 @pytest.fixture
 def integrate(berth, tmp_path):
     (tmp_path / "berth.toml").write_text("[firewall]\nintegrate = true\n")

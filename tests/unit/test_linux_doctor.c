@@ -48,7 +48,7 @@ static void nobody_is_in_the_way(void **state)
     says("nft 'add table inet mine; add chain inet mine f { type filter hook forward priority 0; policy accept; }; "
          "add rule inet mine f ip daddr 10.0.0.1 drop; add table inet berth_1a2b3c4d; "
          "add chain inet berth_1a2b3c4d f { type filter hook forward priority 0; policy drop; }; "
-         "add chain inet mine i { type filter hook input priority 0; policy drop; }'", "");
+         "add chain inet mine o { type filter hook output priority 0; policy drop; }'", "");
     look(0);
     says("nft flush ruleset", "");
 }
@@ -91,6 +91,30 @@ static void docker_and_ufw_drop(void **state)
     says("nft flush ruleset", "");
 }
 
+static void names_are_asked_of_the_host(void **state)
+{
+    says("nft 'add table inet mine; add chain inet mine in { type filter hook input priority 0; policy drop; }'", "");
+    look(1);
+    assert_true(all[0].names);
+    assert_non_null(strstr(all[0].opens[0], "inet mine in iifname \"bb1a2b3c4d-*\" udp dport 53"));
+    is_opened_and_closed();
+    says("nft 'add rule inet mine in iifname \"eth0\" udp dport 53 accept; add rule inet mine in udp dport 54 accept'", "");
+    look(1);
+    assert_false(all[0].opened);
+    says("nft 'add rule inet mine in udp dport 53 accept'", "");
+    look(1);
+    assert_true(all[0].opened);
+    says("nft flush ruleset; iptables -P INPUT DROP; iptables -N ufw-user-input; iptables -A INPUT -j ufw-user-input", "");
+    look(1);
+    assert_string_equal(all[0].tool, "ufw");
+    is_opened_and_closed();
+    says("iptables -S INPUT", "-P INPUT DROP\n-A INPUT -j ufw-user-input"); /* iptables still reads its table */
+    says("iptables -A ufw-user-input -p udp -m udp --dport 53 -j ACCEPT", "");
+    look(1);
+    assert_true(all[0].opened);
+    says("nft flush ruleset", "");
+}
+
 static void legacy_drops(void **state)
 {
     int status = 0;
@@ -130,7 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nobody_is_in_the_way), cmocka_unit_test(a_stranger_drops), cmocka_unit_test(docker_and_ufw_drop),
-        cmocka_unit_test(legacy_drops),         cmocka_unit_test(firewalld_is_told),
+        cmocka_unit_test(names_are_asked_of_the_host), cmocka_unit_test(legacy_drops), cmocka_unit_test(firewalld_is_told),
     };
     if (!rig_possible())
         return 77;

@@ -24,7 +24,7 @@ struct exam {
     const struct cgroup_layout *layout; /* NULL: no cgroups */
     bool repair;
     size_t bridged;                     /* workloads that run on bridges; check_network counts them */
-    char detail[400], advice[700];
+    char detail[400], advice[4096];
     bool repaired;
 };
 
@@ -426,8 +426,14 @@ static int obstacles_now(struct exam *x, struct net_obstacle **all, size_t *n, s
     return net_obstacles_read(store_tag(x->store), all, n, NULL) < 0 ? -EIO : (int)count_closed(*all, *n, at);
 }
 
-/** Another's firewall drops what ours let through: its chain, and the commands that open it. Mended only where
- *  berth.toml says so: the rules are not ours. */
+static void add_commands(const struct net_obstacle *o, char *advice, size_t room)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(o->opens) && *o->opens[i] && !strstr(advice, o->opens[i]); i++)
+        snprintf(advice + strlen(advice), room - strlen(advice), "%s%s", *advice ? "; " : "", o->opens[i]);
+}
+
+/** Another's firewall drops what ours let through: the first such chain, and the commands that open all. Mended only
+ *  where berth.toml says so: the rules are not ours. */
 static bool check_firewall(struct exam *x)
 {
     autofree struct net_obstacle *all = NULL;
@@ -443,10 +449,11 @@ static bool check_firewall(struct exam *x)
     x->repaired = closed < before;
     if (closed == 0)
         return say(x, FINE, NULL, n ? "%zu that drop by themselves, open for berth" : "no other firewall is in the way", n);
-    for (size_t i = 0; i < ARRAY_SIZE(all[at].opens) && *all[at].opens[i]; i++)
-        snprintf(advice + strlen(advice), sizeof(advice) - strlen(advice), "%s%s", i ? "; " : "", all[at].opens[i]);
-    return say(x, ILL, advice, "%s's chain %s %s %s drops what workloads and the world say to each other", all[at].tool,
-               all[at].family, all[at].table, all[at].chain);
+    for (size_t i = at; i < n; i++)
+        if (!all[i].opened)
+            add_commands(&all[i], advice, sizeof(advice));
+    return say(x, ILL, advice, "%s's chain %s %s %s drops what %s", all[at].tool, all[at].family, all[at].table, all[at].chain,
+               all[at].names ? "workloads ask for names" : "workloads and the world say to each other");
 }
 
 /* ---- the whole */
