@@ -20,7 +20,7 @@
 #define LOG_BYTES (1u << 30)
 
 static struct berth_runtime *runtime;
-static const char *image, *network;
+static const char *image, *network, *second; /* second: every other workload of `flat` is on it */
 static struct berth_handle resident;   /* the running workload that exec, status and stats use */
 static struct berth_handle many[1024];
 static double last_removal;
@@ -40,23 +40,28 @@ static void need(int code, const struct berth_error *err, const char *what)
     exit(1);
 }
 
-static void spec_of(const char *script, const char *more, char *ret, size_t size)
+static void spec_of(const char *where, const char *script, char *ret, size_t size)
 {
     snprintf(ret, size,
              "{\"image\":\"%s\",\"network\":\"%s\",\"resources\":{\"memory\":\"64Mi\",\"pids\":100},"
-             "\"command\":[\"/bin/sh\",\"-c\",\"%s\"]%s}", image, network, script, more);
+             "\"command\":[\"/bin/sh\",\"-c\",\"%s\"]}", image, where, script);
 }
 
 static const char *const obedient = "trap 'exit 0' TERM; echo x; while :; do sleep 1000 & wait; done";
 
-static struct berth_handle create(const char *script)
+static struct berth_handle create_on(const char *where, const char *script)
 {
     struct berth_error err;
     struct berth_handle handle;
     char spec[1024];
-    spec_of(script, "", spec, sizeof spec);
+    spec_of(where, script, spec, sizeof spec);
     need(berth_create(runtime, spec, &handle, &err), &err, "create");
     return handle;
+}
+
+static struct berth_handle create(const char *script)
+{
+    return create_on(network, script);
 }
 
 static void start(const struct berth_handle *handle)
@@ -345,7 +350,7 @@ static void flat(int n)
     for (int i = 0; i < n; i++) {
         int k = i % 10;
         double t = now();
-        many[i] = create(obedient);
+        many[i] = create_on(second && i % 2 ? second : network, obedient);
         c[k] = now() - t;
         t = now();
         start(&many[i]);
@@ -405,12 +410,13 @@ int main(int argc, char **argv)
     struct berth_error err;
     char word[64];
     int n;
-    if (argc != 3) {
-        fprintf(stderr, "usage: berth_bench IMAGE NETWORK   (words on standard input)\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: berth_bench IMAGE NETWORK [SECOND]   (words on standard input)\n");
         return 2;
     }
     image = argv[1];
     network = argv[2];
+    second = argv[3];
     need(berth_open("container", NULL, &runtime, &err), &err, "open");
     while (scanf("%63s", word) == 1) {
         bool done = false;
