@@ -371,7 +371,7 @@ static void followed_events_come_as_they_happen(struct contract *c)
 static void attach_brings_the_output(struct contract *c)
 {
     struct berth_handle h =
-        run_ready(c, "one", STEPS("print ready", "sleep 300ms", "print later", "exit 5"), NULL);
+        run_ready(c, "one", STEPS("print ready", "sleep 2s", "print later", "exit 5"), NULL);
     struct berth_call *call = NULL;
     ok(berth_attach_call(c->runtime, &h, NULL, &call, ERR));
     until_call_text(call, 1, "later");
