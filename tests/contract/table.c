@@ -78,7 +78,7 @@ static const struct row rows[] = {
     {"docker", 0, "one_that_waits_for_its_restart_is_removed_by_force", NO_DELAY},
     {"docker", 0, "update_changes_labels_and_restart", NO_DELAY},
     {"docker", 0, "a_wait_spans_policy_restarts", NO_DELAY},
-    {"docker", 0, "readiness_is_told", "the API has no readiness"},
+    {"podman", 0, "readiness_is_told", "podman's checks are systemd's timers"},
     {"docker", 0, "on_a_full_disk_lines_are_dropped_and_counted", "images and disks are the daemon's"},
     {"docker", 0, "env_user_and_workdir_hold", "the API has no groups for an exec"},
     {"docker", 0, "anonymous_volumes_go_when_asked", "volumes are the daemon's"},

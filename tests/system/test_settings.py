@@ -18,10 +18,10 @@ class Error(ctypes.Structure):
 class Library:
     """One open runtime."""
 
-    def __init__(self, berth, config):
+    def __init__(self, berth, config, engine="container"):
         self.c, self.runtime, self.error = ctypes.CDLL(LIBRARY), ctypes.c_void_p(), Error()
         o = Options(ctypes.sizeof(Options), *(s.encode() for s in (berth.env["BERTH_ROOT"], berth.env["BERTH_RUN"], config, PROGRAMS)))
-        assert self.c.berth_open(b"container", ctypes.byref(o), ctypes.byref(self.runtime), ctypes.byref(self.error)) == 0
+        assert self.c.berth_open(engine.encode(), ctypes.byref(o), ctypes.byref(self.runtime), ctypes.byref(self.error)) == 0
 
     def text(self, function, *words):
         out = ctypes.c_char_p()
@@ -107,3 +107,24 @@ def test_a_port_without_an_address_is_published_where_the_settings_say(place):
         theirs = spec_and_plan(berth, config, "-p", "80", "-p", "127.0.0.1:81:81")
         for ports in (lib.text("berth_plan", spec)["spec"]["ports"], theirs["spec"]["ports"]):
             assert [p["host_address"] for p in ports] == [address, "127.0.0.1"]
+
+
+def test_what_of_it_holds_at_a_docker_daemon(place):
+    berth, _, write, config = place
+    lib = Library(berth, config[1], "docker")
+    write('cgroup_parent = "/mine"\npublish_address = "127.0.0.2"\nimages = { registry = "example.org:5000", tag = "stable" }\n'
+          '[defaults]\nnetwork = "none"\n[defaults.resources]\npids = 77\n')
+    plan = lib.text("berth_plan", '{"image":"tiny","args":["true"],"ports":["80"]}')
+    made = plan["plan"]["create"]
+    assert made["Image"] == "example.org:5000/tiny:stable" and made["HostConfig"]["CgroupParent"] == "/mine"
+    assert made["HostConfig"]["NetworkMode"] == "none" and made["HostConfig"]["PidsLimit"] == 77
+    assert made["HostConfig"]["PortBindings"]["80/tcp"][0]["HostIp"] == "127.0.0.2"
+    write("")  # and none of it when it says none of it
+    made = lib.text("berth_plan", '{"image":"tiny","args":["true"],"ports":["80"]}')["plan"]["create"]
+    assert made["Image"] == "tiny" and "CgroupParent" not in made["HostConfig"]
+    write('[defaults]\nliveness = { command = ["true"] }\n')
+    said = lib.text("berth_plan", '{"image":"tiny"}')
+    assert "liveness" in said and "docker" in said, said
+    write("colour = 1\n")
+    assert "berth.toml: line 1" in lib.text("berth_plan", '{"image":"tiny"}')
+    lib.close()

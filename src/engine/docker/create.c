@@ -379,14 +379,14 @@ static int choose_ports(struct spec *s, const struct daemon *daemon, struct bert
     return 0;
 }
 
-/** What asks for confinement that the daemon's kernel has not would be taken in silence. */
-static int check_confinement(struct op *op, struct berth_error *err)
+/** What the daemon would take in silence and not do: confinement that its kernel has not, checks that are another's timers. */
+static int check_ability(struct op *op, struct berth_error *err)
 {
     const struct spec *s = mine(op)->spec;
     const struct { const char *asked, *name, *field; } kinds[] = {{s->security.apparmor, "AppArmor", "security.apparmor"},
                                                                   {s->security.selinux, "SELinux", "security.selinux"}};
     bool paths = s->security.masked_paths || s->security.read_only_paths;
-    if (!s->security.apparmor && !s->security.selinux && !paths)
+    if (!s->security.apparmor && !s->security.selinux && !paths && !spec_probes(&s->readiness))
         return 0;
     autorequest r = {.method = "GET", .path = strdup("/info")};
     int code = daemon_ask(op->box.daemon, &r, err);
@@ -395,6 +395,8 @@ static int check_confinement(struct op *op, struct berth_error *err)
         return code;
     if (paths && op->box.daemon->podman)
         return fail(err, BERTH_UNSUPPORTED, "security.masked_paths", "security.masked_paths: podman's service takes them and does nothing");
+    if (spec_probes(&s->readiness) && op->box.daemon->podman)
+        return fail(err, BERTH_UNSUPPORTED, "readiness", "readiness: podman's service leaves its checks to systemd's timers");
     autofree char *has = json_dumps(at(info, "SecurityOptions"), JSON_ENCODE_ANY);
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         if (kinds[i].asked && strcmp(kinds[i].asked, "unconfined") && strcmp(kinds[i].asked, "disable") && (!has || !strcasestr(has, kinds[i].name)))
@@ -404,20 +406,39 @@ static int check_confinement(struct op *op, struct berth_error *err)
 
 /* ---- the way in */
 
-/** Forms of an image that only berth's own store reads. */
-static int check_image(const struct spec *s, struct berth_error *err)
+/** A short name means what berth.toml says, whatever the daemon would take it for. */
+static int name_image(struct spec *s, const struct reference_defaults *defaults, struct berth_error *err)
 {
     static const char *const forms[] = {"oci:", "oci-archive:", "docker-archive:"};
     if (!s->image)
         return fail(err, BERTH_INVALID, "image", "image: is missing");
-    for (size_t i = 0; i < ARRAY_SIZE(forms); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++) /* only berth's own store reads them */
         if (starts_with(s->image, forms[i]))
             return fail(err, BERTH_UNSUPPORTED, "image", "image: the engine \"" ENGINE_NAME "\" has its daemon's images alone: %.200s",
                         s->image);
     struct reference name = {0};
-    int r = starts_with(s->image, "sha256:") ? 0 : reference_parse(s->image, NULL, &name, err);
+    int r = starts_with(s->image, "sha256:") ? 0 : reference_parse(s->image, defaults, &name, err);
+    char *whole = r == 0 && name.registry && (defaults->registry || defaults->tag) ? reference_print(&name) : NULL;
     reference_clear(&name);
+    if (whole) {
+        free(s->image);
+        s->image = whole;
+    }
     return r;
+}
+
+/** With berth.toml below it, and without anything that this engine does not do. */
+static int read_spec(struct docker *d, const char *json, struct spec **ret, struct berth_error *err)
+{
+    autoclean(cleanup_settings) struct settings *settings = NULL;
+    struct store *store = NULL;
+    (void)docker_store(d, false, &store, NULL);
+    int r = settings_source_read(&d->settings, store ? store_run_fd(store) : -1, &settings, err);
+    if (r == 0)
+        r = settings_spec(settings, json, ret, err);
+    if (r == 0)
+        r = spec_refuse(*ret, err);
+    return r < 0 ? r : name_image(*ret, &settings->images, err);
 }
 
 static void on_cancel(struct op *op)
@@ -435,15 +456,14 @@ static int begin(struct op *op, const char *json, struct berth_error *err)
     struct creation *c = op->own = calloc(1, sizeof(*c));
     if (!c)
         return fail_memory(err);
-    int r = spec_parse(json, strlen(json), &c->spec, err);
-    if (r < 0 || (r = spec_refuse(c->spec, err)) < 0 || (r = check_image(c->spec, err)) < 0 ||
-        (r = docker_store(op->docker, true, &op->box.store, err)) < 0)
+    int r = read_spec(op->docker, json, &c->spec, err);
+    if (r < 0 || (r = docker_store(op->docker, true, &op->box.store, err)) < 0)
         return r;
     if (!(op->box.daemon = docker_daemon(op->docker, op->docker->host, op->docker->certs)))
         return fail_memory(err);
     if ((r = op_channel(op, err)) < 0 || (r = take_name(op, err)) < 0 || (r = fill_folder(op, err)) < 0)
         return r;
-    if ((r = find_others(op, err)) < 0 || (r = find_networks(op, c->spec, err)) < 0 || (r = choose_ports(c->spec, op->box.daemon, err)) < 0 || (r = check_confinement(op, err)) < 0)
+    if ((r = find_others(op, err)) < 0 || (r = find_networks(op, c->spec, err)) < 0 || (r = choose_ports(c->spec, op->box.daemon, err)) < 0 || (r = check_ability(op, err)) < 0)
         return r;
     r = create_document(c->spec, c->id, c->handle.name, store_tag(op->box.store), &c->document, &c->more, err);
     if (r < 0)
@@ -477,11 +497,7 @@ int docker_plan(void *self, const char *spec_json, char **ret_json, struct berth
     struct docker *d = self;
     struct spec *spec = NULL;
     json_t *document = NULL, *more = NULL;
-    int r = spec_parse(spec_json, strlen(spec_json), &spec, err);
-    if (r == 0)
-        r = spec_refuse(spec, err);
-    if (r == 0)
-        r = check_image(spec, err);
+    int r = read_spec(d, spec_json, &spec, err);
     if (r == 0)
         r = create_document(spec, "00000000000000000000000000000000", spec->name ? spec->name : "unnamed", "00000000", &document,
                             &more, err);

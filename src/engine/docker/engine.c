@@ -25,6 +25,7 @@ static void docker_close(void *self)
     }
     store_close(d->store);
     pthread_mutex_destroy(&d->lock);
+    settings_source_clear(&d->settings);
     glance_free(d->glance);
     free(d->certs);
     free(d->host);
@@ -45,7 +46,8 @@ static int docker_open(const struct berth_options *options, void **ret_self, str
     d->programs = strdup(options->programs);
     d->host = setting("DOCKER_HOST", DEFAULT_HOST);
     d->certs = setting("DOCKER_CERT_PATH", NULL);
-    if (!d->root || !d->run || !d->programs || !d->host) {
+    int r = settings_source_init(&d->settings, d->root, d->run, d->programs, options->config);
+    if (!d->root || !d->run || !d->programs || !d->host || r < 0) {
         docker_close(d);
         return fail_memory(err);
     }

@@ -7,8 +7,8 @@
  *   create.c   create, pull                 op.c       calls: a request after the other
  *   life.c     start, stop, remove, wait    read.c     status, list, inspect, stats, resolve
  *   change.c   signal, pause, rename        glance.c   many statuses at once
- *   exec.c, hijack.c  exec and attach
- *   streams.c  logs, events: fed by the program berth-docker (program/)
+ *   exec.c, hijack.c, mark.c  exec and attach
+ *   streams.c  logs, events: fed by the program berth-docker (src/feeder/)
  *
  * A workload has its folder in the store, as every engine's has: so names are unique across engines, and
  * list and find need no daemon to know whose they are. In the folder: the spec, and links `runtime`
@@ -34,6 +34,7 @@
 #include <berth/engine.h>
 #include "docker/answer.h"
 #include "docker/http.h"
+#include "engine/settings.h"
 #include "model/spec.h"
 #include "store/store.h"
 #include <string.h>
@@ -53,11 +54,13 @@
 #define LABEL_ROOT "berth.root"
 #define LABEL_ID "berth.id"
 #define LABEL_NAME "berth.name"
+#define LABEL_READINESS "berth.readiness" /* its check is its spec's readiness */
 #define CONTAINER_ID_MAX 72
 
 struct docker {
     char *root, *run, *programs;
     char *host, *certs;        /* of new workloads: DOCKER_HOST, DOCKER_CERT_PATH */
+    struct settings_source settings; /* berth.toml */
     pthread_mutex_t lock;      /* store, daemons, glance */
     struct store *store;
     struct daemon *daemons;    /* the list only grows; borrowed freely */
@@ -187,6 +190,8 @@ int create_document(const struct spec *spec, const char *id, const char *name, c
 bool is_named_network(const char *network);
 /** Refuse by name what this engine cannot do. */
 int spec_refuse(const struct spec *spec, struct berth_error *err);
+/** Whether there is such a check. */
+bool spec_probes(const struct spec_probe *p);
 /** Labels as JSON. */
 json_t *labels_of(const struct spec *spec);
 /** The restart policy and limits alone: what update changes. */

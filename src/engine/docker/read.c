@@ -163,15 +163,23 @@ static void tell_end(const struct box *b, const struct berth_status *s, const ch
     box_event(b, "die", attributes);
 }
 
-static void fill_health(struct berth_status *s, json_t *state)
+/** Its one check is its readiness. */
+static bool has_readiness(json_t *inspected)
+{
+    return json_object_get(at(inspected, "Config.Labels"), LABEL_READINESS) != NULL;
+}
+
+static void fill_health(struct berth_status *s, json_t *inspected)
 {
     static const struct { const char *name; int health; } words[] = {
         {"starting", BERTH_HEALTH_STARTING}, {"healthy", BERTH_HEALTHY}, {"unhealthy", BERTH_UNHEALTHY}};
-    const char *name = text_at(state, "Health.Status");
+    const char *name = text_at(inspected, "State.Health.Status");
+    if (has_readiness(inspected))
+        return;
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         if (!strcmp(words[i].name, name))
             s->health = words[i].health;
-    s->health_failures = (uint32_t)number_at(state, "Health.FailingStreak");
+    s->health_failures = (uint32_t)number_at(inspected, "State.Health.FailingStreak");
 }
 
 /* ---- the document */
@@ -216,7 +224,8 @@ static void add_labels(struct text *t, const struct box *b, json_t *inspected)
     bool first = true;
     text_add(t, ",\"labels\":{");
     json_object_foreach(at(inspected, "Config.Labels"), key, value) {
-        if (!strcmp(key, LABEL_ROOT) || !strcmp(key, LABEL_ID) || !strcmp(key, LABEL_NAME) || !json_is_string(value))
+        if (!strcmp(key, LABEL_ROOT) || !strcmp(key, LABEL_ID) || !strcmp(key, LABEL_NAME) || !strcmp(key, LABEL_READINESS) ||
+            !json_is_string(value))
             continue;
         text_add(t, first ? "" : ",");
         report_string(t, key);
@@ -245,12 +254,13 @@ static void add_addresses(struct text *t, json_t *inspected)
         text_add(t, "}");
 }
 
-static void add_health_log(struct text *t, json_t *inspected)
+static void add_checks(struct text *t, json_t *inspected)
 {
     json_t *entry;
     size_t i;
-    text_add(t, ",\"health_log\":[");
-    json_array_foreach(at(inspected, "State.Health.Log"), i, entry) {
+    bool readiness = has_readiness(inspected), ready = !readiness || !strcmp(text_at(inspected, "State.Health.Status"), "healthy");
+    text_printf(t, ",\"ready\":%s,\"health_log\":[", ready ? "true" : "false");
+    json_array_foreach(readiness ? NULL : at(inspected, "State.Health.Log"), i, entry) {
         text_printf(t, "%s{\"exit_code\":%d", i ? "," : "", (int)number_at(entry, "ExitCode"));
         report_time(t, "started", time_at(entry, "Start"));
         report_time(t, "ended", time_at(entry, "End"));
@@ -290,7 +300,7 @@ static int add_document(const struct box *b, json_t *inspected, struct berth_sta
         add_ports(&t, inspected);
         add_labels(&t, b, inspected);
         add_addresses(&t, inspected);
-        add_health_log(&t, inspected);
+        add_checks(&t, inspected);
     }
     text_add(&t, "}");
     s->json = text_take(&t);
@@ -342,7 +352,7 @@ int status_make(const struct box *b, json_t *inspected, struct berth_status **re
         s->exit_code = (int32_t)number_at(state, "ExitCode");
         describe_end(s, state);
     }
-    fill_health(s, state);
+    fill_health(s, inspected);
     if (!v.lives && s->started_usec)
         tell_end(b, s, v.started);
     if (!v.lives)

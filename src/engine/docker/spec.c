@@ -24,8 +24,10 @@ static const struct { const char *name, *why; } no_word[] = {
     {"service", "services are not an engine's"},
     {"wasm", "it runs containers"},
     {"sockets", "the API hands no listening socket over"},
-    {"readiness", "the API has no readiness"},
     {"liveness", "the API has no liveness"},
+    {"readiness.on_failure", "the API does nothing about a failed check"},
+    {"readiness.start_interval", "the API has one interval"},
+    {"health.start_interval", "the API has one interval"},
     {"image_volumes", "the API mounts no images"},
     {"resources.devices", "the API has no CDI names"},
     {"resources.cpu_weight", "the API has shares only: resources.cpu_shares"},
@@ -94,6 +96,8 @@ static int refuse_parts(const struct spec *s, struct berth_error *err)
     for (size_t i = 0; i < s->n_mounts; i++)
         if (s->mounts[i].kind == SPEC_MOUNT_IMAGE)
             return refuse("mounts", "the API mounts no images", err);
+    if (spec_probes(&s->readiness) && spec_probes(&s->health))
+        return refuse("readiness", "the API has one check, and health has it", err);
     if (s->health.on_failure && strcmp(s->health.on_failure, "none"))
         return refuse("health.on_failure", "the API does nothing about a failed check", err);
     if (s->namespaces.userns && strcmp(s->namespaces.userns, "host"))
@@ -210,10 +214,14 @@ static void put_env(json_t *config, const struct spec *s)
     set(config, "Env", list);
 }
 
-static void put_health(json_t *config, const struct spec_probe *h)
+bool spec_probes(const struct spec_probe *p)
 {
-    if (!h->command && !h->shell)
-        return;
+    return p->command || p->shell;
+}
+
+/** Health, or readiness: the API has one check. */
+static void put_check(json_t *config, const struct spec_probe *h)
+{
     json_t *health = json_object(), *test = json_array();
     if (h->shell) {
         json_array_append_new(test, json_string("CMD-SHELL"));
@@ -248,7 +256,9 @@ static void put_program(json_t *config, const struct spec *s)
     set_true(config, "OpenStdin", s->stdin_open);
     if (s->has_stop_timeout)
         set(config, "StopTimeout", json_integer((s->stop_timeout_usec + 999999) / 1000000));
-    put_health(config, &s->health);
+    const struct spec_probe *check = spec_probes(&s->readiness) ? &s->readiness : &s->health;
+    if (spec_probes(check))
+        put_check(config, check);
 }
 
 static void put_labels(json_t *config, const struct spec *s, const char *id, const char *name, const char *tag)
@@ -257,6 +267,8 @@ static void put_labels(json_t *config, const struct spec *s, const char *id, con
     set_text(labels, LABEL_ROOT, tag);
     set_text(labels, LABEL_ID, id);
     set_text(labels, LABEL_NAME, name);
+    if (spec_probes(&s->readiness))
+        set_text(labels, LABEL_READINESS, "1");
     set(config, "Labels", labels);
 }
 

@@ -34,9 +34,10 @@ static const char *const passed[] = {"PATH=", "HOME=", "DOCKER_CONFIG=", "REGIST
 static char **image_env(const struct local *c)
 {
     char **env = NULL;
-    autofree char *config = c->config ? format_text("BERTH_CONFIG=%s", c->config) : NULL;
+    const char *file = c->settings.config;
+    autofree char *config = file ? format_text("BERTH_CONFIG=%s", file) : NULL;
     int r = strings_add(&env, "LANG=C.UTF-8");
-    if (r == 0 && c->config)
+    if (r == 0 && file)
         r = config ? strings_add(&env, config) : -ENOMEM;
     for (char **e = environ; r == 0 && e && *e; e++)
         for (size_t i = 0; r == 0 && i < ARRAY_SIZE(passed); i++)

@@ -9,7 +9,6 @@
  *   end.c      stop, remove, restart              job.c      calls that wait: locks, ends, helpers
  *   exec.c     exec, attach                       settle.c   deaths that nobody recorded
  *   read.c     status, stats, list, inspect       streams.c  logs, events
- *   settings.c berth.toml
  *   helpers.c  berth's other programs             change.c   signal, pause, rename, update
  */
 #ifndef LOCAL_INSIDE_H
@@ -23,7 +22,7 @@
 #include "image/image.h"
 #include "linux/cgroup.h"
 #include "model/plan.h"
-#include "model/settings.h"
+#include "engine/settings.h"
 #include "model/spec.h"
 #include "model/status.h"
 #include "store/network.h"
@@ -43,9 +42,8 @@
 struct local {
     const struct local_kind *kind;
     char *root, *run, *programs;
-    char *config;                  /* berth.toml when it is not the usual one, else NULL */
+    struct settings_source settings; /* berth.toml */
     pthread_mutex_t lock;          /* store, layout */
-    char *settings, *settings_of;  /* berth.toml as JSON, and the identity of that file; under `lock` */
     struct store *store;           /* opened when first needed, made by the first create */
     struct cgroup_layout *layout;
     pthread_mutex_t cache_lock;
@@ -256,10 +254,6 @@ int settings_read(struct local *c, struct settings **ret, struct berth_error *er
 int network_settings(struct local *c, struct network_wish *wish, struct berth_error *err);
 /** The same as JSON text; free(3). */
 int settings_text(struct local *c, char **ret_json, struct berth_error *err);
-/** A spec with them below it. */
-int settings_spec(const struct settings *s, const char *spec_json, struct spec **ret, struct berth_error *err);
-/** publish_address into the ports of a spec that name none. */
-int settings_ports(const struct settings *s, struct spec *spec, struct berth_error *err);
 
 /* ---- programs and waiting */
 /** Spawn a program of berth's, fds[i] becoming descriptor i. */

@@ -20,12 +20,11 @@ int local_open_as(const struct local_kind *kind, const struct berth_options *opt
     c->root = strdup(options->root);
     c->run = strdup(options->run);
     c->programs = strdup(options->programs);
-    bool other = strcmp(options->config, SETTINGS_FILE) != 0;
-    c->config = other ? strdup(options->config) : NULL;
+    int r = settings_source_init(&c->settings, c->root, c->run, c->programs, options->config);
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->cache_lock, NULL);
-    if (!c->root || !c->run || !c->programs || (other && !c->config)) {
-        free(c->config);
+    if (!c->root || !c->run || !c->programs || r < 0) {
+        settings_source_clear(&c->settings);
         free(c->root);
         free(c->run);
         free(c->programs);
@@ -44,13 +43,25 @@ void local_close(void *self)
     cgroup_layout_free(c->layout);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->cache_lock);
-    free(c->settings);
-    free(c->settings_of);
-    free(c->config);
+    settings_source_clear(&c->settings);
     free(c->root);
     free(c->run);
     free(c->programs);
     free(c);
+}
+
+int settings_text(struct local *c, char **ret_json, struct berth_error *err)
+{
+    struct store *store = NULL;
+    (void)local_store(c, false, &store, NULL);
+    return settings_source_text(&c->settings, store ? store_run_fd(store) : -1, ret_json, err);
+}
+
+int settings_read(struct local *c, struct settings **ret, struct berth_error *err)
+{
+    struct store *store = NULL;
+    (void)local_store(c, false, &store, NULL);
+    return settings_source_read(&c->settings, store ? store_run_fd(store) : -1, ret, err);
 }
 
 const struct local_kind *kind_find(const char *name)

@@ -3,6 +3,7 @@
  * Work that berth-image does: images in and out, tars of a workload's root. A call around a child.
  */
 #include "local/inside.h"
+#include "engine/said.h"
 #include "image/tool.h"
 #include "local/tool.h"
 #include <fcntl.h>
@@ -28,31 +29,6 @@ static void tool_free(void *data)
     close_fd(&t->pid_fd);
     text_free(&t->said);
     free(t);
-}
-
-static int code_by_name(const char *name)
-{
-    for (int code = BERTH_INVALID; name && code >= BERTH_TOO_BIG; code--)
-        if (!strcmp(berth_code_name(code), name))
-            return code;
-    return BERTH_IO;
-}
-
-static int said_error(const json_t *said, struct berth_error *err)
-{
-    const json_t *error = json_object_get(said, "error");
-    const char *message = json_string_value(json_object_get(error, "message"));
-    return error ? fail(err, code_by_name(json_string_value(json_object_get(error, "code"))),
-                        json_string_value(json_object_get(error, "object")), "%s", message ? message : "failed without a word")
-                 : 0;
-}
-
-int tool_said(const char *line, struct berth_error *err)
-{
-    json_t *said = json_loads(line, 0, NULL);
-    int r = said_error(said, err);
-    json_decref(said);
-    return r;
 }
 
 static int tool_ended(struct tool *t, struct berth_error *err)

@@ -14,8 +14,6 @@
 /** Run berth-image; input_fd (borrowed) in place of stream 0, -1 for none. */
 int tool_call(struct local *c, const char *const *argv, unsigned streams, int input_fd,
               struct berth_call **ret_call, struct berth_error *err);
-/** The error that a line of its descriptor 3 tells; 0 when it tells none. */
-int tool_said(const char *line, struct berth_error *err);
 /** Run it to its end; its result lines as one JSON array. Blocks. */
 int tool_lines(struct local *c, const char *const *argv, char **ret_json, struct berth_error *err);
 

@@ -5,15 +5,34 @@
  *
  * As long as the file stays what it is, that costs one stat; in a new process a small read more.
  */
-#include "local/inside.h"
+#include "engine/settings.h"
+#include "base/base.h"
 #include "base/file.h"
-#include "image/tool.h"
-#include "local/tool.h"
+#include "base/spawn.h"
+#include "engine/said.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #define CACHE_FILE "settings"
+#define PROGRAM "berth-image"
+#define END_FD 3 /* where it says how it ended */
+
+int settings_source_init(struct settings_source *s, const char *root, const char *run, const char *programs, const char *config)
+{
+    bool other = strcmp(config, SETTINGS_FILE) != 0;
+    *s = (struct settings_source){.root = root, .run = run, .programs = programs, .config = other ? strdup(config) : NULL};
+    pthread_mutex_init(&s->lock, NULL);
+    return other && !s->config ? -ENOMEM : 0;
+}
+
+void settings_source_clear(struct settings_source *s)
+{
+    pthread_mutex_destroy(&s->lock);
+    free(s->config);
+    free(s->text);
+    free(s->text_of);
+}
 
 /* The first line of the cache; "" when there is no file. */
 static int identify(const char *path, char **ret, struct berth_error *err)
@@ -36,11 +55,11 @@ static bool cache_ours(int fd)
            st.st_size > 0 && st.st_size <= 2 * SETTINGS_MAX_BYTES;
 }
 
-static char *cache_read(struct store *store, const char *identity)
+static char *cache_read(int run_fd, const char *identity)
 {
     size_t n = strlen(identity), size;
     autofree char *text = NULL;
-    autoclose int fd = store ? openat(store_run_fd(store), CACHE_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+    autoclose int fd = run_fd < 0 ? -1 : openat(run_fd, CACHE_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     char self[32];
     snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
     if (fd < 0 || !cache_ours(fd) || file_read(AT_FDCWD, self, 2 * SETTINGS_MAX_BYTES, &text, &size) < 0 || size <= n ||
@@ -61,17 +80,34 @@ static int read_words(int fd, struct text *said, struct berth_error *err)
     return n < 0 ? fail_os(err, errno, NULL, "read what berth-image said") : said->failed ? fail_memory(err) : 0;
 }
 
-/* Its result, then how it ended, both into one pipe. */
-static int ask(const struct local *c, const char *path, char **ret_json, struct berth_error *err)
+static int start_tool(const struct settings_source *s, const char *path, int said_fd, struct berth_error *err)
 {
-    const char *const usual[] = {IMAGE_TOOL_PROGRAM, "settings", c->root, c->run, NULL};
-    const char *const other[] = {IMAGE_TOOL_PROGRAM, "settings", c->root, c->run, "--settings", path, NULL};
+    const char *argv[7] = {PROGRAM, "settings", s->root, s->run, s->config ? "--settings" : NULL, path};
+    const char *const env[] = {"LANG=C.UTF-8", NULL};
+    const int fds[END_FD + 1] = {-1, said_fd, -1, said_fd};
+    int pid_fd;
+    pid_t pid;
+    autofree char *program = format_text("%s/" PROGRAM, s->programs);
+    if (!program)
+        return fail_memory(err);
+    if (access(program, X_OK) < 0)
+        return fail(err, BERTH_NOT_FOUND, program, "berth is not whole: the program %s is missing (--programs, $BERTH_PROGRAMS)", program);
+    int r = spawn(&(struct spawn){.path = program, .argv = argv, .env = env, .fds = fds, .n_fds = ARRAY_SIZE(fds), .session = true},
+                  &pid, &pid_fd);
+    if (r < 0)
+        return fail_os(err, r, PROGRAM, "start %s", program);
+    close(pid_fd);
+    return 0;
+}
+
+/* Its result, then how it ended, both into one pipe. */
+static int ask(const struct settings_source *s, const char *path, char **ret_json, struct berth_error *err)
+{
     autotext struct text said = {0};
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         return fail_os(err, errno, NULL, "pipe");
-    const int fds[] = {-1, ends[1], -1, ends[1]};
-    int r = helper_spawn(c, IMAGE_TOOL_PROGRAM, c->config ? other : usual, fds, ARRAY_SIZE(fds), NULL, err);
+    int r = start_tool(s, path, ends[1], err);
     close(ends[1]);
     if (r == 0)
         r = read_words(ends[0], &said, err);
@@ -80,7 +116,7 @@ static int ask(const struct local *c, const char *path, char **ret_json, struct 
     if (r < 0)
         return r;
     if (!end || starts_with(said.data, "{\"error\"")) {
-        r = tool_said(said.data, err);
+        r = said_line(said.data, err);
         return r < 0 ? r : fail(err, BERTH_LOST, path, "berth-image said nothing of %s", path);
     }
     *end = 0;
@@ -89,52 +125,50 @@ static int ask(const struct local *c, const char *path, char **ret_json, struct 
 }
 
 /* Kept only when the file was the same before and after. */
-static int ask_and_keep(const struct local *c, struct store *store, const char *path, const char *identity, char **ret_json,
+static int ask_and_keep(const struct settings_source *s, int run_fd, const char *path, const char *identity, char **ret_json,
                         struct berth_error *err)
 {
     autofree char *after = NULL;
-    int r = ask(c, path, ret_json, err);
-    if (r == 0 && store && identify(path, &after, NULL) == 0 && !strcmp(identity, after)) {
+    int r = ask(s, path, ret_json, err);
+    if (r == 0 && run_fd >= 0 && identify(path, &after, NULL) == 0 && !strcmp(identity, after)) {
         autofree char *all = format_text("%s%s", identity, *ret_json);
         if (all)
-            (void)file_write(store_run_fd(store), CACHE_FILE, all, strlen(all), 0600, 0);
+            (void)file_write(run_fd, CACHE_FILE, all, strlen(all), 0600, 0);
     }
     return r;
 }
 
-/* Under c->lock: the text that is now in force, in c->settings. */
-static int refresh(struct local *c, struct store *store, struct berth_error *err)
+/* Under the lock: the text that is now in force, in s->text. */
+static int refresh(struct settings_source *s, int run_fd, struct berth_error *err)
 {
-    const char *path = c->config ? c->config : SETTINGS_FILE;
+    const char *path = s->config ? s->config : SETTINGS_FILE;
     autofree char *identity = NULL, *json = NULL;
     int r = identify(path, &identity, err);
-    if (r < 0 || (c->settings && !strcmp(c->settings_of, identity)))
+    if (r < 0 || (s->text && !strcmp(s->text_of, identity)))
         return r;
-    json = *identity ? cache_read(store, identity) : strdup("{}");
-    if (!json && (!*identity || (r = ask_and_keep(c, store, path, identity, &json, err)) < 0))
+    json = *identity ? cache_read(run_fd, identity) : strdup("{}");
+    if (!json && (!*identity || (r = ask_and_keep(s, run_fd, path, identity, &json, err)) < 0))
         return r < 0 ? r : fail_memory(err);
-    free(c->settings);
-    free(c->settings_of);
-    c->settings = TAKE(json);
-    c->settings_of = TAKE(identity);
+    free(s->text);
+    free(s->text_of);
+    s->text = TAKE(json);
+    s->text_of = TAKE(identity);
     return 0;
 }
 
-int settings_text(struct local *c, char **ret_json, struct berth_error *err)
+int settings_source_text(struct settings_source *s, int run_fd, char **ret_json, struct berth_error *err)
 {
-    struct store *store = NULL;
-    (void)local_store(c, false, &store, NULL);
-    pthread_mutex_lock(&c->lock);
-    int r = refresh(c, store, err);
-    *ret_json = r == 0 ? strdup(c->settings) : NULL;
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_lock(&s->lock);
+    int r = refresh(s, run_fd, err);
+    *ret_json = r == 0 ? strdup(s->text) : NULL;
+    pthread_mutex_unlock(&s->lock);
     return r < 0 || *ret_json ? r : fail_memory(err);
 }
 
-int settings_read(struct local *c, struct settings **ret, struct berth_error *err)
+int settings_source_read(struct settings_source *s, int run_fd, struct settings **ret, struct berth_error *err)
 {
     autofree char *json = NULL;
-    int r = settings_text(c, &json, err);
+    int r = settings_source_text(s, run_fd, &json, err);
     return r < 0 ? r : settings_parse(json, strlen(json), ret, err);
 }
 
