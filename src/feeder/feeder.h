@@ -6,9 +6,11 @@
  *       Takes one connection of process PID at the listening socket 0, connects to HOST:PORT, with CERTS (ca.pem,
  *       cert.pem, key.pem) by TLS, and carries bytes between the two, with the ends of each. When it cannot connect it answers the first request itself, with
  *       status 599 and the reason.
- *   berth-docker logs HOST CERTS CONTAINER [--minor N] [--tty] [--whole] [--follow] [--timestamps] [--frames] [--streams N] [--tail N]
+ *   berth-docker logs HOST CERTS CONTAINER [--minor N] [--tty] [--follow] [--timestamps] [--frames] [--streams N] [--tail N]
  *                [--since USEC] [--until USEC]
  *       The log of a container to descriptor 1, as berth_logs() says it. Descriptor 3: RUN/ID.
+ *   berth-docker end HOST CERTS CONTAINER EXEC [MARK [USER]]
+ *       Ends the process of an exec that nobody waits for any more: here by its number, at another machine by its mark.
  *   berth-docker reap HOST CERTS CONTAINER ROOT RUN ID
  *       Waits until the container has ended and nobody holds RUN/ID/held, then removes it and the workload.
  */
@@ -20,6 +22,7 @@
 /** argv[0] is the verb. 0 or a berth code. */
 int run_relay(int argc, char **argv, struct berth_error *err);
 int run_logs(int argc, char **argv, struct berth_error *err);
+int run_end(int argc, char **argv, struct berth_error *err);
 int run_reap(int argc, char **argv, struct berth_error *err);
 
 /** Where this program lies, and so does the relay. free(3) */

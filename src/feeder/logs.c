@@ -30,7 +30,6 @@ struct entry { int64_t time_usec; int stream; bool whole; struct text text; };
 struct feed {
     struct daemon *daemon;
     const char *container;
-    bool whole;              /* podman's tail puts parts of lines together that are none: all is asked for */
     bool tty, follow, timestamps, frames, has_tail;
     uint32_t streams;
     long long tail, since_usec, until_usec;
@@ -400,16 +399,21 @@ static int follow(struct feed *f, long long tail, struct berth_error *err)
     return 0;
 }
 
-/** Fetch more and more of the end until it holds as many lines. */
+/**
+ * Fetch more and more of the end until it holds as many lines. Of podman all is fetched: its tail puts parts of lines
+ * together that are none. Its first answer says whose it is.
+ */
 static int last_lines(struct feed *f, struct berth_error *err)
 {
     f->keeps = true;
     for (long long wanted = MIN(f->tail, ALL_LINES) + TAIL_SLACK;; wanted *= 8) {
-        bool all = f->whole || wanted > ALL_LINES;
+        bool all = f->daemon->podman || wanted > ALL_LINES;
         forget(f);
         int r = ask(f, false, all ? -1 : wanted, err);
         if (r < 0)
             return r;
+        if (f->daemon->podman && !all)
+            continue;
         /* one more than is wanted: the oldest may be a part of a line */
         if (all || f->n_entries < (uint64_t)wanted || f->n_ring > (uint64_t)f->tail)
             break;
@@ -444,7 +448,6 @@ static int options(struct feed *f, char **argv, struct berth_error *err)
     const struct { const char *name; bool *flag; long long *number; } table[] = {
         {"--tty", &f->tty, NULL},          {"--follow", &f->follow, NULL}, {"--timestamps", &f->timestamps, NULL},
         {"--frames", &f->frames, NULL},    {"--minor", NULL, &minor},      {"--streams", NULL, &streams},
-        {"--whole", &f->whole, NULL},
         {"--tail", &f->has_tail, &f->tail},{"--since", NULL, &f->since_usec}, {"--until", NULL, &f->until_usec},
     };
     for (; *argv; argv++) {

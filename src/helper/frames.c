@@ -5,18 +5,12 @@
 #include "helper/helper.h"
 #include "base/base.h"
 #include "base/file.h"
-#include "base/text.h"
-#include "linux/descent.h"
 #include "model/frames.h"
 #include <fcntl.h>
-#include <jansson.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
+#include <unistd.h>
 
 enum { CHUNK = 65536 };
 
@@ -100,48 +94,26 @@ static void send_input(struct pump *p)
         p->input_at = p->input_size = 0;
 }
 
-/* ---- whose exec it is, when its caller has gone */
-
-#define LOOKS_MAX 500
-#define LOOK_MSEC 10
-
-/** One question, the old way: the answer ends with its connection. */
-static char *ask(const char *path, const char *exec_id)
+/** The caller has gone: another program goes on from here, without anything of its. */
+static int hand_over(char **argv, struct berth_error *err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    autofree char *request = format_text("GET /exec/%s/json HTTP/1.0\r\nHost: docker\r\n\r\n", exec_id);
-    char *text = NULL;
-    if (!request || strlen(path) >= sizeof(address.sun_path))
-        return NULL;
-    memcpy(address.sun_path, path, strlen(path));
-    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || fd_write_all(fd, request, strlen(request)) < 0 ||
-        fd_read_all(fd, 1 << 20, &text, NULL) < 0)
-        return NULL;
-    return text;
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        dup2(null_fd, fd);
+    close_range(STDERR_FILENO + 1, ~0U, 0);
+    execv(argv[0], argv);
+    return fail_os(err, errno, argv[0], "start %s", argv[0]);
 }
 
-/** 1: it has ended, or was ended; 0: it does not run yet. */
-static int end_exec(const char *path, const char *exec_id)
+/** The words behind "--", which are not options. */
+static char **split_off(char **argv)
 {
-    autofree char *text = ask(path, exec_id);
-    const char *body = text ? strstr(text, "\r\n\r\n") : NULL;
-    json_t *json = body && (body = strchr(body, '{')) ? json_loads(body, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
-    int pid = (int)json_integer_value(json_object_get(json, "Pid"));
-    const char *container = json_string_value(json_object_get(json, "ContainerID"));
-    bool over = !json || json_is_integer(json_object_get(json, "ExitCode"));
-    bool runs = json_is_true(json_object_get(json, "Running"));
-    if (runs && pid > 0 && container)
-        over = process_signal(pid, container, SIGKILL) == 0;
-    json_decref(json);
-    return over;
-}
-
-static void end_orphan(const char *path, const char *exec_id)
-{
-    struct timespec moment = {.tv_nsec = LOOK_MSEC * 1000000};
-    for (int i = 0; i < LOOKS_MAX && !end_exec(path, exec_id); i++) /* the daemon tells no event of its start */
-        nanosleep(&moment, NULL);
+    while (*argv && strcmp(*argv, "--"))
+        argv++;
+    if (!*argv)
+        return NULL;
+    *argv++ = NULL;
+    return *argv ? argv : NULL;
 }
 
 int applet_frames(int argc, char **argv, struct berth_error *err)
@@ -152,8 +124,8 @@ int applet_frames(int argc, char **argv, struct berth_error *err)
     int r = applet_number(argv[1], &fd, err);
     if (r < 0)
         return r;
-    const char *path = NULL, *exec_id = NULL;
-    const struct applet_option table[] = {{"--raw", .ret_flag = &p.raw}, {"--socket", .ret_text = &path}, {"--exec", .ret_text = &exec_id}};
+    char **then = split_off(argv + 2);
+    const struct applet_option table[] = {{"--raw", .ret_flag = &p.raw}};
     if ((r = applet_options(argv + 2, table, ARRAY_SIZE(table), err)) < 0)
         return r;
     p.line_fd = (int)fd;
@@ -162,14 +134,12 @@ int applet_frames(int argc, char **argv, struct berth_error *err)
         struct pollfd fds[] = {
             {.fd = p.line_fd, .events = (short)(POLLIN | (pending ? POLLOUT : 0))},
             {.fd = pending || p.input_over ? -1 : STDIN_FILENO, .events = POLLIN},
-            {.fd = exec_id ? WORDS_FD : -1},
+            {.fd = then ? WORDS_FD : -1},
         };
         if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
             return fail_os(err, errno, NULL, "poll");
-        if (fds[2].revents & (POLLERR | POLLHUP)) {
-            end_orphan(path, exec_id);
-            return 0;
-        }
+        if (fds[2].revents & (POLLERR | POLLHUP))
+            return hand_over(then, err);
         if (fds[1].revents)
             take_input(&p);
         if (fds[0].revents & POLLOUT)

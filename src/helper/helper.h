@@ -25,11 +25,11 @@
  *       `change`, removes the cgroup of the status record and the workload, appends the event
  *       "remove" and empties the trash. --volumes (--rm): its anonymous volumes too; without it they
  *       go only if workload_remove_volumes was called. A workload that has gone is a success.
- *   frames FD [--raw] [--socket PATH --exec ID]
+ *   frames FD [--raw] [-- PROGRAM WORDS...]
  *       FD is a connection of an exec or attach at a docker daemon, behind the head of its answer: its frames go to
  *       descriptors 1 and 2, descriptor 0 goes to it, until it ends. --raw: a terminal's,
- *       without frames. The first bytes of output go to descriptor 4 too. --exec: when nobody holds the other end of 4 any more,
- *       the process of that exec is ended.
+ *       without frames. The first bytes of output go to descriptor 4 too. When nobody holds the other end of 4 any more,
+ *       PROGRAM takes the place of this one.
  *   seccomp FILE CAPS_HEX
  *       Compiles the docker-format profile on descriptor 0 for these capabilities into FILE.
  */

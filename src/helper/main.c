@@ -20,7 +20,7 @@ static const struct {
     {"lock", "FD", applet_lock, 1, 1},
     {"pool", "RUN HASH COUNT <LIFE >SAID", applet_pool, 3, 3},
     {"remove", "ROOT RUN ID [--volumes]", applet_remove, 3, 4},
-    {"frames", "FD [OPTIONS] <INPUT >OUTPUT 2>ERRORS", applet_frames, 1, 6},
+    {"frames", "FD [OPTIONS] <INPUT >OUTPUT 2>ERRORS", applet_frames, 1, 16},
     {"seccomp", "FILE CAPS_HEX <PROFILE", applet_seccomp, 2, 2},
 };
 

@@ -13,6 +13,7 @@ import daemon as real
 from place import PROGRAMS, Place
 
 ID = "ab" * 32
+EXEC = "cd" * 32
 STARTED = "2026-11-24T10:00:00.123456789Z"
 
 
@@ -80,6 +81,15 @@ class Script:
     def well(self, method, path, c=None):
         if "/containers/create" in path:
             return answer(201, {"Id": ID, "Warnings": []})
+        if path.endswith(ID + "/exec"):
+            return answer(201, {"Id": EXEC})
+        if path.endswith(EXEC + "/start"):
+            c.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + bytes([1, 0, 0, 0, 0, 0, 0, 3]) + b"hi\n")
+            return None
+        if path.endswith(EXEC + "/json"):
+            return answer(200, {"ID": EXEC, "ContainerID": ID, "Running": False, "ExitCode": 0})
+        if "/stats?" in path:
+            return answer(200, {"read": STARTED, "cpu_stats": {}, "memory_stats": {}, "pids_stats": {"current": 1}})
         if path.endswith("/json"):
             return answer(200, inspected())
         return b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -116,6 +126,38 @@ def test_what_it_says_when_all_is_well(bed):
     s = json.loads(bed.must("--json", "status", "one"))
     assert s["state"] == "running" and s["pid"] == 4321 and s["started"].startswith("2026-11-24T10:00:00.123456"), s
     assert all(path.startswith("/v1.41/") for _, path in bed.script.seen)
+
+
+# What each verb asks, as often as one who writes the requests by hand, and at most once more.
+REQUESTS = {
+    "create": (("create", "--runtime", "docker", "--network", "none", "--name", "two", "any:1"), ["POST create"], 1),
+    "start": (("start", "one"), ["POST start"], 1),
+    "status": (("--json", "status", "one"), ["GET json"], 1),
+    "stats": (("stats", "--no-stream", "one"), ["GET stats", "GET stats"], 2),  # two readings
+    "logs": (("logs", "one"), ["GET json", "GET logs"], 1),
+    "exec": (("exec", "one", "true"), ["POST exec", "POST start", "GET json"], 3),
+    "stop": (("stop", "-t", "0", "one"), ["GET json", "POST kill"], 1),
+    "stop in time": (("stop", "-t", "5", "one"), ["GET json", "POST stop"], 1),
+    "restart": (("restart", "one"), ["GET json", "POST restart"], 1),
+    "signal": (("kill", "-s", "USR1", "one"), ["GET json", "POST kill"], 1),
+    "port": (("port", "one", "80"), ["GET json"], 1),
+    "remove": (("rm", "one"), [f"DELETE {ID}"], 1),
+}
+
+
+@pytest.mark.parametrize("verb", REQUESTS)
+def test_requests_of(bed, verb):
+    words, wanted, by_hand = REQUESTS[verb]
+    before = len(bed.script.seen)
+    bed.call(*words, timeout=20)
+    asked = [f"{m} {p.split('?')[0].rsplit('/', 1)[1]}" for m, p in bed.script.seen[before:]]
+    assert sorted(asked) == sorted(wanted) and len(asked) <= by_hand + 1, asked
+
+
+def test_a_connection_is_kept(bed):
+    before, connections = len(bed.script.seen), bed.script.connections
+    bed.must("--json", "status", "one", "one", "one")
+    assert len(bed.script.seen) - before == 3 and bed.script.connections - connections == 1
 
 
 def test_nobody_is_there(bed):
@@ -407,6 +449,67 @@ def test_a_pull_with_the_users_login():
     finally:
         registry.kill()
         registry.wait()
+        end(d, b, folder)
+
+
+class Far:
+    """A daemon's socket as a port of this machine: all that is done by number there is out of reach."""
+
+    def __init__(self, path):
+        self.path, self.listener = path, socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self.path)
+            for a, b in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def carry(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@pytest.mark.skipif(not shutil.which("dockerd"), reason="no docker here")
+def test_an_exec_far_away_ends_with_its_caller():
+    folder = tempfile.mkdtemp(prefix="berth-daemon.", dir="/var/tmp")
+    os.environ["BERTH_PROGRAMS"] = PROGRAMS
+    d = real.Daemon("docker", folder, "--bridge=none --iptables=false")
+    b = Bed(d.host)
+    runs = lambda word: word in b.must("exec", "far", "ps")
+    def until_ended(word):
+        end = time.monotonic() + 60
+        while runs(word):
+            assert time.monotonic() < end, word
+            time.sleep(0.1)
+    try:
+        d.start().load(real.image(folder))
+        far = Far(d.socket)
+        b.env["DOCKER_HOST"] = "tcp://127.0.0.1:%d" % far.listener.getsockname()[1]
+        b.must("run", "-d", "--runtime", "docker", "--network", "none", "--name", "far", "contract:1", "sleep", "1000")
+        for user, word in (("root", "sleep 2001"), ("guest", "sleep 2002")):
+            p = subprocess.Popen(b.argv("exec", "-u", user, "far", "sh", "-c", f"echo begun; {word}; true"), env=b.env, stdout=subprocess.PIPE, text=True)
+            assert p.stdout.readline() == "begun\n" and runs(word)
+            p.kill()
+            p.wait()
+            until_ended(word)
+        r = b.call("exec", "--timeout", "1s", "far", "sleep", "2003")
+        assert r.returncode == 124, r.stderr
+        until_ended("sleep 2003")
+        assert runs("sleep 1000")
+        b.must("rm", "-f", "far")
+        far.listener.close()
+    finally:
         end(d, b, folder)
 
 

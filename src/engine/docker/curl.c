@@ -3,7 +3,8 @@
  * libcurl by its name; see curl.h for why.
  *
  * The host program may have a libcurl of its own: RTLD_LOCAL keeps the two from meeting, and
- * curl_global_init counts its callers. It is never unloaded: libraries below it would not survive that.
+ * curl_global_init counts its callers. It is never unloaded: libraries below it would not survive that. What it
+ * calls is bound when it is first called: of thirty libraries behind it a unix socket needs hardly one.
  */
 #include "docker/curl.h"
 #include "base/base.h"
@@ -21,7 +22,7 @@ static bool loaded;
 
 static int load_locked(struct berth_error *err)
 {
-    void *handle = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    void *handle = dlopen("libcurl.so.4", RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
     if (!handle)
         return fail(err, BERTH_NOT_FOUND, "libcurl.so.4",
                     "libcurl is needed to speak to docker (package libcurl4): %.200s", dlerror());

@@ -4,8 +4,9 @@
  *
  * What the API does wrong: a program that can't be started is told in the stream, as bare text between frames, and
  * by code 126 or 127; there is no verb that ends an exec, so its process is signalled from here, when the
- * daemon is on this machine and the process is certainly of that container; the end of the connection is not the end of
- * the program, so the code is asked for until the daemon says that it has ended.
+ * daemon is on this machine and the process is certainly of that container, and otherwise by a second exec that looks for
+ * a mark (mark.h); the end of the connection is not the end of the program, so the code is asked for until the daemon
+ * says that it has ended.
  */
 #include "docker/exec.h"
 #include "linux/descent.h"
@@ -114,7 +115,7 @@ static void ask_code(struct op *op)
     op_send(op, &op->ask, "GET", format_text("/exec/%s/json", mine(op)->id), NULL, ANSWER_MSEC);
 }
 
-/** It ends by our wish: berth-helper hears that nobody is interested any more, and ends its process. */
+/** It ends by our wish: berth-helper hears that nobody is interested any more, and has its process ended. */
 static int doomed(struct op *op, int code, struct berth_error *err)
 {
     struct session *s = mine(op);
@@ -141,7 +142,7 @@ static int on_code(struct op *op, struct berth_result *ret, struct berth_error *
                     op->box.handle.name, op->box.daemon->host);
     if (true_at(json, "Running") && s->looks++ < LOOKS_MAX) {
         request_clear(&op->ask);
-        op_timer(op, LOOK_MSEC);
+        op_timer(op, s->looks < 5 ? 1 << s->looks : LOOK_MSEC);
         return OP_WAIT;
     }
     if (true_at(json, "Running") || !json_is_integer(at(json, "ExitCode")))
@@ -273,7 +274,7 @@ static int on_made(struct op *op, struct berth_result *ret, struct berth_error *
 
 /* ---- the way in */
 
-static char *document(const char *const *argv, const struct berth_exec_options *o, bool input)
+static char *document(const char *const *argv, const struct berth_exec_options *o, bool input, const char *mark)
 {
     autoanswer cmd = json_array();
     autoanswer env = json_array();
@@ -281,6 +282,8 @@ static char *document(const char *const *argv, const struct berth_exec_options *
         json_array_append_new(cmd, json_string(argv[i]));
     for (size_t i = 0; o->env && o->env[i]; i++)
         json_array_append_new(env, json_string(o->env[i]));
+    if (*mark)
+        json_array_append_new(env, json_sprintf(MARK_VARIABLE "=%s", mark));
     autoanswer all = json_pack("{s:O, s:O, s:b, s:b, s:b, s:b, s:b}", "Cmd", cmd, "Env", env, "Tty", o->tty, "Privileged", o->privileged,
                                "AttachStdin", input, "AttachStdout", !o->detach, "AttachStderr", !o->detach);
     if (all && o->user)
@@ -305,10 +308,14 @@ static int session_new(struct op *op, const char *const *argv, const struct bert
     s->output_max = o->output_max_bytes ? o->output_max_bytes : OUTPUT_MAX;
     s->deadline_usec = o->timeout_msec ? monotonic_usec() + o->timeout_msec * 1000 : 0;
     snprintf(s->program, sizeof(s->program), "%s", argv[0]);
-    s->body = document(argv, o, s->input);
+    int r = starts_with(op->box.daemon->host, "unix://") || o->detach ? 0 : mark_make(s->mark, err);
+    if (r < 0)
+        return r;
+    s->user = o->user ? strdup(o->user) : NULL;
+    s->body = document(argv, o, s->input, s->mark);
     s->stdin_size = o->stdin_size;
     s->stdin_data = o->stdin_size ? malloc(o->stdin_size) : NULL;
-    if (!s->body || (o->stdin_size && !s->stdin_data))
+    if (!s->body || (o->user && !s->user) || (o->stdin_size && !s->stdin_data))
         return fail_memory(err);
     if (o->stdin_size)
         memcpy(s->stdin_data, o->stdin_data, o->stdin_size);
@@ -327,6 +334,8 @@ static int signal_exec(struct op *op, int signal, struct berth_error *err)
     const struct session *s = mine(op);
     if (!*s->id)
         return fail(err, BERTH_WRONG_STATE, op->box.handle.name, "exec %s: it does not run yet", op->box.handle.name);
+    if (*s->mark)
+        return mark_signal(op->box.daemon, op->box.container, s->mark, s->user, signal, err);
     return exec_signal(op->box.daemon, op->box.container, s->id, signal, err);
 }
 
@@ -364,16 +373,19 @@ int docker_exec(void *self, const struct berth_handle *h, const char *const *arg
 
 /* ---- listed, and killed by number */
 
-static int each_exec(const struct box *b, json_t **ret, struct berth_error *err)
+/** Those of a workload that run, as the daemon tells of each. */
+static int running_execs(struct docker *d, const struct berth_handle *h, struct box *b, json_t **ret, struct berth_error *err)
 {
     autoanswer seen = NULL;
-    json_t *list = json_array(), *id;
+    json_t *list, *id;
     size_t i;
-    int r = box_inspect(b, "exec", &seen, err);
-    if (r < 0) {
-        json_decref(list);
+    int r = box_open(d, h, b, err);
+    if (r == 0)
+        r = box_inspect(b, "exec", &seen, err);
+    if (r < 0)
         return r;
-    }
+    if (!(list = json_array()))
+        return fail_memory(err);
     json_array_foreach(at(seen, "ExecIDs"), i, id) {
         autoanswer one = NULL;
         if (look_exec(b->daemon, json_string_value(id) ? json_string_value(id) : "", &one, NULL) == 0 && true_at(one, "Running"))
@@ -389,9 +401,7 @@ int docker_exec_list(void *self, const struct berth_handle *h, char **ret_json, 
     autoanswer all = NULL;
     json_t *one;
     size_t i;
-    int r = box_open(self, h, &b, err);
-    if (r == 0)
-        r = each_exec(&b, &all, err);
+    int r = running_execs(self, h, &b, &all, err);
     if (r < 0)
         return r;
     autoanswer list = json_array();
@@ -413,9 +423,7 @@ int docker_exec_kill(void *self, const struct berth_handle *h, uint64_t exec_id,
     autoanswer all = NULL;
     json_t *one;
     size_t i;
-    int r = box_open(self, h, &b, err);
-    if (r == 0)
-        r = each_exec(&b, &all, err);
+    int r = running_execs(self, h, &b, &all, err);
     if (r < 0)
         return r;
     json_array_foreach(all, i, one)

@@ -7,6 +7,7 @@
 
 #include "docker/hijack.h"
 #include "docker/inside.h"
+#include "docker/mark.h"
 
 struct session {
     struct hijack line;
@@ -24,6 +25,8 @@ struct session {
     char program[256];
     char *body;               /* of its create */
     char id[CONTAINER_ID_MAX];
+    char mark[MARK_TEXT];     /* by which it is found at another machine; "": by its process */
+    char *user;               /* NULL: the container's */
     uint16_t rows, columns;
     int64_t deadline_usec;
     int looks;

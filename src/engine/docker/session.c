@@ -56,25 +56,23 @@ int session_ends(struct session *s, struct berth_error *err)
 int session_streams(struct op *op, struct berth_error *err)
 {
     struct session *s = mine(op);
+    const struct daemon *d = op->box.daemon;
     pid_t pid;
     autofree char *program = format_text("%s/berth-helper", op->docker->programs);
-    bool guards = *s->id && starts_with(op->box.daemon->host, "unix://");
-    const char *argv[10] = {"berth-helper", "frames", "3"};
+    autofree char *end = format_text("%s/berth-docker", op->docker->programs);
+    const char *argv[16] = {"berth-helper", "frames", "3"};
+    const char *const orphaned[] = {"--", end, "end", d->host, d->certs ? d->certs : "", op->box.container, s->id, s->mark, s->user};
     size_t n = 3;
     if (s->tty)
         argv[n++] = "--raw";
-    if (guards) {
-        argv[n++] = "--socket";
-        argv[n++] = op->box.daemon->host + strlen("unix://");
-        argv[n++] = "--exec";
-        argv[n++] = s->id;
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(orphaned) && *s->id; i++)
+        argv[n++] = orphaned[i];
     int words[2];
     if (pipe2(words, O_CLOEXEC | O_NONBLOCK) < 0)
         return fail_os(err, errno, NULL, "pipe");
     s->words_fd = words[0];
     const int fds[] = {s->tty && s->input ? s->far[1] : s->far[0], s->far[1], s->far[2], s->line.fd, words[1]};
-    if (!program)
+    if (!program || !end)
         return fail_memory(err);
     epoll_ctl(op->poll_fd, EPOLL_CTL_DEL, s->line.fd, NULL);
     int r = spawn(&(struct spawn){.path = program, .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds), .session = true}, &pid,
@@ -187,5 +185,6 @@ void session_free(struct op *op)
     text_free(&s->err);
     text_free(&s->words);
     free(s->stdin_data);
+    free(s->user);
     free(s->body);
 }

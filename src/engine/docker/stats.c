@@ -73,32 +73,41 @@ static void fill(struct berth_stats *s, json_t *json)
     add_io(at(json, "blkio_stats.io_serviced_recursive"), &s->io_read_ops, &s->io_write_ops);
 }
 
+/** The API answers zeros for one that does not run. */
+static int not_running(const struct box *b, struct berth_error *err)
+{
+    autoanswer seen = NULL;
+    struct view v;
+    int r = box_inspect(b, "stats", &seen, err);
+    if (r < 0)
+        return r;
+    view_of(b, seen, &v);
+    return fail(err, BERTH_WRONG_STATE, b->handle.name, "stats %s: it is %s", b->handle.name, berth_state_name(v.state));
+}
+
+static void fill_limits(struct berth_stats *s, const struct box *b)
+{
+    struct spec *spec = NULL;
+    if (box_spec(b, &spec, NULL) == 0) {
+        s->cpu_limit_cores = spec->resources.cpu;
+        if (!s->pids_limit && spec->resources.has_pids && spec->resources.pids > 0)
+            s->pids_limit = (uint64_t)spec->resources.pids;
+    }
+    spec_free(spec);
+}
+
 int docker_stats(void *self, const struct berth_handle *h, struct berth_stats *ret, struct berth_error *err)
 {
     autobox b = {0};
     autoanswer json = NULL;
-    autoanswer seen = NULL;
-    struct spec *spec = NULL;
-    struct view v;
     int r = box_open(self, h, &b, err);
     if (r == 0)
-        r = box_inspect(&b, "stats", &seen, err);
-    if (r < 0)
-        return r;
-    view_of(&b, seen, &v);
-    if (!v.lives || v.state == BERTH_RESTARTING)
-        return fail(err, BERTH_WRONG_STATE, h->name, "stats %s: it is %s", b.handle.name, berth_state_name(v.state));
-    r = box_ask(&b, "GET", "/stats?stream=false&one-shot=true", "stats", &json, err);
+        r = box_ask(&b, "GET", "/stats?stream=false&one-shot=true", "stats", &json, err);
+    if (r == BERTH_WRONG_STATE || (r == 0 && !time_at(json, "read")))
+        return not_running(&b, err);
     if (r < 0)
         return r;
     fill(ret, json);
-    if (!ret->time_usec) /* it ended in between: the API answers zeros */
-        return fail(err, BERTH_WRONG_STATE, h->name, "stats %s: it has ended", b.handle.name);
-    if (box_spec(&b, &spec, NULL) == 0) {
-        ret->cpu_limit_cores = spec->resources.cpu;
-        if (!ret->pids_limit && spec->resources.has_pids && spec->resources.pids > 0)
-            ret->pids_limit = (uint64_t)spec->resources.pids;
-    }
-    spec_free(spec);
+    fill_limits(ret, &b);
     return 0;
 }

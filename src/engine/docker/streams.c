@@ -13,15 +13,23 @@ static int feed(const struct docker *d, const struct feed *f, int fd, struct ber
     return path ? feed_start(f, path, fds, ret_stream, err) : fail_memory(err);
 }
 
+static bool has_terminal(const struct box *b)
+{
+    struct spec *spec = NULL;
+    bool tty = box_spec(b, &spec, NULL) == 0 && spec->tty;
+    spec_free(spec);
+    return tty;
+}
+
+/** What its program must know is in the folder: so it begins while the daemon is asked whether there still is one. */
 int docker_logs(void *self, const struct berth_handle *h, const struct berth_logs_options *o, struct berth_stream **ret,
                 struct berth_error *err)
 {
     autobox b = {0};
     autoanswer seen = NULL;
     struct feed f = {0};
+    struct berth_stream *stream = NULL;
     int r = box_open(self, h, &b, err);
-    if (r == 0)
-        r = box_inspect(&b, "logs", &seen, err);
     int run_fd = r == 0 ? workload_run_fd(b.folder, err) : r;
     if (run_fd < 0)
         return run_fd;
@@ -31,12 +39,17 @@ int docker_logs(void *self, const struct berth_handle *h, const struct berth_log
     feed_add(&f, b.daemon->certs ? b.daemon->certs : "");
     feed_add(&f, b.container);
     feed_add_number(&f, "--minor", (uint64_t)b.daemon->minor);
-    if (true_at(seen, "Config.Tty"))
+    if (has_terminal(&b))
         feed_add(&f, "--tty");
-    if (b.daemon->podman)
-        feed_add(&f, "--whole");
     feed_add_logs(&f, o);
-    return feed(self, &f, run_fd, ret, err);
+    r = feed(self, &f, run_fd, &stream, err);
+    if (r == 0)
+        r = box_inspect(&b, "logs", &seen, err);
+    if (r < 0)
+        berth_stream_free(stream);
+    else
+        *ret = stream;
+    return r;
 }
 
 /** The root's own events: what berth did, and the ends that it saw. */
