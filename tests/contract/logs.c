@@ -95,7 +95,7 @@ static void the_streams_are_told_apart(struct contract *c)
 {
     struct berth_handle h = ended(
         c, "one",
-        STEPS("print out", "sleep 20ms", "eprint wrong", "sleep 20ms", "print more", "exit 0"));
+        STEPS("print out", "sleep 200ms", "eprint wrong", "sleep 200ms", "print more", "exit 0"));
     struct berth_logs_options o = {.size = sizeof(o), .streams = BERTH_STDERR};
     char *log = log_with(c, &h, &o, NULL);
     equal_text(log, "wrong\n");

@@ -125,6 +125,33 @@ def test_the_example_is_found_by_the_command(bare, engines):
     assert r.returncode != 0 and "resources.memory: this engine does not do that" in r.stderr, r
 
 
+def test_the_examples_workloads_outlive_who_started_them(bare, engines):
+    """Each command is a process of its own: what one has started, another sees, asks, ends and removes."""
+    compile([TOP + "/doc/examples/engine.c"], engines + "/plain.so", "-Wall", "-Wextra", "-Werror", "-ljansson")
+    def say(*words, code=0):
+        r = bare.call(*words, env={"BERTH_ENGINES": engines})
+        assert r.returncode == code, (words, r.stdout, r.stderr)
+        return r.stdout
+    say("create", "--runtime", "plain", "--network", "host", "--name", "one", "host", "sh", "-c", "echo hello; exec sleep 1000")
+    say("start", "one")
+    pid = json.loads(say("--json", "status", "one"))["pid"]
+    assert os.readlink(f"/proc/{pid}/exe") and "one" in say("ps")
+    assert say("exec", "one", "echo", "beside") == "beside\n"
+    assert json.loads(say("--json", "stats", "--no-stream", "one"))["pids"] == 1
+    say("start", "one", code=1)
+    say("stop", "-t", "5", "one")
+    status = json.loads(say("--json", "status", "one"))
+    assert status["state"] == "stopped" and not os.path.exists(f"/proc/{pid}"), status
+    say("start", "one")
+    keeper = int(open(f"/proc/{json.loads(say('--json', 'status', 'one'))['pid']}/stat").read().rsplit(")", 1)[1].split()[1])
+    os.kill(keeper, 9)
+    say("wait", "one")
+    status = json.loads(say("--json", "status", "one"))
+    assert status["state"] == "failed" and status["reason"] == "its keeper was killed", status
+    say("rm", "one")
+    assert "one" not in say("ps", "-a")
+
+
 def test_every_call_of_an_engine_is_a_line(berth, tmp_path):
     name, path = berth.name(), str(tmp_path / "trace")
     berth.must("--engine-trace", path, "run", "-d", "--name", name, "--network", "none", "tiny", "sleep", "100")
