@@ -3,7 +3,7 @@
  * One caller, any engine: the same spec, but for runtime and image, through the same calls.
  *
  *     cc swap.c $(pkg-config --cflags --libs berth) -o swap
- *     ./swap fake - | ./swap container example:1 | ./swap plain host
+ *     ./swap fake - | ./swap container example:1 | ./swap docker example:1 | ./swap plain host | ./swap wasm guest.wasm steps
  *
  * What an engine cannot do it says by UNSUPPORTED; the rest of this program does not know which it has.
  */
@@ -35,7 +35,7 @@ static void print_log(struct berth_runtime *runtime, const struct berth_handle *
     berth_stream_free(stream);
 }
 
-/** One more program beside it. Programs are the one thing that engines differ in: fake's are steps. */
+/** One more program beside it. Programs are the one thing that engines differ in: fake's are steps, as a module's may be. */
 static void run_beside(struct berth_runtime *runtime, const struct berth_handle *handle, bool steps)
 {
     const char *const shell[] = {"/bin/sh", "-c", "echo beside; exit 3", NULL};
@@ -62,10 +62,10 @@ static void print_state(struct berth_runtime *runtime, const struct berth_handle
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: swap RUNTIME IMAGE [COMMAND...]\n");
+        fprintf(stderr, "usage: swap RUNTIME IMAGE [steps]\n");
         return 2;
     }
-    bool steps = strcmp(argv[1], "fake") == 0;
+    bool steps = strcmp(argv[1], "fake") == 0 || argc > 3;
     const char *command = steps ? "[\"print hello\", \"wait\"]"
                                 : "[\"/bin/sh\", \"-c\", \"trap 'exit 0' TERM; echo hello; while :; do sleep 1; done\"]";
     char spec[1024];

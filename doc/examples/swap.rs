@@ -4,6 +4,7 @@
 //!
 //!     bindings/rust/run run --example swap -- fake any
 //!     bindings/rust/run run --example swap -- container example:1
+//!     bindings/rust/run run --example swap -- wasm guest.wasm steps
 
 use berth::{Berth, Code, Error, Handle, LogOptions, Options, RemoveOptions, Runtime};
 use std::time::Duration;
@@ -31,7 +32,7 @@ async fn print_log(
     Ok(())
 }
 
-/// One more program beside it. Programs are the one thing that engines differ in: fake's are steps.
+/// One more program beside it. Programs are the one thing that engines differ in: fake's are steps, as a module's may be.
 async fn run_beside(runtime: &dyn Runtime, handle: &Handle, steps: bool) -> Result<(), Error> {
     let (shell, script) = (
         ["/bin/sh", "-c", "echo beside; exit 3"],
@@ -59,8 +60,11 @@ async fn print_state(runtime: &dyn Runtime, handle: &Handle) -> Result<(), Error
     Ok(())
 }
 
-async fn swap(runtime: &dyn Runtime, image: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let steps = runtime.name() == "fake";
+async fn swap(
+    runtime: &dyn Runtime,
+    image: &str,
+    steps: bool,
+) -> Result<(), Box<dyn std::error::Error>> {
     let command = if steps {
         r#"["print hello", "wait"]"#
     } else {
@@ -84,12 +88,13 @@ async fn swap(runtime: &dyn Runtime, image: &str) -> Result<(), Box<dyn std::err
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [engine, image, ..] = words.as_slice() else {
-        eprintln!("usage: swap RUNTIME IMAGE");
+    let [engine, image, more @ ..] = words.as_slice() else {
+        eprintln!("usage: swap RUNTIME IMAGE [steps]");
         std::process::exit(2);
     };
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
-    tokio.block_on(async { swap(&Berth::open(engine, &Options::default())?, image).await })
+    let steps = engine == "fake" || !more.is_empty();
+    tokio.block_on(async { swap(&Berth::open(engine, &Options::default())?, image, steps).await })
 }

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,14 +35,16 @@ struct chosen {
     const struct contract_case *k;
 };
 
+/** --filter: patterns with commas between them. */
 static bool is_chosen(const struct settings *s, const char *group, const struct contract_case *k)
 {
-    if (!s->filter)
-        return true;
-    char *full = print_text("%s/%s", group, k->name);
-    bool fits = fnmatch(s->filter, k->name, 0) == 0 || fnmatch(s->filter, full, 0) == 0 ||
-                strcmp(s->filter, group) == 0;
+    bool fits = !s->filter;
+    char *all = fits ? NULL : strdup(s->filter), *full = print_text("%s/%s", group, k->name);
+    char *rest = all;
+    for (const char *one; !fits && (one = strsep(&rest, ","));)
+        fits = fnmatch(one, k->name, 0) == 0 || fnmatch(one, full, 0) == 0 || strcmp(one, group) == 0;
     free(full);
+    free(all);
     return fits;
 }
 
