@@ -10,6 +10,7 @@
 #include "feeder/feeder.h"
 #include "base/file.h"
 #include "docker/answer.h"
+#include "docker/hijack.h"
 #include "model/frames.h"
 #include <berth/berth.h>
 #include <fcntl.h>
@@ -297,35 +298,70 @@ static char *log_path(const struct feed *f, bool follow, long long tail)
     return text_take(&t);
 }
 
-/** Wait for an answer as long as somebody reads what we write. */
-static void wait_answer(struct feed *f, struct request *r, struct channel *c, int64_t end_usec)
+/** Hand out what there is, then wait for more. False when nobody reads any more, or the end is reached. */
+static bool await(struct feed *f, int fd, int64_t end_usec)
 {
-    while (!r->done && !f->reader_gone) {
-        flush(f);
-        int64_t left = end_usec ? (end_usec - now_usec()) / 1000 : -1;
-        if (end_usec && left < 0)
-            break;
-        struct pollfd fds[] = {{.fd = channel_fd(c), .events = POLLIN}, {.fd = STDOUT_FILENO, .events = 0}};
-        if (poll(fds, ARRAY_SIZE(fds), end_usec ? (int)MIN(left + 1, 1000000) : -1) < 0 && errno != EINTR)
-            return;
-        if (fds[1].revents & (POLLERR | POLLHUP))
-            f->reader_gone = true;
-        channel_step(c);
-    }
     flush(f);
+    int64_t left = end_usec ? (end_usec - now_usec()) / 1000 : -1;
+    if (f->reader_gone || (end_usec && left < 0))
+        return false;
+    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO, .events = 0}};
+    if (poll(fds, ARRAY_SIZE(fds), end_usec ? (int)MIN(left + 1, 1000000) : -1) < 0 && errno != EINTR)
+        return false;
+    if (fds[1].revents & (POLLERR | POLLHUP))
+        f->reader_gone = true;
+    return !f->reader_gone;
+}
+
+static void take_plainly(struct feed *f, struct hijack *h, int64_t end_usec)
+{
+    char buffer[65536];
+    for (ssize_t n; (n = hijack_read(h, buffer, sizeof(buffer))) > 0 || n == -EAGAIN;)
+        if (n > 0 ? take_answer(f, buffer, (size_t)n) < 0 : !await(f, h->fd, end_usec))
+            return;
+}
+
+/**
+ * Asked the old way an answer needs no libcurl, which takes longer to load than a log to come. False when it was not answered like
+ * that: then it is asked again, and whatever is wrong is told then.
+ */
+static bool ask_plainly(struct feed *f, const char *path, int64_t end_usec)
+{
+    struct hijack h;
+    int r = -1;
+    if (!starts_with(f->daemon->host, "unix://"))
+        return false;
+    if (hijack_get(&h, f->daemon, path, NULL) == 0)
+        while ((r = hijack_step(&h, f->daemon, "logs", f->container, NULL)) == 0 && await(f, h.fd, end_usec))
+            ;
+    bool plain = r == 1 && !strcasestr(h.in.data, "\r\nTransfer-Encoding:");
+    if (plain) {
+        f->daemon->podman |= strcasestr(h.in.data, "\r\nServer: Libpod/") != NULL;
+        begin_answer(f);
+        take_plainly(f, &h, end_usec);
+        flush(f);
+    }
+    hijack_close(&h);
+    return plain;
 }
 
 /** 0: the daemon ended it; negative: it broke, or what was refused. */
 static int ask(struct feed *f, bool follow, long long tail, struct berth_error *err)
 {
     struct channel *c;
+    autofree char *path = log_path(f, follow, tail);
+    int64_t end_usec = follow ? f->until_usec : 0;
+    if (path && ask_plainly(f, path, end_usec))
+        return 0;
     int code = channel_take(f->daemon, &c, err);
     if (code < 0)
         return code;
-    autorequest r = {.method = "GET", .path = log_path(f, follow, tail), .timeout_msec = -1, .on_data = take_answer, .data = f};
+    autorequest r = {.method = "GET", .path = TAKE(path), .timeout_msec = -1, .on_data = take_answer, .data = f};
     begin_answer(f);
     request_send(c, &r);
-    wait_answer(f, &r, c, follow ? f->until_usec : 0);
+    while (!r.done && await(f, channel_fd(c), end_usec))
+        channel_step(c);
+    flush(f);
     code = r.done ? answer_judge(&r, "logs", f->container, err) : 0;
     request_clear(&r);
     channel_give(c);

@@ -40,6 +40,7 @@ class Script:
     def __init__(self, listener, host, context=None):
         self.listener, self.host, self.context = listener, host, context
         self.seen, self.connections, self.say = [], 0, self.well
+        self.old = False  # whether it speaks HTTP/1.0 too: the answer is plain bytes then
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -67,7 +68,10 @@ class Script:
                 while length and len(data) < length[0]:
                     data += c.recv(65536)
                 data = data[length[0]:] if length else data
-                method, path, _ = head.split(b"\r\n")[0].decode().split(" ")
+                method, path, version = head.split(b"\r\n")[0].decode().split(" ")
+                if version == "HTTP/1.0" and not self.old:
+                    c.sendall(answer(505, {"message": "not that old"}))
+                    return
                 self.seen.append((method, path))
                 said = self.say(method, path, c)
                 if said is None:
@@ -290,6 +294,27 @@ def test_frames_split_anywhere_and_a_log_that_breaks_off(bed):
             return bed.script.well(method, path)
         c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % (len(broken) + 100) + broken)
     bed.script.say = cut
+    out = bed.call("logs", "one", timeout=20).stdout
+    assert out.startswith("line 0\nline 2\n") and "line 198" not in out
+
+
+def test_frames_as_plain_bytes(bed):
+    """The old way to ask: no pieces of HTTP around them. Cut in the middle there is what came whole."""
+    stream = b"".join(frame(1 + i % 2, b"line %d\n" % i, f"2026-11-24T10:00:00.{i:09d}Z") for i in range(200))
+
+    def say(method, path, c):
+        if "/logs?" not in path:
+            return bed.script.well(method, path)
+        c.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n")
+        for i in range(0, len(stream), 11):
+            c.sendall(stream[i:i + 11])
+    bed.script.say, bed.script.old = say, True
+    before = len(bed.script.seen)
+    r = bed.call("logs", "one")
+    assert r.stdout == "".join(f"line {i}\n" for i in range(0, 200, 2)) and r.stderr == "".join(f"line {i}\n" for i in range(1, 200, 2))
+    assert len(bed.script.seen) == before + 2
+    assert bed.call("logs", "-n", "3", "one").stdout + bed.call("logs", "-n", "3", "one").stderr == "line 198\nline 197\nline 199\n"
+    stream = stream[:len(stream) // 2 + 3]
     out = bed.call("logs", "one", timeout=20).stdout
     assert out.startswith("line 0\nline 2\n") and "line 198" not in out
 

@@ -9,22 +9,41 @@
 
 #define HEAD_MAX (64u << 10)
 
-int hijack_begin(struct hijack *h, struct daemon *daemon, const char *path, const char *body, struct berth_error *err)
+static int begin(struct hijack *h, struct daemon *daemon, int *ret_minor, struct berth_error *err)
 {
     *h = (struct hijack){.fd = -1};
-    int r = daemon_connect(daemon, &h->fd, err);
+    pthread_mutex_lock(&daemon->lock);
+    *ret_minor = daemon->minor;
+    pthread_mutex_unlock(&daemon->lock);
+    return daemon_connect(daemon, &h->fd, err);
+}
+
+static int send_head(struct hijack *h, const struct daemon *daemon, struct berth_error *err)
+{
+    if (h->out.failed)
+        return fail_memory(err);
+    int r = hijack_flush(h);
+    return r < 0 && r != -EAGAIN ? fail(err, BERTH_LOST, daemon->host, "%s: %s", daemon->host, strerror(-r)) : 0;
+}
+
+int hijack_begin(struct hijack *h, struct daemon *daemon, const char *path, const char *body, struct berth_error *err)
+{
+    int minor, r = begin(h, daemon, &minor, err);
     if (r < 0)
         return r;
-    pthread_mutex_lock(&daemon->lock);
-    int minor = daemon->minor;
-    pthread_mutex_unlock(&daemon->lock);
     text_printf(&h->out, "POST /v1.%d%s HTTP/1.1\r\nHost: docker\r\nUser-Agent: berth/" BERTH_VERSION "\r\n"
                 "Content-Type: application/json\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: %zu\r\n\r\n%s",
                 minor, path, body ? strlen(body) : 0, body ? body : "");
-    if (h->out.failed)
-        return fail_memory(err);
-    r = hijack_flush(h);
-    return r < 0 && r != -EAGAIN ? fail(err, BERTH_LOST, daemon->host, "%s: %s", daemon->host, strerror(-r)) : 0;
+    return send_head(h, daemon, err);
+}
+
+int hijack_get(struct hijack *h, struct daemon *daemon, const char *path, struct berth_error *err)
+{
+    int minor, r = begin(h, daemon, &minor, err);
+    if (r < 0)
+        return r;
+    text_printf(&h->out, "GET /v1.%d%s HTTP/1.0\r\nHost: docker\r\nUser-Agent: berth/" BERTH_VERSION "\r\n\r\n", minor, path);
+    return send_head(h, daemon, err);
 }
 
 int hijack_flush(struct hijack *h)

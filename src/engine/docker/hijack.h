@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A connection that stops being HTTP: exec and attach. After the head of the answer both directions are bytes.
+ * A connection that stops being HTTP: exec and attach, and logs for their program. After the head of the answer both directions are bytes.
  */
 #ifndef DOCKER_HIJACK_H
 #define DOCKER_HIJACK_H
@@ -18,6 +18,8 @@ struct hijack {
 
 /** Connect and send; `body` may be NULL. */
 int hijack_begin(struct hijack *h, struct daemon *daemon, const char *path, const char *body, struct berth_error *err);
+/** The same for a question, asked the old way: its answer is bytes up to the end, not in HTTP's pieces. */
+int hijack_get(struct hijack *h, struct daemon *daemon, const char *path, struct berth_error *err);
 /** Send what is left, read the head. 1: open, 0: not yet, or why not. */
 int hijack_step(struct hijack *h, struct daemon *daemon, const char *verb, const char *object, struct berth_error *err);
 /** Read what came, without waiting: bytes, 0 at the end, -EAGAIN, -errno. */

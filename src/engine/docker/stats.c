@@ -73,8 +73,8 @@ static void fill(struct berth_stats *s, json_t *json)
     add_io(at(json, "blkio_stats.io_serviced_recursive"), &s->io_read_ops, &s->io_write_ops);
 }
 
-/** The API answers zeros for one that does not run. */
-static int not_running(const struct box *b, struct berth_error *err)
+/** The API answers zeros for one that does not run, and podman's service nothing at all. `said`: what it said instead of figures. */
+static int no_figures(const struct box *b, const struct berth_error *said, struct berth_error *err)
 {
     autoanswer seen = NULL;
     struct view v;
@@ -82,6 +82,11 @@ static int not_running(const struct box *b, struct berth_error *err)
     if (r < 0)
         return r;
     view_of(b, seen, &v);
+    if (said->code && v.lives && v.state != BERTH_RESTARTING) {
+        if (err)
+            *err = *said;
+        return said->code;
+    }
     return fail(err, BERTH_WRONG_STATE, b->handle.name, "stats %s: it is %s", b->handle.name, berth_state_name(v.state));
 }
 
@@ -100,13 +105,18 @@ int docker_stats(void *self, const struct berth_handle *h, struct berth_stats *r
 {
     autobox b = {0};
     autoanswer json = NULL;
+    struct berth_error said = {0};
     int r = box_open(self, h, &b, err);
-    if (r == 0)
-        r = box_ask(&b, "GET", "/stats?stream=false&one-shot=true", "stats", &json, err);
-    if (r == BERTH_WRONG_STATE || (r == 0 && !time_at(json, "read")))
-        return not_running(&b, err);
     if (r < 0)
         return r;
+    r = box_ask(&b, "GET", "/stats?stream=false&one-shot=true", "stats", &json, &said);
+    if (r == BERTH_WRONG_STATE || r == BERTH_CORRUPT || (r == 0 && !time_at(json, "read")))
+        return no_figures(&b, &said, err);
+    if (r < 0) {
+        if (err)
+            *err = said;
+        return r;
+    }
     fill(ret, json);
     fill_limits(ret, &b);
     return 0;
