@@ -62,7 +62,7 @@ class Daemon:
         with open(os.path.join(self.folder, "containers.conf"), "w") as f:  # podman's own default is above what some machines allow
             f.write('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n')
         self.child = subprocess.Popen(["unshare", "-m", "sh", "-c", SCRIPTS[self.kind], self.folder, self.more], stdin=subprocess.DEVNULL,
-                                      stdout=log, stderr=log, start_new_session=True, env={**os.environ, "TMPDIR": self.folder, "CONTAINERS_CONF": self.folder + "/containers.conf"})
+                                      stdout=log, stderr=log, start_new_session=True, cwd=self.folder, env={**os.environ, "TMPDIR": self.folder, "CONTAINERS_CONF": self.folder + "/containers.conf"})
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.child.poll() is None:
             try:
