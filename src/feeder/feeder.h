@@ -2,10 +2,6 @@
 /*
  * berth-docker: what the engine "docker" cannot do in its caller's process, where nothing may wait.
  *
- *   berth-docker relay PID HOST:PORT [CERTS]
- *       Takes one connection of process PID at the listening socket 0, connects to HOST:PORT, with CERTS (ca.pem,
- *       cert.pem, key.pem) by TLS, and carries bytes between the two, with the ends of each. When it cannot connect it answers the first request itself, with
- *       status 599 and the reason.
  *   berth-docker logs HOST CERTS CONTAINER [--minor N] [--tty] [--follow] [--timestamps] [--frames] [--streams N] [--tail N]
  *                [--since USEC] [--until USEC]
  *       The log of a container to descriptor 1, as berth_logs() says it. Descriptor 3: RUN/ID.
@@ -20,12 +16,11 @@
 #include "base/error.h"
 
 /** argv[0] is the verb. 0 or a berth code. */
-int run_relay(int argc, char **argv, struct berth_error *err);
 int run_logs(int argc, char **argv, struct berth_error *err);
 int run_end(int argc, char **argv, struct berth_error *err);
 int run_reap(int argc, char **argv, struct berth_error *err);
 
-/** Where this program lies, and so does the relay. free(3) */
+/** Where this program lies, and so does berth-relay. free(3) */
 char *own_folder(void);
 
 #endif

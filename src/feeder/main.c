@@ -14,7 +14,6 @@ static const struct {
     int (*run)(int argc, char **argv, struct berth_error *err);
     int least;
 } verbs[] = {
-    {"relay", "PID HOST:PORT [CERTS]", run_relay, 2},
     {"logs", "HOST CERTS CONTAINER [OPTIONS]", run_logs, 3},
     {"end", "HOST CERTS CONTAINER EXEC [MARK [USER]]", run_end, 4},
     {"reap", "HOST CERTS CONTAINER ROOT RUN ID", run_reap, 6},

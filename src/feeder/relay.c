@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TCP and TLS for a library that may neither resolve a name nor start a thread.
+ * TCP and TLS for a library that may neither resolve a name nor start a thread: the program berth-relay.
+ *
+ *   berth-relay PID HOST:PORT [CERTS]
+ *       Takes one connection of process PID at the listening socket 0, connects to HOST:PORT, with CERTS (ca.pem,
+ *       cert.pem, key.pem) by TLS, and carries bytes between the two. When it cannot connect it answers the first
+ *       request itself, with status 599 and the reason.
  *
  * Bytes between one connection of the caller's and the daemon; each side's end is passed on, since an exec's
  * standard input ends that way. A daemon's certificate must be of the authority in ca.pem and of the host's name.
  */
-#include "feeder/feeder.h"
 #include "base/base.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
 #include <fcntl.h>
@@ -15,6 +20,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -299,12 +305,11 @@ static void answer(int fd, const struct berth_error *why)
     shutdown(fd, SHUT_WR);
 }
 
-int run_relay(int argc, char **argv, struct berth_error *err)
+static int run(pid_t pid, const char *place, const char *certs, struct berth_error *err)
 {
     static struct relay r;
     char host[256], port[16];
-    const char *place = argv[2], *certs = argc > 3 ? argv[3] : NULL;
-    int code = accept_caller((pid_t)strtol(argv[1], NULL, 10), &r.near_fd, err);
+    int code = accept_caller(pid, &r.near_fd, err);
     if (code < 0)
         return code;
     split(place, certs != NULL, host, port);
@@ -318,4 +323,18 @@ int run_relay(int argc, char **argv, struct berth_error *err)
     carry(&r);
     SSL_free(r.tls);
     return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct berth_error err = {0};
+    if (argc < 3) {
+        fprintf(stderr, "usage: berth-relay PID HOST:PORT [CERTS] (for berth's own use)\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    if (run((pid_t)strtol(argv[1], NULL, 10), argv[2], argv[3], &err) == 0)
+        return 0;
+    fprintf(stderr, "berth-relay: %s\n", err.message);
+    return 1;
 }

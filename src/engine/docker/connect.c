@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The way to a daemon: its unix socket, or berth-docker's relay.
+ * The way to a daemon: its unix socket, or berth-relay.
  *
  * TCP needs a resolver, and libc's blocks or starts threads; TLS needs OpenSSL and its global state. Both
  * live in a program of ours: it resolves, connects, speaks TLS, and carries bytes to a unix socket. libcurl is given
@@ -51,7 +51,7 @@ static int relay_address(const struct daemon *d, const char *place, struct socka
     int pid_fd;
     pid_t pid;
     char self[16];
-    autofree char *program = format_text("%s/berth-docker", d->programs);
+    autofree char *program = format_text("%s/berth-relay", d->programs);
     autoclose int fd = high_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!program)
         return fail_memory(err);
@@ -63,7 +63,7 @@ static int relay_address(const struct daemon *d, const char *place, struct socka
         return fail_os(err, errno, NULL, "getsockname");
     *ret_size = size;
     snprintf(self, sizeof(self), "%d", (int)getpid());
-    const char *const argv[] = {"berth-docker", "relay", self, place, d->certs, NULL};
+    const char *const argv[] = {"berth-relay", self, place, d->certs, NULL};
     const int fds[] = {fd, -1, -1};
     int r = spawn(&(struct spawn){.path = program, .argv = argv, .fds = fds, .n_fds = ARRAY_SIZE(fds), .session = true},
                   &pid, &pid_fd);
