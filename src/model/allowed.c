@@ -168,15 +168,23 @@ bool allowed_name(const struct allowed_rule *rules, size_t n, const char *name, 
     return false;
 }
 
-bool allowed_address(const struct allowed_rule *rules, size_t n, const char *name, const struct address *address, uint16_t port)
+static bool address_fits(const struct allowed_rule *rule, const struct address *address, bool special, bool host)
+{
+    const struct address *subnet = &rule->subnet;
+    if (subnet->family != address->family || !address_in(subnet, address))
+        return false;
+    return special ? rule->special : !host || subnet->prefix == address_bits(subnet);
+}
+
+bool allowed_address(const struct allowed_rule *rules, size_t n, const char *name, const struct address *address, bool host,
+                     uint16_t port)
 {
     struct address plain = unmapped(address);
     bool special = allowed_is_special(&plain);
     for (size_t i = 0; i < n; i++) {
         const struct allowed_rule *rule = &rules[i];
-        bool by_subnet = rule->subnet.family == plain.family && address_in(&rule->subnet, &plain) && (!special || rule->special);
-        bool by_name = !special && (is_any(rule) || (name && name_fits(rule, name)));
-        if ((by_subnet || by_name) && port_fits(rule, port))
+        bool by_name = !special && !host && (is_any(rule) || (name && name_fits(rule, name)));
+        if ((by_name || address_fits(rule, &plain, special, host)) && port_fits(rule, port))
             return true;
     }
     return false;

@@ -12,6 +12,7 @@
  *
  * Special addresses are loopback, link-local (cloud metadata), unspecified, multicast and broadcast: reached only
  * through a rule that is a network which lies in the special range itself, never through a name or "*" or 0.0.0.0/0.
+ * The host's own addresses are reached only through a rule for that one address.
  */
 #ifndef MODEL_ALLOWED_H
 #define MODEL_ALLOWED_H
@@ -36,8 +37,9 @@ int allowed_parse(const char *text, struct allowed_rule *ret_rule, struct berth_
 /** Some rule lets this name be looked up, for this port (0: for some). */
 bool allowed_name(const struct allowed_rule *rules, size_t n, const char *name, uint16_t port);
 /** Some rule allows this address and port, reached by `name` (NULL: by address alone). An IPv4 address
- *  mapped into IPv6 is judged as what it is. */
-bool allowed_address(const struct allowed_rule *rules, size_t n, const char *name, const struct address *address, uint16_t port);
+ *  mapped into IPv6 is judged as what it is. `host`: it is the host's own. */
+bool allowed_address(const struct allowed_rule *rules, size_t n, const char *name, const struct address *address, bool host,
+                     uint16_t port);
 /** Loopback, link-local, unspecified, multicast, broadcast; also as IPv4 mapped into IPv6. */
 bool allowed_is_special(const struct address *address);
 

@@ -107,7 +107,7 @@ struct spec {
     /* wasm: engines other than wasm refuse it */
     struct {
         bool present; char *kind, *trigger, *invoke; uint16_t port; struct spec_preopen *preopens; size_t n_preopens;
-        char **allowed_hosts; bool sockets; uint32_t max_concurrency, queue;
+        char **allowed_hosts, *tls_roots; bool sockets; uint32_t max_concurrency, queue;
         int64_t time_limit_usec, idle_timeout_usec; uint64_t memory, memory_total, fuel; uint32_t reuse; bool access_log;
     } wasm;
     /* service: kept as text; engines refuse it by name */

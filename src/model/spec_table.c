@@ -251,6 +251,8 @@ static const struct field wasm_fields[] = {
     {IN_ITEMS(wasm, "preopens", preopens, preopen_fields), .short_form = preopen_from_text, .finish = preopen_finish,
      DOC("folders given to the guest; also \"/host:/guest:ro\"")},
     {IN(wasm, "allowed_hosts", FIELD_STRINGS, allowed_hosts), .check = check_one_word, DOC("hosts that it may call")},
+    {IN(wasm, "tls_roots", FIELD_STRING, tls_roots), .check = check_absolute,
+     DOC("PEM file of whom TLS outwards trusts, in place of those built in")},
     {IN(wasm, "sockets", FIELD_BOOL, sockets), DOC("it may open sockets")},
     {IN(wasm, "access_log", FIELD_BOOL, access_log), DOC("a line in the log for each request")},
     {IN(wasm, "max_concurrency", FIELD_UINT, max_concurrency), .min = 1, .max = 1000000, DOC("instances at one time")},

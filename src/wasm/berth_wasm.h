@@ -122,6 +122,9 @@ struct berth_wasm_hooks {
     int (*allow)(void *data, const char *name, uint16_t port, const struct sockaddr *address, enum berth_wasm_use use);
     /** Addresses of a name, may block up to 10 s; returns how many (at most `room`) or -errno. */
     int (*lookup)(void *data, const char *name, struct sockaddr_storage *ret, size_t room);
+    /** Whom TLS outwards trusts: hand each certificate (DER) to `add`, return how many; 0: who is built in. Called once, at the
+     *  first request that needs it; NULL as 0. */
+    int (*roots)(void *data, void (*add)(void *to, const uint8_t *der, size_t length), void *to);
 };
 
 struct berth_wasm_environment {

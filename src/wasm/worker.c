@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "linux/allow.h"
 #include "model/allowed.h"
+#include "model/roots.h"
 #include "wasm/berth_wasm.h"
 #include "wasm/lookup.h"
 #include "wasm/options.h"
@@ -36,10 +37,10 @@
 
 struct worker {
     const char *verb, *code, *needs, *profile, *call;
-    uint64_t page_fd, fuel, memory, memory_total, table_elements, instances, stack, call_time, host_memory, handles;
+    uint64_t page_fd, roots_fd, fuel, memory, memory_total, table_elements, instances, stack, call_time, host_memory, handles;
     uint64_t max_concurrency, queue, queue_time, reuse, connections, idle_timeout, threads, drain_time;
     uint64_t header_bytes, header_time, body_bytes, response_bytes;
-    struct option_list folders, read_only_folders, allow, nameservers, hosts;
+    struct option_list folders, read_only_folders, allow, nameservers, hosts, gateways;
     bool sockets, access_log;
 
     char *const *argv;
@@ -81,6 +82,7 @@ static const struct option_row rows[] = {
     ROW("call", OPTION_TEXT, call), ROW("page", OPTION_NUMBER, page_fd), ROW("dir", OPTION_LIST, folders),
     ROW("dir-ro", OPTION_LIST, read_only_folders), ROW("allow", OPTION_LIST, allow),
     ROW("nameserver", OPTION_LIST, nameservers), ROW("host", OPTION_LIST, hosts), ROW("sockets", OPTION_YES, sockets),
+    ROW("gateway", OPTION_LIST, gateways), ROW("roots", OPTION_NUMBER, roots_fd),
     ROW("fuel", OPTION_NUMBER, fuel), ROW("memory", OPTION_NUMBER, memory), ROW("memory-total", OPTION_NUMBER, memory_total),
     ROW("table-elements", OPTION_NUMBER, table_elements), ROW("instances", OPTION_NUMBER, instances),
     ROW("stack", OPTION_NUMBER, stack), ROW("call-time", OPTION_NUMBER, call_time),
@@ -199,6 +201,20 @@ static struct address address_of(const struct sockaddr *s, uint16_t *ret_port)
     return a;
 }
 
+/* The machine itself: its side of the networks, and what is its own where its networks are the guest's. */
+static bool is_host(const struct worker *w, const struct sockaddr *s, const struct address *a)
+{
+    struct address gateway;
+    for (size_t i = 0; i < w->gateways.n; i++)
+        if (address_parse(w->gateways.items[i], &gateway) == 0 && address_equal(&gateway, a))
+            return true;
+    struct sockaddr_storage own = {0};
+    memcpy(&own, s, s->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+    ((struct sockaddr_in *)&own)->sin_port = 0;
+    autoclose int fd = socket(s->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd >= 0 && bind(fd, (struct sockaddr *)&own, sizeof(own)) == 0;
+}
+
 static int allow(void *data, const char *name, uint16_t port, const struct sockaddr *address, enum berth_wasm_use use)
 {
     const struct worker *w = data;
@@ -208,12 +224,26 @@ static int allow(void *data, const char *name, uint16_t port, const struct socka
     /* Where it listens is inside its own network namespace, which has its own wall. */
     if (use == BERTH_WASM_BIND)
         return 0;
-    return allowed_address(w->rules, w->n_rules, name, &a, port) ? 0 : -1;
+    return allowed_address(w->rules, w->n_rules, name, &a, is_host(w, address, &a), port) ? 0 : -1;
 }
 
 static int lookup(void *data, const char *name, struct sockaddr_storage *ret, size_t room)
 {
     return lookup_name(&((const struct worker *)data)->names, name, ret, room);
+}
+
+static int roots(void *data, void (*add)(void *to, const uint8_t *der, size_t length), void *to)
+{
+    const struct worker *w = data;
+    autofree char *pem = NULL;
+    size_t length;
+    int fd = (int)(int64_t)w->roots_fd;
+    if (fd < 0)
+        return 0;
+    (void)lseek(fd, 0, SEEK_SET);
+    int n = fd_read_all(fd, ROOTS_MAX_BYTES, &pem, &length);
+    n = n < 0 ? n : roots_parse(pem, length, add, to);
+    return n != 0 ? n : -ENOENT; /* nobody is trusted then */
 }
 
 /* ---- the engine */
@@ -278,7 +308,7 @@ static int link_guest(struct worker *w, struct berth_wasm_module *module, struct
     struct berth_wasm_environment e = {
         .size = sizeof(e), .argv = (const char *const *)w->argv, .env = (const char *const *)w->env, .cwd = w->cwd,
         .folders = folders, .n_folders = n, .sockets = w->sockets, .http = w->n_rules > 0,
-        .hooks = {.size = sizeof(e.hooks), .data = w, .allow = allow, .lookup = lookup},
+        .hooks = {.size = sizeof(e.hooks), .data = w, .allow = allow, .lookup = lookup, .roots = roots},
     };
     return berth_wasm_link(module, &e, ret, err);
 }
@@ -501,7 +531,7 @@ static int prepare(struct worker *w, int argc, char **argv, char **environment, 
 
 int main(int argc, char **argv)
 {
-    struct worker w = {.page_fd = (uint64_t)-1, .ready_fd = number_of("BERTH_READY_FD", -1)};
+    struct worker w = {.page_fd = (uint64_t)-1, .roots_fd = (uint64_t)-1, .ready_fd = number_of("BERTH_READY_FD", -1)};
     struct berth_wasm_guest *guest = NULL;
     struct berth_error err = {0};
     (void)signal(SIGPIPE, SIG_IGN);

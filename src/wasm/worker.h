@@ -59,6 +59,8 @@
  *     --allow RULE           a host it may reach; repeated; see model/allowed.h
  *     --nameserver ADDRESS   names are asked of it, port 53; repeated, in this order. There is no /etc in the root
  *     --host NAME=ADDRESS    a name that is known without asking; repeated
+ *     --gateway ADDRESS      the host's own on a network of the guest's: reached by a rule for that address alone; repeated
+ *     --roots FD             certificates (PEM) that TLS outwards trusts, in place of those that are built in
  *     --fuel N               for one call; the code must have been compiled with --fuel
  *     --memory N --memory-total N --table-elements N --instances N --stack N --call-time N --host-memory N --handles N
  *                            struct berth_wasm_limits, in which 0 or nothing means the same

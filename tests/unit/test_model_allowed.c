@@ -17,6 +17,7 @@ struct ask {
     const char *address;
     uint16_t port;
     bool allowed;
+    bool host;           /* it is the host's own */
 };
 
 static size_t read_rules(const char *text, struct allowed_rule *rules)
@@ -66,6 +67,12 @@ static const struct ask asks[] = {
     {"127.0.0.1:80", NULL, "127.0.0.1", 81, false},
     {"::1", NULL, "::1", 80, true},
     {"169.254.169.254", NULL, "169.254.169.254", 80, true},
+    {"* 10.0.0.0/8 a.example", "a.example", "10.0.0.1", 80, false, .host = true},
+    {"* 10.0.0.0/8", NULL, "::ffff:10.0.0.1", 80, false, .host = true},
+    {"10.0.0.1:80", "a.example", "10.0.0.1", 80, true, .host = true},
+    {"10.0.0.1:80", NULL, "10.0.0.1", 81, false, .host = true},
+    {"[fd00::1]:80", NULL, "fd00::1", 80, true, .host = true},
+    {"127.0.0.0/8", NULL, "127.0.0.1", 80, true, .host = true},
 };
 
 static void rules_allow_what_they_say(void **state)
@@ -76,7 +83,7 @@ static void rules_allow_what_they_say(void **state)
         struct address address;
         size_t n = read_rules(asks[i].rules, rules);
         assert_int_equal(address_parse(asks[i].address, &address), 0);
-        if (allowed_address(rules, n, asks[i].name, &address, asks[i].port) != asks[i].allowed)
+        if (allowed_address(rules, n, asks[i].name, &address, asks[i].host, asks[i].port) != asks[i].allowed)
             fail_msg("row %zu: %s to %s %s:%u", i, asks[i].rules, asks[i].name ? asks[i].name : "-", asks[i].address, asks[i].port);
     }
 }

@@ -54,7 +54,7 @@ static const char full[] =
     "\"sockets\":[{\"name\":\"n\",\"address\":\"::\",\"protocol\":\"tcp\",\"port\":80,"
     "\"backlog\":5,\"on_demand\":true},{\"path\":\"/p\",\"mode\":\"0600\"}],"
     "\"wasm\":{\"kind\":\"component\",\"trigger\":\"http\",\"port\":80,\"preopens\":[{\"source\":"
-    "\"/a\",\"target\":\"b\",\"read_only\":true}],\"allowed_hosts\":[\"h\"],\"sockets\":true,"
+    "\"/a\",\"target\":\"b\",\"read_only\":true}],\"allowed_hosts\":[\"h\"],\"tls_roots\":\"/r\",\"sockets\":true,"
     "\"max_concurrency\":1,\"queue\":2,\"time_limit\":\"1s\",\"idle_timeout\":\"2s\","
     "\"memory\":65536,\"memory_total\":131072,\"fuel\":7,\"reuse\":8},"
     "\"service\":{\"a\":[1,2.5,null],\"replicas\":3}}\n";

@@ -30,17 +30,27 @@ static int open_root(struct workload *w, int *ret_fd, struct berth_error *err)
     return *ret_fd < 0 ? wrong_state(w, "exec", status.state, err) : 0;
 }
 
+/** The files of the plan that it reads, with its own code in place of the plan's. */
+static int other_files(struct work *done, const struct plan *plan, struct code *ret_code, struct exec_program *ret,
+                       struct berth_error *err)
+{
+    int r = compiled(done, &ret->files[0], ret_code, err);
+    ret->n_files = r == 0;
+    if (r < 0 || plan->n_files <= FILE_ROOTS)
+        return r;
+    const char *path = plan->files[FILE_ROOTS].path;
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_os(err, errno, path, "open %s", path);
+    ret->files[ret->n_files++] = fd;
+    return 0;
+}
+
 /** Code of a module that is not the workload's own: compiled for this exec, kept by nobody. */
-static int other_module(struct local *c, struct workload *w, const char *path, struct work *done, struct code *ret_code,
-                        struct exec_program *ret, struct work **ret_work, struct berth_error *err)
+static int other_module(struct local *c, struct workload *w, const char *path, struct work **ret_work, struct berth_error *err)
 {
     autoclean(cleanup_module) struct module *m = NULL;
     autoclose int root_fd = -1;
-    if (done) {
-        int r = compiled(done, &ret->files[0], ret_code, err);
-        ret->n_files = r == 0;
-        return r;
-    }
     int r = open_root(w, &root_fd, err);
     if (r == 0)
         r = module_open(root_fd, path, &m, err);
@@ -74,7 +84,7 @@ int wasm_program(struct local *c, struct workload *w, const char *const *argv, c
     if (r == 0)
         r = document_plan(w, &plan, err);
     if (r == 0 && other)
-        r = other_module(c, w, argv[0], done, &code, ret, ret_work, err);
+        r = done ? other_files(done, plan, &code, ret, err) : other_module(c, w, argv[0], ret_work, err);
     else if (r == 0 && is_served(plan) && !o->invoke)
         r = fail(err, BERTH_UNSUPPORTED, argv[0], "exec: its module answers requests and is no command; call an export of it "
                  "(--invoke), or give the path of another module in its root");

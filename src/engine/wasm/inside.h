@@ -22,6 +22,7 @@
 #define PAGE_FILE "wasm-page" /* in RUN/ID */
 #define FILE_CODE 0           /* of plan->files */
 #define FILE_PAGE 1
+#define FILE_ROOTS 2          /* where the spec has wasm.tls_roots */
 
 /** A module and where its bytes are. */
 struct module {

@@ -8,6 +8,7 @@
 #include "wasm/inside.h"
 #include "linux/privilege.h"
 #include "model/allowed.h"
+#include "model/roots.h"
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
@@ -284,7 +285,7 @@ void worker_list(struct worker *w, const char *name, char *const *values)
 /** Options of the main worker that one more instance has not, or not the same. */
 static bool option_is_own(const char *name, bool other_code)
 {
-    static const char *const own[] = {"--code", "--page", "--call", "--max-concurrency", "--queue", "--reuse", "--idle-timeout",
+    static const char *const own[] = {"--code", "--page", "--roots", "--call", "--max-concurrency", "--queue", "--reuse", "--idle-timeout",
                                       "--access-log", "--drain-time"};
     for (size_t i = 0; i < ARRAY_SIZE(own); i++)
         if (!strcmp(name, own[i]))
@@ -299,9 +300,12 @@ void worker_again(struct worker *w, char *const *plan_argv, const struct code *c
     worker_option(w, "--code", "3");
     worker_option(w, "--needs", code ? code->needs : NULL);
     worker_option(w, "--call", call);
-    for (char *const *a = plan_argv + 2; a[0] && a[1] && strcmp(a[0], "--"); a += 2)
+    for (char *const *a = plan_argv + 2; a[0] && a[1] && strcmp(a[0], "--"); a += 2) {
         if (!option_is_own(a[0], code != NULL))
             worker_option(w, a[0], a[1]);
+        if (!strcmp(a[0], "--roots"))
+            worker_option(w, a[0], "4"); /* of the plan's files only those to read are handed over */
+    }
     worker_word(w, "--");
     for (size_t i = 0; guest_argv[i]; i++)
         worker_word(w, guest_argv[i]);
@@ -350,6 +354,12 @@ static void worker_folders(struct worker *w, const struct plan *p, bool whole_ro
     }
 }
 
+static void worker_gateway(struct worker *w, const char *gateway)
+{
+    autofree char *address = gateway ? strndup(gateway, strcspn(gateway, "/")) : NULL;
+    worker_option(w, "--gateway", address);
+}
+
 static void worker_names(struct worker *w, struct compile *k, struct berth_error *err)
 {
     const struct spec *s = k->spec;
@@ -359,6 +369,10 @@ static void worker_names(struct worker *w, struct compile *k, struct berth_error
     w->failed |= plan_nameservers(k, &servers, err) < 0;
     worker_list(w, "--nameserver", servers);
     worker_option(w, "--host", "localhost=127.0.0.1");
+    for (size_t i = 0; i < k->plan->n_links; i++) {
+        worker_gateway(w, k->plan->links[i].gateway);
+        worker_gateway(w, k->plan->links[i].gateway6);
+    }
     for (size_t i = 0; i < s->n_hosts; i++) {
         const char *gateway = k->plan->n_links && k->plan->links[0].gateway ? k->plan->links[0].gateway : "127.0.0.1";
         const char *address = strcmp(s->hosts[i].address, "host-gateway") ? s->hosts[i].address : gateway;
@@ -389,15 +403,37 @@ static void worker_limits(struct worker *w, const struct spec *s, bool serve)
 
 /* ---- descriptors */
 
-static int add_files(struct plan *p, const char *code_path)
+static int add_files(struct plan *p, const char *code_path, const char *roots_path)
 {
-    p->files = calloc(2, sizeof(*p->files));
+    p->files = calloc(3, sizeof(*p->files));
     if (!p->files)
         return -ENOMEM;
-    p->n_files = 2;
+    p->n_files = roots_path ? 3 : 2;
     p->files[FILE_CODE] = (struct plan_file){.name = strdup("code"), .path = strdup(code_path)};
     p->files[FILE_PAGE] = (struct plan_file){.name = strdup(PAGE_FILE), .size = sizeof(struct berth_wasm_page)};
-    return p->files[0].name && p->files[0].path && p->files[1].name ? 0 : -ENOMEM;
+    if (roots_path)
+        p->files[FILE_ROOTS] = (struct plan_file){.name = strdup("roots"), .path = realpath(roots_path, NULL)};
+    for (size_t i = 0; i < p->n_files; i++)
+        if (!p->files[i].name || (!p->files[i].path && !p->files[i].size))
+            return -ENOMEM;
+    return 0;
+}
+
+static void count_root(void *to, const uint8_t *der, size_t length)
+{
+}
+
+/** The file is read again at each start; a wrong one would then only be a certificate that nobody knows. */
+static int check_roots(const char *path, struct berth_error *err)
+{
+    autofree char *pem = NULL;
+    size_t length;
+    int r = path ? file_read(AT_FDCWD, path, ROOTS_MAX_BYTES, &pem, &length) : 0;
+    if (r < 0)
+        return fail(err, BERTH_INVALID, "wasm.tls_roots", "wasm.tls_roots: %s: %s", path, strerror(-r));
+    if (path && roots_parse(pem, length, count_root, NULL) <= 0)
+        return fail(err, BERTH_INVALID, "wasm.tls_roots", "wasm.tls_roots: %s has no certificates in PEM", path);
+    return 0;
 }
 
 /** The service's own socket, before those of the spec. */
@@ -484,6 +520,7 @@ static int worker_argv(struct compile *k, struct code_kind kind, const struct co
     worker_word(&w, call ? "invoke" : kind.serve ? "serve" : "run");
     worker_number(&w, "--code", 3 + p->n_sockets + FILE_CODE);
     worker_number(&w, "--page", 3 + p->n_sockets + FILE_PAGE);
+    worker_number(&w, "--roots", k->spec->wasm.tls_roots ? 3 + p->n_sockets + FILE_ROOTS : 0);
     worker_option(&w, "--needs", code->needs);
     worker_option(&w, "--profile", profile_name(kind));
     worker_option(&w, "--call", call);
@@ -509,7 +546,10 @@ static int plan_worker(struct compile *k, struct berth_error *err)
     if (r < 0)
         return r;
     p->ready_told = true;
-    if ((kind.serve && add_socket(p, k->spec) < 0) || add_files(p, code.path) < 0)
+    r = check_roots(k->spec->wasm.tls_roots, err);
+    if (r < 0)
+        return r;
+    if ((kind.serve && add_socket(p, k->spec) < 0) || add_files(p, code.path, k->spec->wasm.tls_roots) < 0)
         return fail_memory(err);
     r = worker_argv(k, kind, &code, err);
     return r < 0 ? r : probes_again(p, err);

@@ -6,11 +6,11 @@ use crate::wire::Io;
 use bytes::Bytes;
 use http::uri::Scheme;
 use http_body_util::BodyExt;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -25,11 +25,16 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 const ADDRESSES: usize = 16;
+/// Addresses that are remembered, and names of each.
+const KNOWN: usize = 1000;
+const NAMES: usize = 16;
 /// How long anything of the outside world may take where the guest does not say.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Allow = unsafe extern "C" fn(*mut c_void, *const c_char, u16, *const libc::sockaddr, c_int) -> c_int;
 type Lookup = unsafe extern "C" fn(*mut c_void, *const c_char, *mut libc::sockaddr_storage, usize) -> c_int;
+type Add = unsafe extern "C" fn(*mut c_void, *const u8, usize);
+type Roots = unsafe extern "C" fn(*mut c_void, Add, *mut c_void) -> c_int;
 
 /// struct berth_wasm_hooks.
 #[repr(C)]
@@ -39,8 +44,9 @@ pub struct Hooks {
     data: *mut c_void,
     allow: Option<Allow>,
     lookup: Option<Lookup>,
+    roots: Option<Roots>,
 }
-// The header asks of C that both may be called from any thread.
+// The header asks of C that all may be called from any thread.
 unsafe impl Send for Hooks {}
 unsafe impl Sync for Hooks {}
 
@@ -107,24 +113,55 @@ impl Hooks {
         let n = unsafe { lookup(self.data, name.as_ptr(), found.as_mut_ptr(), ADDRESSES) };
         found.iter().take(n.max(0) as usize).filter_map(from_c).collect()
     }
+
+    /// Whom TLS outwards trusts: who is built in, where nobody else was said.
+    fn roots(&self) -> rustls::RootCertStore {
+        unsafe extern "C" fn add(to: *mut c_void, der: *const u8, length: usize) {
+            let (to, der) = unsafe { (&mut *to.cast::<rustls::RootCertStore>(), std::slice::from_raw_parts(der, length)) };
+            let _ = to.add(der.to_vec().into()); // one that is none leaves the others
+        }
+        let mut store = rustls::RootCertStore::empty();
+        let said = self.roots.map_or(0, |roots| unsafe { roots(self.data, add, (&raw mut store).cast()) });
+        if said == 0 {
+            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        store
+    }
 }
 
-/// Which name an address was looked up for, by one instance: a socket is connected by address alone.
+/// What one instance knows of addresses: for which names it looked one up, as a socket is connected by address alone;
+/// and who sent it datagrams, in two generations, as it may answer.
 #[derive(Default)]
-pub struct Names(Mutex<HashMap<IpAddr, String>>);
+pub struct Names(Mutex<HashMap<IpAddr, Vec<String>>>, Mutex<[HashSet<SocketAddr>; 2]>);
 
 impl Names {
     fn remember(&self, name: &str, addresses: &[IpAddr]) {
         let mut map = self.0.lock().unwrap();
-        if map.len() < 1000 {
-            map.extend(addresses.iter().map(|a| (a.to_canonical(), name.to_string())));
+        for a in addresses {
+            if map.len() < KNOWN {
+                let names = map.entry(a.to_canonical()).or_default();
+                if names.len() < NAMES && !names.iter().any(|n| n == name) {
+                    names.push(name.to_string());
+                }
+            }
         }
     }
-    fn of(&self, address: IpAddr) -> Option<String> {
-        self.0.lock().unwrap().get(&address.to_canonical()).cloned()
+    fn of(&self, address: IpAddr) -> Vec<String> {
+        self.0.lock().unwrap().get(&address.to_canonical()).cloned().unwrap_or_default()
+    }
+    fn heard(&self, sender: SocketAddr) {
+        let [new, old] = &mut *self.1.lock().unwrap();
+        if new.len() >= KNOWN {
+            *old = std::mem::take(new);
+        }
+        new.insert(sender);
+    }
+    fn has_heard(&self, sender: &SocketAddr) -> bool {
+        self.1.lock().unwrap().iter().any(|s| s.contains(sender))
     }
     pub fn clear(&self) {
         self.0.lock().unwrap().clear();
+        self.1.lock().unwrap().iter_mut().for_each(HashSet::clear);
     }
 }
 
@@ -135,9 +172,15 @@ pub fn judge(hooks: &Hooks, names: &Names, address: SocketAddr, using: SocketAdd
         SocketAddrUse::TcpBind | SocketAddrUse::TcpListen | SocketAddrUse::UdpBind => {
             hooks.allows(None, address.port(), Some(&address), Use::Bind)
         }
-        SocketAddrUse::TcpAccept | SocketAddrUse::UdpReceive => true,
+        SocketAddrUse::TcpAccept => true,
+        SocketAddrUse::UdpReceive => {
+            names.heard(address);
+            true
+        }
+        SocketAddrUse::UdpSend if names.has_heard(&address) => true,
         SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => {
-            hooks.allows(names.of(address.ip()).as_deref(), address.port(), Some(&address), Use::Connect)
+            let to = |name: Option<&str>| hooks.allows(name, address.port(), Some(&address), Use::Connect);
+            to(None) || names.of(address.ip()).iter().any(|name| to(Some(name)))
         }
     }
 }
@@ -257,29 +300,39 @@ async fn address_of(hooks: Hooks, host: &str, port: u16) -> Result<SocketAddr, E
     all.find(|a| hooks.allows(name, port, Some(a), Use::Request)).ok_or(Error::DestinationIpProhibited)
 }
 
-static TLS: LazyLock<TlsConnector> = LazyLock::new(|| {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions of its own")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
-});
+fn tls(hooks: Hooks) -> &'static TlsConnector {
+    static TLS: OnceLock<TlsConnector> = OnceLock::new();
+    TLS.get_or_init(|| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions of its own")
+            .with_root_certificates(hooks.roots())
+            .with_no_client_auth();
+        TlsConnector::from(Arc::new(config))
+    })
+}
+
+/// Who can't be trusted is told apart from who does not speak TLS.
+fn tls_error(e: std::io::Error) -> Error {
+    match e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+        _ => Error::TlsProtocolError,
+    }
+}
 
 async fn connect(hooks: Hooks, uri: &http::Uri) -> Result<Io<Box<dyn crate::wire::Stream>>, Error> {
-    let tls = uri.scheme() == Some(&Scheme::HTTPS);
+    let secure = uri.scheme() == Some(&Scheme::HTTPS);
     let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
-    let address = address_of(hooks, host, uri.port_u16().unwrap_or(if tls { 443 } else { 80 })).await?;
+    let address = address_of(hooks, host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 })).await?;
     let tcp = TcpStream::connect(address).await.map_err(Error::Connect)?;
     let _ = tcp.set_nodelay(true);
-    if !tls {
+    if !secure {
         return Ok(Io::new(Box::new(tcp)));
     }
     let name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_string())
         .map_err(|_| Error::HttpRequestUriInvalid)?;
-    Ok(Io::new(Box::new(TLS.connect(name, tcp).await.map_err(Error::Tls)?)))
+    Ok(Io::new(Box::new(tls(hooks).connect(name, tcp).await.map_err(tls_error)?)))
 }
 
 async fn send(hooks: Hooks, mut r: http::Request<WasiBody>, o: RequestOptions) -> Sent {
