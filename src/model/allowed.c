@@ -27,13 +27,17 @@ static struct address unmapped(const struct address *a)
     return plain;
 }
 
+bool allowed_special(size_t i, struct address *ret)
+{
+    return i < ARRAY_SIZE(special_subnets) && address_parse_subnet(special_subnets[i], ret) == 0;
+}
+
 /* One special subnet covers both. */
 static bool is_special_range(const struct address *first, const struct address *last)
 {
     struct address subnet;
-    for (size_t i = 0; i < ARRAY_SIZE(special_subnets); i++)
-        if (address_parse_subnet(special_subnets[i], &subnet) == 0 && subnet.family == first->family &&
-            address_in(&subnet, first) && address_in(&subnet, last))
+    for (size_t i = 0; allowed_special(i, &subnet); i++)
+        if (subnet.family == first->family && address_in(&subnet, first) && address_in(&subnet, last))
             return true;
     return false;
 }

@@ -187,7 +187,7 @@ static const struct field plan_fields[] = {
     OBJECT(health, probe_fields), OBJECT(readiness, probe_fields), OBJECT(liveness, probe_fields),
     ARRAY(sockets, socket_fields), F(FIELD_STRING, tag), ARRAY(links, link_fields),
     ARRAY(ports, port_fields), F(FIELD_STRINGS, dns),
-    F(FIELD_BOOL, ready_told), F(FIELD_BOOL, begin_running),
+    F(FIELD_BOOL, walled), F(FIELD_STRINGS, reach), F(FIELD_BOOL, ready_told), F(FIELD_BOOL, begin_running),
     F(FIELD_STRINGS, at_end),
     {0},
 };

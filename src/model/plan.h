@@ -120,6 +120,8 @@ struct plan {
     char *tag;                     /* hash of the root: in names of links and tables */
     struct plan_link *links; size_t n_links;     /* in order; the first is the main one */
     struct plan_port *ports; size_t n_ports;
+    bool walled;                   /* nothing leaves its links but answers, and what `reach` (model/allowed.h) lets out */
+    char **reach;
     char **dns;                    /* upstreams that the spec wants; NULL: the host's */
     bool ready_told;               /* ready when the program says so ("ready\n" or an error) on the descriptor behind
                                     * sockets and files; what it says there later is why it ended, in words */

@@ -17,6 +17,8 @@
 #include "linux/net_pool.h"
 #include "linux/net_port.h"
 #include "linux/net_record.h"
+#include "linux/net_wall.h"
+#include "model/allowed.h"
 #include "model/names.h"
 #include "store/names_ask.h"
 #include "store/network.h"
@@ -378,6 +380,42 @@ static int add_all_rules(struct net *net, struct berth_error *err)
     return net_add_rules(net, &share, err);
 }
 
+/* ---- the wall inside */
+
+static int read_reach(char *const *reach, struct allowed_rule **ret, struct berth_error *err)
+{
+    size_t n = 0;
+    *ret = calloc(strings_count(reach) + 1, sizeof(**ret));
+    if (!*ret)
+        return fail_memory(err);
+    for (; reach && reach[n]; n++) {
+        int r = allowed_parse(reach[n], &(*ret)[n], err);
+        if (r < 0)
+            return r;
+    }
+    return (int)n;
+}
+
+int net_put_wall(const struct net *net, const struct plan *plan, struct berth_error *err)
+{
+    __attribute__((cleanup(close_filter))) struct netlink nl = NETLINK_NONE;
+    autofree struct allowed_rule *rules = NULL;
+    autofree struct address *gateways = calloc(2 * net->n_links + 1, sizeof(*gateways));
+    if (!plan->walled || net->n_links == 0)
+        return 0;
+    int n = read_reach(plan->reach, &rules, err);
+    if (n < 0)
+        return n;
+    struct net_wall wall = {.rules = rules, .n_rules = (size_t)n, .gateways = gateways};
+    for (size_t i = 0; gateways && i < 2 * net->n_links; i++)
+        if (net->links[i / 2].gateway[i % 2].family)
+            gateways[wall.n_gateways++] = net->links[i / 2].gateway[i % 2];
+    int r = gateways ? netlink_open_in(&nl, NETLINK_NETFILTER, net->ns_fd) : -ENOMEM;
+    if (r == 0)
+        r = net_wall_make(&nl, &wall);
+    return r < 0 ? fail_os(err, r, "net", "put the packet filter around the guest") : 0;
+}
+
 /* ---- the whole */
 
 static struct net *net_new(const struct plan *plan, int run_fd, int ns_fd)
@@ -503,6 +541,8 @@ static int make(struct net *net, const struct plan *plan, struct berth_error *er
         netlink_close(&inside);
         r = make_cold(net, &nl, &inside, err);
     }
+    if (r == 0)
+        r = net_put_wall(net, plan, err);
     return r == 0 ? net_forward(net, err) : r;
 }
 

@@ -196,7 +196,7 @@ static int add_new_links(struct change *c, struct netlink *nl, struct netlink *i
     return net_add_links(&c->all, nl, inside, c->n_old_links, false, err);
 }
 
-static int carry_out(struct change *c, struct net *old, struct berth_error *err)
+static int carry_out(struct change *c, const struct plan *plan, struct net *old, struct berth_error *err)
 {
     autonetlink struct netlink nl = NETLINK_NONE, inside = NETLINK_NONE;
     bool moves = way_out_leaves(c);
@@ -207,6 +207,8 @@ static int carry_out(struct change *c, struct net *old, struct berth_error *err)
         return fail_os(err, r, "net", "prepare the network");
     r = net_record_all(&c->all, err);
     crash_point("net.change");
+    if (r == 0)
+        r = net_put_wall(&c->all, plan, err);
     if (r == 0)
         r = add_new_links(c, &nl, &inside, err);
     if (r == 0)
@@ -270,7 +272,7 @@ int net_change(struct net *net, const struct plan *plan, struct berth_error *err
     if (r == 0 && leaving(&c, &old) < 0)
         r = fail_memory(err);
     if (r == 0)
-        r = carry_out(&c, &old, err);
+        r = carry_out(&c, plan, &old, err);
     settle(net, &c, r == 0);
     free(old.links);
     free(old.ports);

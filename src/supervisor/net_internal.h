@@ -63,6 +63,8 @@ int net_hold(struct net *net, const struct net_publish *p, struct berth_error *e
 /** The default routes through link number `i`, which is configured already. */
 int net_route_out(struct net *net, size_t i, struct netlink *inside);
 int net_forward(const struct net *net, struct berth_error *err);
+/** What the plan lets out of its namespace, where it says so; anew for each change of links. */
+int net_put_wall(const struct net *net, const struct plan *plan, struct berth_error *err);
 /** Into the packet filter, which is made when it is not there. */
 void net_turn(const struct net *net);
 int net_add_rules(struct net *net, const struct net_share *share, struct berth_error *err);

@@ -254,3 +254,29 @@ def test_the_host_on_a_bridge_needs_a_rule_for_its_address(berth, world):
         assert run("10.67.9.1:7103") == ["tcp: connection-refused", "http: connection-refused"] # nobody listens, but it was tried
     finally:
         berth.must("network", "rm", "guests-host")
+
+
+def inside(berth, name, url):
+    """What a program beside the guest gets: whoever broke out of the worker would be no further."""
+    r = subprocess.run(["nsenter", "-t", str(berth.status(name)["pid"]), "-n", "curl", "-s", "-m", "2", url], capture_output=True, text=True)
+    return r.stdout
+
+
+def test_a_second_wall_stands_around_the_guest(berth, service):
+    berth.must("network", "create", "--subnet", "10.67.9.0/24", "guests-wall")
+    try:
+        web, guests = berth.name(), {}
+        berth.must("run", "-d", "--name", web, "--network", "guests-wall", "--ip", "10.67.9.77", "tiny", "sh", "-c",
+                   "httpd -p 8001 -h /var/www; httpd -f -p 8000 -h /var/www")
+        for key, rules in (("none", []), ("address", ["10.67.9.77:8000"]), ("network", ["10.67.9.0/24:8000"]), ("name", [web + ":8000"]), ("any", ["*"])):
+            guests[key] = berth.name()
+            berth.must("run", "-d", "--name", guests[key], "--network", "guests-wall", "--set", f"wasm.allowed_hosts={json.dumps(rules)}", service)
+        until(lambda: "tiny" in inside(berth, guests["any"], "http://10.67.9.77:8000/"))
+        for key, name in guests.items():
+            assert ("tiny" in inside(berth, name, "http://10.67.9.77:8000/")) == (key != "none"), key
+            assert ("tiny" in inside(berth, name, "http://10.67.9.77:8001/")) == (key == "any"), key
+            assert curl(f"http://{berth.must('address', name, '8080')}/") == "hello from C\n 200" # answers leave
+    finally:
+        for name in [web, *guests.values()]:
+            berth.call("rm", "-f", name)
+        berth.must("network", "rm", "guests-wall")

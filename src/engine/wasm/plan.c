@@ -546,6 +546,9 @@ static int plan_worker(struct compile *k, struct berth_error *err)
     if (r < 0)
         return r;
     p->ready_told = true;
+    p->walled = true;
+    if (k->spec->wasm.allowed_hosts && !(p->reach = strings_copy((const char *const *)k->spec->wasm.allowed_hosts)))
+        return fail_memory(err);
     r = check_roots(k->spec->wasm.tls_roots, err);
     if (r < 0)
         return r;
