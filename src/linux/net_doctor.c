@@ -40,9 +40,9 @@ static bool take_name(char *ret, size_t room, const char *name)
     return true;
 }
 
-static bool has_a_say(const json_t *chain)
+static bool has_a_say(const json_t *chain, const char *hook)
 {
-    return (is(chain, "hook", "forward") || is(chain, "hook", "input")) && is(chain, "type", "filter") &&
+    return is(chain, "hook", hook) && is(chain, "type", "filter") &&
            (is(chain, "family", "ip") || is(chain, "family", "ip6") || is(chain, "family", "inet"));
 }
 
@@ -113,15 +113,17 @@ size_t net_obstacles_parse(const char *json, size_t size, const char *hash, stru
 {
     json_t *root = json_loadb(json, size, 0, NULL), *entry;
     const json_t *list = json_object_get(root, "nftables");
+    static const char *const hooks[] = {"forward", "input"}; /* what matters more comes first */
     char own[32];
     size_t n = 0, i;
     (void)snprintf(own, sizeof(own), "berth_%.8s", hash);
-    json_array_foreach(list, i, entry)
-    {
-        const json_t *chain = json_object_get(entry, "chain");
-        if (n < NET_OBSTACLES_MAX && has_a_say(chain) && !is(chain, "table", own) && take_chain(chain, &ret[n]))
-            n++;
-    }
+    for (size_t hook = 0; hook < ARRAY_SIZE(hooks); hook++)
+        json_array_foreach(list, i, entry)
+        {
+            const json_t *chain = json_object_get(entry, "chain");
+            if (n < NET_OBSTACLES_MAX && has_a_say(chain, hooks[hook]) && !is(chain, "table", own) && take_chain(chain, &ret[n]))
+                n++;
+        }
     json_array_foreach(list, i, entry)
         for (size_t j = 0; j < n; j++)
             know_by(json_object_get(entry, "chain"), &ret[j]);
