@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pull from a real registry: what comes, what need not, what is left after every kind of end."""
-import glob, hashlib, json, os, random, re, shutil, signal, stat, subprocess, tarfile, tempfile, threading, time
+import base64, glob, hashlib, json, os, random, re, shutil, signal, stat, subprocess, tarfile, tempfile, threading, time
 import pytest
 from image_tool import ImageTool
 from place import CACHE, LONG, PROGRAMS, TOP
@@ -338,9 +338,43 @@ def over(folder, names):
                    "var/new": b"n", **gone})
 
 
+@pytest.fixture(scope="module")
+def other_registry():
+    """With TLS by a CA of its own, and a password."""
+    r = Registry(tls=True, auth=True)
+    yield r
+    r.close()
+
+
+def unpacked(store, folder):
+    """The one image that is here, as a workload would see it."""
+    lower = ":".join(store.fs(d) for d in reversed(store.record()["layers"]))
+    os.makedirs(f"{folder}/m/e", exist_ok=True)
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"ro,lowerdir={lower}:{folder}/m/e", f"{folder}/m"], check=True)
+    try:
+        return exact(f"{folder}/m")
+    finally:
+        subprocess.run(["umount", f"{folder}/m"], check=True)
+
+
+def there_and_back(store, name, registry):
+    """Pushed to another registry, forgotten here, pulled from there."""
+    with open(store.folder + "/berth.toml", "w") as f:
+        f.write(f'[registries."{registry.host}"]\nca = "{registry.ca}"\n')
+    with open(store.folder + "/auth.json", "w") as f:
+        json.dump({"auths": {registry.host: {"auth": base64.b64encode(b"u:p").decode()}}}, f)
+    env = {**os.environ, "BERTH_ROOT": store.root, "BERTH_RUN": store.folder + "/run", "BERTH_PROGRAMS": PROGRAMS,
+           "BERTH_CONFIG": store.folder + "/berth.toml", "REGISTRY_AUTH_FILE": store.folder + "/auth.json"}
+    other = registry.host + "/" + name.split("/", 1)[1]
+    for words in (["tag", name, other], ["push", other], ["rmi", name, other], ["pull", other]):
+        r = subprocess.run([PROGRAMS + "/berth", *words], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert r.returncode == 0, (words, r.stderr)
+        assert words[0] != "rmi" or store.layers() == []
+
+
 @pytest.mark.parametrize("image, compression", [("nginx", "gzip"), ("python3", "zstd"), ("files", "gzip"), ("bigfile", "gzip")]
                          + ([("postgresql", "gzip"), ("nodejs", "zstd")] if LONG else []))
-def test_what_is_pulled_is_what_umoci_unpacks(registry, layouts, store, image, compression, tmp_path):
+def test_what_is_pulled_is_what_umoci_unpacks(registry, other_registry, layouts, store, image, compression, tmp_path):
     layout = layouts("u-" + image)
     if image == "files":
         files = {f"d{i % 97}/s{i % 7}/f{i}": b"%d" % i for i in range(100000 if LONG else 6000)}
@@ -365,16 +399,12 @@ def test_what_is_pulled_is_what_umoci_unpacks(registry, layouts, store, image, c
         subprocess.run(["umoci", "unpack", "--image", twin.folder + ":1", f"{tmp_path}/umoci"], check=True, capture_output=True)
         wanted = exact(f"{tmp_path}/umoci/rootfs")
     store.must("pull", name)
-    lower = ":".join(store.fs(d) for d in reversed(store.record()["layers"]))
-    os.makedirs(f"{tmp_path}/m/e")
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"ro,lowerdir={lower}:{tmp_path}/m/e", f"{tmp_path}/m"], check=True)
-    try:
-        found = exact(f"{tmp_path}/m")
-    finally:
-        subprocess.run(["umount", f"{tmp_path}/m"], check=True)
+    found, first = unpacked(store, tmp_path), store.record()
     assert set(found) == set(wanted)
     different = {k: (found[k], wanted[k]) for k in found if found[k] != wanted[k] and (k != "." or image != "bigfile")}
     assert not different, list(different.items())[:5]
+    there_and_back(store, name, other_registry)
+    assert store.record()["manifest"] == first["manifest"] and unpacked(store, tmp_path) == found
 
 
 # ---- WebAssembly artifacts
