@@ -79,8 +79,8 @@ struct berth_image_push_options {
 };
 /**
  * Send an image to the registry that its name says. What the registry has is not sent. Stream 1 brings
- * {"reference", "digest"}. NOT_FOUND: no such image here, or a layer whose compressed form was pruned;
- * DENIED: the registry wants a login, or another.
+ * {"reference", "digest"}. NOT_FOUND: no such image here, or a layer whose compressed form was pruned and can't be
+ * fetched again from where the image came from; DENIED: the registry wants a login, or another.
  */
 BERTH_PUBLIC int berth_image_push_call(struct berth_runtime *runtime,
                                        const struct berth_image_push_options *options,
@@ -112,8 +112,9 @@ BERTH_PUBLIC int berth_image_tag(struct berth_runtime *runtime, const char *sour
 /** Remove images that no workload uses (all) or that have no name; JSON report; free(3). */
 BERTH_PUBLIC int berth_image_prune(struct berth_runtime *runtime, bool all, char **ret_json,
                                    struct berth_error *err);
-/** Remove the compressed layers that are kept beside the unpacked ones: images run as before, save and push of
- *  them say that they are missing until they are removed and pulled again. JSON report; free(3). */
+/** Remove the compressed layers that are kept beside the unpacked ones: images run as before. A push fetches what it
+ *  needs of them again, from where the image came from, and keeps it; save says that they are missing until then, or
+ *  until they are removed and pulled again. JSON report; free(3). */
 BERTH_PUBLIC int berth_image_prune_blobs(struct berth_runtime *runtime, char **ret_json,
                                          struct berth_error *err);
 /** Hash every blob and layer again; JSON report of what was found; free(3). CORRUPT if anything was. */
