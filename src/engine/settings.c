@@ -12,6 +12,7 @@
 #include "engine/said.h"
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define CACHE_FILE "settings"
