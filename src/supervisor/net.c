@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "base/crash.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "linux/mounts.h"
 #include "linux/net_filter.h"
 #include "linux/net_link.h"

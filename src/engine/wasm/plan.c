@@ -6,6 +6,7 @@
  * the guest's root. What a guest may open are the plan's mounts: read-only by the mount and by the engine.
  */
 #include "wasm/inside.h"
+#include "base/file.h"
 #include "linux/privilege.h"
 #include "model/allowed.h"
 #include "model/roots.h"
