@@ -409,6 +409,7 @@ int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
         l->told_fd = plan->ready_told ? *ret_ready_fd : -1;
         l->main_ready_fd = *ret_ready_fd;
         l->main_pid = ret_child->pid;
+        l->unborn = false;
     }
     wires_close(&w);
     return r;
@@ -470,6 +471,19 @@ static void hold_root(struct launch *l)
     l->held_root_fd = openat(l->proc_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+#define PF_FORKNOEXEC 0x40 /* include/linux/sched.h; proc(5) shows the word */
+
+void launch_look(struct launch *l)
+{
+    char path[40];
+    unsigned flags = 0;
+    autofree char *text = NULL;
+    snprintf(path, sizeof(path), "%d/stat", (int)l->main_pid);
+    const char *behind_name = file_read(l->proc_fd, path, 4096, &text, NULL) < 0 ? NULL : strrchr(text, ')');
+    if (behind_name && sscanf(behind_name, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1)
+        l->unborn = flags & PF_FORKNOEXEC;
+}
+
 #define READY "ready\n"
 
 static int told_result(const char *text, size_t size, struct berth_error *err)
@@ -497,14 +511,18 @@ int launch_result(struct launch *l, int ready_fd, struct berth_error *err)
         return 0;
     if (told)
         l->told_fd = -1;
-    if (ready_fd == l->main_ready_fd) {
+    bool main = ready_fd == l->main_ready_fd;
+    if (main) {
         l->main_ready_fd = -1;
         hold_root(l);
+        launch_look(l);
     }
     if (n < 0)
         return fail_os(err, errno, NULL, "hear from the new process");
     if (n == 0 && told)
         return fail(err, BERTH_LOST, NULL, "the program ended before it said that it is ready");
+    if (n == 0 && main && l->unborn)
+        return fail(err, BERTH_LOST, NULL, "it ended before its program ran (killed, by a memory limit too low for it?)");
     if (n == 0)
         return 1;
     if (n != (ssize_t)sizeof(said.error) || said.error.code >= 0)

@@ -51,6 +51,9 @@ struct launch_child {
 int launch_start(struct launch *l, const struct plan *plan, const int stdio[3],
                  struct launch_child *ret_child, int *ret_tty_master_fd, int *ret_ready_fd,
                  struct berth_error *err);
+/** Look whether the main program was executed: its death closes ready_fd as its exec does. launch_result looks too;
+ * the caller does before it reaps a child whose ready_fd is unread. */
+void launch_look(struct launch *l);
 /** Read ready_fd (of launch_start or launch_exec): 1 running, 0 not yet, negative with the stage's
  * own error. Never blocks. The descriptor is the caller's to close after 1 or a failure; with
  * plan->ready_told it brings, after 1, what the program says of its end. */

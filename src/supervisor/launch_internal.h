@@ -34,6 +34,7 @@ struct launch {
     int held_root_fd; /* the running program's root: see hold_root */
     uint64_t oom_before;
     bool frozen, settled; /* frozen: perhaps, it was asked for */
+    bool unborn;          /* the main child was cloned and has executed nothing, when it was last looked at */
 };
 
 /** Reap a child that ends by itself. */

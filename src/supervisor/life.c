@@ -144,6 +144,8 @@ static void last_word(struct supervisor *s)
 static void program_ends(struct supervisor *s, struct source *source, uint32_t events)
 {
     int wait_status;
+    if (s->ready.fd >= 0)
+        launch_look(s->launch);
     if (child_reap(source->fd, &wait_status) <= 0)
         return;
     if (s->ready.fd >= 0)

@@ -84,7 +84,7 @@ def once(place, verb, n, number, always):
             left = place.left()
         assert left == set()
     except AssertionError as e:
-        pytest.fail(f"{what}\n{e}")
+        pytest.fail(f"{what}\n{e}\n{place.call('status', '--json', 'w').stdout}")
     return hit != "0"
 
 
