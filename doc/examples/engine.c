@@ -893,27 +893,6 @@ static int plain_list(void *self, struct berth_handle **ret, size_t *ret_count, 
     return 0;
 }
 
-static int plain_find(void *self, const char *name, struct berth_handle *ret, struct berth_error *err)
-{
-    struct berth_handle *list;
-    char id[BERTH_ID_TEXT];
-    size_t n;
-    int fit = 0;
-    plain_list(self, &list, &n, err);
-    for (size_t i = 0; i < n; i++) {
-        berth_id_print(list[i].id, id);
-        bool named = !strcmp(list[i].name, name);
-        if (!named && (fit < 0 || strncmp(id, name, strlen(name))))
-            continue;
-        *ret = list[i];
-        fit = named ? -1 : fit + 1; /* a name wins */
-    }
-    free(list);
-    return fit == 1 || fit == -1 ? 0
-           : fit                 ? berth_error_set(err, BERTH_INVALID, name, "\"%s\" fits %d ids", name, fit)
-                                 : berth_error_set(err, BERTH_NOT_FOUND, name, "no workload \"%s\"", name);
-}
-
 static int plain_wait(void *self, const struct berth_handle *h, struct berth_call **ret_call, struct berth_error *err)
 {
     struct work w;
@@ -931,22 +910,11 @@ static int plain_signal(void *self, const struct berth_handle *h, int sig, struc
     return leave(&w, 0);
 }
 
-static int plain_inspect(void *self, const struct berth_handle *h, char **ret_json, struct berth_error *err)
-{
-    struct work w;
-    if (enter(self, h, &w, err) < 0)
-        return BERTH_NOT_FOUND;
-    json_t *all = json_pack("{s:O, s:{s:s, s:s}}", "spec", w.spec, "status", "name", w.handle.name, "state", berth_state_name(w.now.state));
-    *ret_json = json_dumps(all, JSON_COMPACT);
-    json_decref(all);
-    return leave(&w, 0);
-}
-
 static const struct berth_engine plain = {
     .size = sizeof(plain), .abi_version = BERTH_ABI_VERSION, .name = "plain", .open = plain_open, .close = free,
     .create = plain_create, .start = plain_start, .stop = plain_stop, .remove = plain_remove, .status = plain_status,
     .logs = plain_logs, .exec = plain_exec, .stats = plain_stats, .resolve_host_port = plain_port,
-    .resolve_container_address = plain_address, .find = plain_find, .list = plain_list, .wait = plain_wait,
-    .signal = plain_signal, .inspect = plain_inspect,
+    .resolve_container_address = plain_address, .list = plain_list, .wait = plain_wait,
+    .signal = plain_signal,
 };
 BERTH_ENGINE_EXPORT(plain);

@@ -74,8 +74,9 @@ BERTH_PUBLIC int berth_spec_read(const char *spec_json, const char *const *known
 
 /**
  * The table. The verbs up to resolve_container_address must be there; the rest may be NULL, which
- * answers UNSUPPORTED (status_call: status, finished at once). Handles are checked for form and
- * runtime before an engine sees them, options are never NULL and of full size.
+ * answers UNSUPPORTED; but for status_call (status, finished at once), find (among those of list) and inspect
+ * (the status alone). Handles are checked for form and runtime before an engine sees them, options are
+ * never NULL and of full size.
  *
  * What comes back is checked too, and nonsense becomes BERTH_CORRUPT: a code that is none, a success
  * without its call, stream, status, handle or text, text without an end, a state that there is not, a

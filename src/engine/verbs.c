@@ -5,6 +5,7 @@
  */
 #include "engine/answer.h"
 #include "base/base.h"
+#include "base/text.h"
 #include "model/spec.h"
 #include <stdio.h>
 
@@ -357,6 +358,36 @@ int berth_resolve_container_address(struct berth_runtime *runtime,
 
 /* ---- beside the verbs */
 
+/** For an engine without `find`: among those that it lists. */
+static int find_in_list(struct berth_runtime *runtime, const char *word, struct berth_handle *ret, struct berth_error *err)
+{
+    autofree struct berth_handle *list = NULL;
+    struct berth_handle *found = NULL;
+    size_t n = 0, fit = 0;
+    char id[BERTH_ID_TEXT];
+    int r = berth_list(runtime, &list, &n, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        berth_id_print(list[i].id, id);
+        bool named = !strcmp(list[i].name, word);
+        if (!named && !starts_with(id, word))
+            continue;
+        found = &list[i];
+        fit++;
+        if (named) {
+            fit = 1; /* a name wins */
+            break;
+        }
+    }
+    if (fit > 1)
+        return fail(err, BERTH_INVALID, word, "\"%s\" fits %zu ids", word, fit);
+    if (!fit)
+        return fail(err, BERTH_NOT_FOUND, word, "no workload \"%s\"", word);
+    *ret = *found;
+    return 0;
+}
+
 int berth_find(struct berth_runtime *runtime, const char *name_or_prefix,
                struct berth_handle *ret_handle, struct berth_error *err)
 {
@@ -367,7 +398,7 @@ int berth_find(struct berth_runtime *runtime, const char *name_or_prefix,
     if ((r = name_check("name", name_or_prefix ? name_or_prefix : "", err)) < 0)
         return r;
     if (!runtime->engine->find)
-        return unsupported(runtime, "find", err);
+        return runtime->engine->list ? find_in_list(runtime, name_or_prefix, ret_handle, err) : unsupported(runtime, "find", err);
     struct berth_handle found = {0};
     ASK("find", WANTS_HANDLE, NULL, find(runtime->self, name_or_prefix, &found, &said));
     return answer_handle(&q, answer, &found, &said, ret_handle, err);
@@ -529,6 +560,18 @@ int berth_events(struct berth_runtime *runtime, const struct berth_events_option
     return answer_stream(&q, answer, stream, &said, ret_stream, err);
 }
 
+/** For an engine without `inspect`: its status is all that is known. */
+static int inspect_status(struct berth_runtime *runtime, const struct berth_handle *handle, char **ret_json, struct berth_error *err)
+{
+    struct berth_status *status;
+    int r = berth_status(runtime, handle, &status, err);
+    if (r < 0)
+        return r;
+    *ret_json = format_text("{\"status\":%s}", status->json);
+    berth_status_free(status);
+    return *ret_json ? 0 : fail_memory(err);
+}
+
 int berth_inspect(struct berth_runtime *runtime, const struct berth_handle *handle, char **ret_json,
                   struct berth_error *err)
 {
@@ -537,7 +580,7 @@ int berth_inspect(struct berth_runtime *runtime, const struct berth_handle *hand
         return r;
     NEED_POINTER("inspect", ret_json);
     if (!runtime->engine->inspect)
-        return unsupported(runtime, "inspect", err);
+        return inspect_status(runtime, handle, ret_json, err);
     char *text = NULL;
     ASK("inspect", WANTS_NOTHING, handle, inspect(runtime->self, handle, &text, &said));
     return answer_text(&q, answer, text, &said, ret_json, err);

@@ -212,6 +212,42 @@ static void an_older_table_lacks_the_newer_methods(void **state)
     berth_close(r);
 }
 
+static int three(void *self, struct berth_handle **ret, size_t *ret_count, struct berth_error *err)
+{
+    static const struct berth_handle all[] = {{"listing", "ab12", {0xcd}, ""}, {"listing", "b", {0xab, 0x12}, ""}, {"listing", "c", {0xab, 0x13}, ""}};
+    *ret = malloc(sizeof(all));
+    memcpy(*ret, all, sizeof(all));
+    *ret_count = 3;
+    return 0;
+}
+
+static void without_find_and_inspect_list_and_status_answer(void **state)
+{
+    static struct berth_engine listing;
+    struct berth_runtime *r;
+    struct berth_handle found;
+    char *json = NULL;
+    listing = tiny;
+    listing.name = "listing";
+    listing.find = NULL;
+    listing.inspect = NULL;
+    listing.list = three;
+    assert_int_equal(berth_register(&listing, NULL), 0);
+    assert_int_equal(berth_open("listing", NULL, &r, NULL), 0);
+    assert_int_equal(berth_find(r, "b", &found, NULL), 0);
+    assert_int_equal(found.id[1], 0x12);
+    assert_int_equal(berth_find(r, "ab13", &found, NULL), 0);
+    assert_string_equal(found.name, "c");
+    assert_int_equal(berth_find(r, "ab12", &found, NULL), 0); /* a name wins over the prefix that it is too */
+    assert_int_equal(found.id[0], 0xcd);
+    assert_int_equal(berth_find(r, "ab1", &found, NULL), BERTH_INVALID);
+    assert_int_equal(berth_find(r, "none", &found, NULL), BERTH_NOT_FOUND);
+    assert_int_equal(berth_inspect(r, &found, &json, NULL), 0);
+    assert_non_null(strstr(json, "{\"status\":{\"name\":\"ab12\""));
+    free(json);
+    berth_close(r);
+}
+
 static void an_unknown_engine_is_not_found(void **state)
 {
     struct berth_runtime *r = NULL;
@@ -497,6 +533,7 @@ int main(void)
         cmocka_unit_test(an_engine_registers_once),
         cmocka_unit_test(a_table_without_a_verb_is_refused),
         cmocka_unit_test(an_older_table_lacks_the_newer_methods),
+        cmocka_unit_test(without_find_and_inspect_list_and_status_answer),
         cmocka_unit_test(an_unknown_engine_is_not_found),
         cmocka_unit_test(options_of_another_size_are_understood),
         cmocka_unit_test(another_engines_extras_are_unsupported),
