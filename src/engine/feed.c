@@ -4,6 +4,7 @@
  */
 #include "engine/feed.h"
 #include "base/base.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "base/spawn.h"
 #include "base/text.h"
