@@ -48,7 +48,7 @@ class Worker:
     """One berth-wasm in a root with nothing but `folders`."""
 
     def __init__(self, compiled, verb="run", flags=(), args=("guest",), env=None, root=None, sockets=(), stdin=subprocess.DEVNULL,
-                 cwd="/", stdout=subprocess.PIPE):
+                 cwd="/", stdout=subprocess.PIPE, wrap=()):
         self.own = None if root else tempfile.TemporaryDirectory(prefix="berth-wasm.", dir="/var/tmp")
         root = root or self.own.name
         self.page = tempfile.TemporaryFile()
@@ -70,7 +70,7 @@ class Worker:
                  f"[os.close(100+i) for i in range({len(high)})]\n"
                  f"os.chroot({root!r}); os.chdir({cwd!r}); os.set_inheritable(90,False)\n"
                  f"os.execve(90,{argv!r},{environ!r})\n")
-        self.process = subprocess.Popen(["/usr/bin/python3", "-I", "-S", "-c", setup], pass_fds=[*high, program], stdin=stdin,
+        self.process = subprocess.Popen([*wrap, "/usr/bin/python3", "-I", "-S", "-c", setup], pass_fds=[*high, program], stdin=stdin,
                                         stdout=stdout, stderr=subprocess.PIPE)
         for fd in [told, program, *high]:
             os.close(fd)

@@ -16,8 +16,7 @@ static const char *const special_subnets[] = {
     "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "::/128", "::1/128", "fe80::/10", "ff00::/8",
 };
 
-/* IPv4 mapped into IPv6 is what it leads to. */
-static struct address unmapped(const struct address *a)
+struct address allowed_plain(const struct address *a)
 {
     static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
     if (a->family != AF_INET6 || memcmp(a->bytes, prefix, sizeof(prefix)) != 0)
@@ -44,7 +43,7 @@ static bool is_special_range(const struct address *first, const struct address *
 
 bool allowed_is_special(const struct address *address)
 {
-    struct address plain = unmapped(address);
+    struct address plain = allowed_plain(address);
     return is_special_range(&plain, &plain);
 }
 
@@ -100,7 +99,7 @@ static int read_subnet(const char *host, struct allowed_rule *rule)
     int r = strchr(host, '/') ? address_parse_subnet(host, &rule->subnet) : address_parse(host, &rule->subnet);
     if (r < 0)
         return r;
-    rule->subnet = unmapped(&rule->subnet);
+    rule->subnet = allowed_plain(&rule->subnet);
     struct address first = address_first(&rule->subnet), last = address_last(&rule->subnet);
     rule->special = is_special_range(&first, &last);
     return 0;
@@ -183,7 +182,7 @@ static bool address_fits(const struct allowed_rule *rule, const struct address *
 bool allowed_address(const struct allowed_rule *rules, size_t n, const char *name, const struct address *address, bool host,
                      uint16_t port)
 {
-    struct address plain = unmapped(address);
+    struct address plain = allowed_plain(address);
     bool special = allowed_is_special(&plain);
     for (size_t i = 0; i < n; i++) {
         const struct allowed_rule *rule = &rules[i];

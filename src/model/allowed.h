@@ -42,7 +42,9 @@ bool allowed_address(const struct allowed_rule *rules, size_t n, const char *nam
                      uint16_t port);
 /** Loopback, link-local, unspecified, multicast, broadcast; also as IPv4 mapped into IPv6. */
 bool allowed_is_special(const struct address *address);
-/** The i-th network of such addresses; false behind the last. */
+/** An IPv4 address mapped into IPv6 as what it leads to; any other as it is. */
+struct address allowed_plain(const struct address *address);
+/** The i-th network of such addresses, in order within a family; false behind the last. */
 bool allowed_special(size_t i, struct address *ret);
 
 #endif

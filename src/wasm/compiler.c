@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "linux/allow.h"
 #include "wasm/berth_wasm.h"
 #include "wasm/options.h"
@@ -96,13 +97,53 @@ static int print_tag(const struct berth_wasm_settings *settings, struct berth_er
     return r;
 }
 
+/* What the engine can't tell apart from rubbish, in words. */
+static int check_head(const unsigned char *wasm, size_t length, struct berth_error *err)
+{
+    static const unsigned char core[] = {1, 0, 0, 0}, component[] = {0x0d, 0, 1, 0};
+    if (length < 4 || memcmp(wasm, "\0asm", 4) != 0)
+        return utf8_valid((const char *)wasm, length)
+                   ? 0 : fail(err, BERTH_INVALID, "module", "not a WebAssembly module: neither binary nor text format");
+    if (length < 8)
+        return fail(err, BERTH_INVALID, "module", "not a WebAssembly module: cut off in its first eight bytes");
+    if (memcmp(wasm + 4, core, 4) != 0 && memcmp(wasm + 4, component, 4) != 0)
+        return fail(err, BERTH_UNSUPPORTED, "module", "a module of version %02x%02x%02x%02x, which nothing here can read", wasm[4],
+                    wasm[5], wasm[6], wasm[7]);
+    return 0;
+}
+
+/* An interface of preview 3 that the bytes name is one word in place of a riddle about a feature. */
+static int explain(const char *wasm, size_t length, struct berth_error *err)
+{
+    static const char version[] = "@0.3.";
+    char name[100];
+    for (const char *at = wasm; (at = memmem(at, length - (size_t)(at - wasm), "wasi:", 5)); at += 5) {
+        size_t n = 0, room = MIN(length - (size_t)(at - wasm), sizeof(name) - 1);
+        while (n < room && at[n] > ' ' && at[n] < 0x7f)
+            n++;
+        const char *minor = memmem(at, n, version, sizeof(version) - 1);
+        if (!minor)
+            continue;
+        size_t end = (size_t)(minor - at) + sizeof(version) - 1;
+        while (end < n && at[end] >= '0' && at[end] <= '9')
+            end++;
+        snprintf(name, sizeof(name), "%.*s", (int)end, at);
+        return fail(err, BERTH_UNSUPPORTED, name, "%s: preview 3 is not supported", name);
+    }
+    return BERTH_INVALID;
+}
+
 static int compile(const struct request *q, const struct berth_wasm_settings *settings, struct berth_error *err)
 {
     const void *wasm = NULL;
     size_t length = 0;
     int r = map_module((int)q->in, &wasm, &length, err);
     r = r < 0 ? r : settle_limits(q, err);
-    return r < 0 ? r : berth_wasm_compile(settings, wasm, length, (int)q->out, (int)(int64_t)q->meta, err);
+    r = r < 0 ? r : check_head(wasm, length, err);
+    if (r < 0)
+        return r;
+    r = berth_wasm_compile(settings, wasm, length, (int)q->out, (int)(int64_t)q->meta, err);
+    return r == BERTH_INVALID ? explain(wasm, length, err) : r;
 }
 
 int main(int argc, char **argv)

@@ -21,17 +21,21 @@ struct found {
     size_t n, room;
 };
 
+/* With port 0. */
+static struct sockaddr_storage socket_address(int family, const void *bytes)
+{
+    struct sockaddr_storage s = {.ss_family = (sa_family_t)family};
+    if (family == AF_INET)
+        memcpy(&((struct sockaddr_in *)&s)->sin_addr, bytes, 4);
+    else
+        memcpy(&((struct sockaddr_in6 *)&s)->sin6_addr, bytes, 16);
+    return s;
+}
+
 static void add(struct found *f, int family, const void *bytes)
 {
-    if (f->n == f->room)
-        return;
-    struct sockaddr_storage *s = &f->to[f->n++];
-    memset(s, 0, sizeof(*s));
-    s->ss_family = (sa_family_t)family;
-    if (family == AF_INET)
-        memcpy(&((struct sockaddr_in *)s)->sin_addr, bytes, 4);
-    else
-        memcpy(&((struct sockaddr_in6 *)s)->sin6_addr, bytes, 16);
+    if (f->n < f->room)
+        f->to[f->n++] = socket_address(family, bytes);
 }
 
 static void read_hosts(const struct lookup *l, const char *name, struct found *f)
@@ -63,12 +67,32 @@ int lookup_add_server(struct lookup *l, const char *address)
     struct address a;
     if (address_parse(address, &a) < 0)
         return -EINVAL;
-    if (a.family != AF_INET || l->n_servers == LOOKUP_SERVERS)
+    if (l->n_servers == LOOKUP_SERVERS)
         return 0;
-    struct sockaddr_in *s = &l->servers[l->n_servers++];
-    *s = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(53)};
-    memcpy(&s->sin_addr, a.bytes, 4);
+    struct sockaddr_storage *s = &l->servers[l->n_servers++];
+    *s = socket_address(a.family, a.bytes);
+    ((struct sockaddr_in *)s)->sin_port = htons(53); /* IPv6 has it in the same place */
     return 0;
+}
+
+/* The state has room for IPv4 alone; IPv6 is a pointer beside an empty entry, which res_nclose frees. */
+static void set_servers(const struct lookup *l, res_state state)
+{
+    state->nscount = 0;
+    for (size_t i = 0; i < l->n_servers; i++) {
+        const struct sockaddr_storage *s = &l->servers[i];
+        int at = state->nscount;
+        struct sockaddr_in6 **six = &state->_u._ext.nsaddrs[at];
+        if (s->ss_family == AF_INET) {
+            memcpy(&state->nsaddr_list[at], s, sizeof(state->nsaddr_list[at]));
+        } else {
+            if (!*six && !(*six = malloc(sizeof(**six))))
+                continue;
+            memcpy(*six, s, sizeof(**six));
+            state->nsaddr_list[at].sin_family = 0;
+        }
+        state->nscount++;
+    }
 }
 
 static void ask(const struct lookup *l, const char *name, struct found *f)
@@ -78,9 +102,7 @@ static void ask(const struct lookup *l, const char *name, struct found *f)
     static const ns_type types[] = {ns_t_a, ns_t_aaaa};
     if (l->n_servers == 0 || res_ninit(&state) < 0)
         return;
-    for (size_t i = 0; i < l->n_servers; i++)
-        state.nsaddr_list[i] = l->servers[i];
-    state.nscount = (int)l->n_servers;
+    set_servers(l, &state);
     state.options &= ~(unsigned long)(RES_DNSRCH | RES_DEFNAMES);
     state.retrans = 2;
     state.retry = 2;

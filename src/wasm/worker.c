@@ -10,20 +10,20 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "linux/allow.h"
-#include "model/allowed.h"
 #include "model/roots.h"
 #include "wasm/berth_wasm.h"
-#include "wasm/lookup.h"
 #include "wasm/options.h"
+#include "wasm/reach.h"
 #include "wasm/worker.h"
 
 #include <fcntl.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -50,10 +50,6 @@ struct worker {
     bool ready;
     int listen_fds[SOCKETS_MAX];
     size_t n_listen_fds;
-    struct allowed_rule *rules;
-    size_t n_rules;
-    struct lookup names;
-    struct berth_wasm_page *page; /* NULL: none */
 };
 
 /* What a number means that the plan does not give, or gives as 0. */
@@ -96,9 +92,9 @@ static const struct option_row rows[] = {
     ROW("drain-time", OPTION_NUMBER, drain_time),
 };
 
-/* The signal handler's only way to the page and the pipe. */
+/* One for the process: also for a signal handler and the engine's callbacks. */
 static struct berth_wasm_page *the_page;
-static int the_ready_fd;
+static int the_ready_fd, the_roots_fd = -1;
 
 /* ---- environment and descriptors */
 
@@ -137,6 +133,7 @@ static int find_sockets(struct worker *w, struct berth_error *err)
         return fail(err, BERTH_INVALID, "LISTEN_FDS", "%d sockets are too many", n);
     for (int i = 0; i < n; i++) {
         (void)fcntl(FIRST_SOCKET + i, F_SETFD, FD_CLOEXEC);
+        (void)fcntl(FIRST_SOCKET + i, F_SETFL, fcntl(FIRST_SOCKET + i, F_GETFL) | O_NONBLOCK);
         w->listen_fds[w->n_listen_fds++] = FIRST_SOCKET + i;
     }
     if (strcmp(w->verb, "serve") == 0 && n == 0)
@@ -144,106 +141,79 @@ static int find_sockets(struct worker *w, struct berth_error *err)
     return 0;
 }
 
-static int map_page(struct worker *w, struct berth_error *err)
+/* Without one the counters are for nobody. */
+static int map_page(const struct worker *w, struct berth_error *err)
 {
     struct stat s;
     int fd = (int)(int64_t)w->page_fd;
-    if (fd < 0)
-        return 0;
-    if (fstat(fd, &s) < 0 || s.st_size < (off_t)sizeof(*w->page))
+    if (fd >= 0 && (fstat(fd, &s) < 0 || s.st_size < (off_t)sizeof(*the_page)))
         return fail(err, BERTH_INVALID, "page", "the page is missing or too short");
-    void *p = mmap(NULL, sizeof(*w->page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *p = mmap(NULL, sizeof(*the_page), PROT_READ | PROT_WRITE, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
         return fail_os(err, errno, "page", "map the page");
-    memset(p, 0, sizeof(*w->page));
-    close(fd);
-    w->page = the_page = p;
-    w->page->size = sizeof(*w->page);
-    w->page->worker_pid = (uint32_t)getpid();
-    w->page->magic = BERTH_WASM_PAGE_MAGIC;
+    memset(p, 0, sizeof(*the_page));
+    if (fd >= 0)
+        close(fd);
+    the_page = p;
+    the_page->size = sizeof(*the_page);
+    the_page->n_slots = BERTH_WASM_SLOTS;
+    the_page->worker_pid = (uint32_t)getpid();
+    the_page->magic = BERTH_WASM_PAGE_MAGIC;
     return 0;
 }
 
-static int read_rules(struct worker *w, struct berth_error *err)
+static int read_rules(const struct worker *w, struct berth_error *err)
 {
-    w->rules = calloc(w->allow.n + 1, sizeof(*w->rules));
-    if (!w->rules)
+    struct reach *to = &the_reach;
+    the_roots_fd = (int)(int64_t)w->roots_fd;
+    to->rules = calloc(w->allow.n + 1, sizeof(*to->rules));
+    if (!to->rules)
         return fail_memory(err);
     for (size_t i = 0; i < w->allow.n; i++) {
-        int r = allowed_parse(w->allow.items[i], &w->rules[w->n_rules++], err);
+        int r = allowed_parse(w->allow.items[i], &to->rules[to->n_rules++], err);
         if (r < 0)
             return r;
     }
-    return 0;
-}
-
-static int read_names(struct worker *w, struct berth_error *err)
-{
     for (size_t i = 0; i < w->nameservers.n; i++)
-        if (lookup_add_server(&w->names, w->nameservers.items[i]) < 0)
+        if (lookup_add_server(&to->names, w->nameservers.items[i]) < 0)
             return fail(err, BERTH_INVALID, "nameserver", "--nameserver can't be \"%.60s\"", w->nameservers.items[i]);
-    w->names.hosts = w->hosts.items;
-    w->names.n_hosts = w->hosts.n;
+    to->names.hosts = w->hosts.items;
+    to->names.n_hosts = w->hosts.n;
+    to->gateways = w->gateways.items;
+    to->n_gateways = w->gateways.n;
     return 0;
 }
 
-/* ---- hooks */
-
-static struct address address_of(const struct sockaddr *s, uint16_t *ret_port)
+int berth_wasm_roots(void (*add)(void *to, const uint8_t *der, size_t length), void *to)
 {
-    struct address a = {.family = (uint8_t)s->sa_family};
-    if (s->sa_family == AF_INET)
-        memcpy(a.bytes, &((const struct sockaddr_in *)s)->sin_addr, 4);
-    else if (s->sa_family == AF_INET6)
-        memcpy(a.bytes, &((const struct sockaddr_in6 *)s)->sin6_addr, 16);
-    a.prefix = (uint8_t)address_bits(&a);
-    *ret_port = ntohs(((const struct sockaddr_in *)s)->sin_port);
-    return a;
-}
-
-/* The machine itself: its side of the networks, and what is its own where its networks are the guest's. */
-static bool is_host(const struct worker *w, const struct sockaddr *s, const struct address *a)
-{
-    struct address gateway;
-    for (size_t i = 0; i < w->gateways.n; i++)
-        if (address_parse(w->gateways.items[i], &gateway) == 0 && address_equal(&gateway, a))
-            return true;
-    struct sockaddr_storage own = {0};
-    memcpy(&own, s, s->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
-    ((struct sockaddr_in *)&own)->sin_port = 0;
-    autoclose int fd = socket(s->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    return fd >= 0 && bind(fd, (struct sockaddr *)&own, sizeof(own)) == 0;
-}
-
-static int allow(void *data, const char *name, uint16_t port, const struct sockaddr *address, enum berth_wasm_use use)
-{
-    const struct worker *w = data;
-    if (use == BERTH_WASM_LOOKUP)
-        return allowed_name(w->rules, w->n_rules, name, port) ? 0 : -1;
-    struct address a = address_of(address, &port);
-    /* Where it listens is inside its own network namespace, which has its own wall. */
-    if (use == BERTH_WASM_BIND)
-        return 0;
-    return allowed_address(w->rules, w->n_rules, name, &a, is_host(w, address, &a), port) ? 0 : -1;
-}
-
-static int lookup(void *data, const char *name, struct sockaddr_storage *ret, size_t room)
-{
-    return lookup_name(&((const struct worker *)data)->names, name, ret, room);
-}
-
-static int roots(void *data, void (*add)(void *to, const uint8_t *der, size_t length), void *to)
-{
-    const struct worker *w = data;
     autofree char *pem = NULL;
     size_t length;
-    int fd = (int)(int64_t)w->roots_fd;
-    if (fd < 0)
+    if (the_roots_fd < 0)
         return 0;
-    (void)lseek(fd, 0, SEEK_SET);
-    int n = fd_read_all(fd, ROOTS_MAX_BYTES, &pem, &length);
+    (void)lseek(the_roots_fd, 0, SEEK_SET);
+    int n = fd_read_all(the_roots_fd, ROOTS_MAX_BYTES, &pem, &length);
     n = n < 0 ? n : roots_parse(pem, length, add, to);
     return n != 0 ? n : -ENOENT; /* nobody is trusted then */
+}
+
+static int check_text(const char *what, char *const *list, struct berth_error *err)
+{
+    for (; list && *list; list++)
+        if (!utf8_valid(*list, strlen(*list)))
+            return fail(err, BERTH_INVALID, what, "%s \"%.60s\" is not UTF-8", what, *list);
+    return 0;
+}
+
+/* All that the guest is told is text. */
+static int check_texts(struct worker *w, struct berth_error *err)
+{
+    const struct { const char *what; char *const *list; } lists[] = {
+        {"argument", w->argv}, {"environment variable", w->env}, {"call", (char *const[]){(char *)w->call, NULL}},
+        {"folder", (char *const *)w->folders.items}, {"folder", (char *const *)w->read_only_folders.items}};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(lists); i++)
+        r = check_text(lists[i].what, lists[i].list, err);
+    return r;
 }
 
 /* ---- the engine */
@@ -254,34 +224,17 @@ static bool is_serving(const struct worker *w)
 }
 
 /* "m1.b131072.t1.e12", as berth-wasmc wrote it */
-static int read_needs(const char *text, struct berth_wasm_needs *ret, struct berth_error *err)
+static int read_needs(const char *text, struct berth_wasm_options *o, struct berth_error *err)
 {
     unsigned long long memories, bytes, tables, elements;
     char rest;
-    *ret = (struct berth_wasm_needs){.size = sizeof(*ret)};
     if (!text)
         return 0;
     if (sscanf(text, "m%llu.b%llu.t%llu.e%llu%c", &memories, &bytes, &tables, &elements, &rest) != 4)
         return fail(err, BERTH_INVALID, "needs", "--needs can't be \"%.60s\"", text);
-    ret->memories = (uint32_t)memories, ret->memory_bytes = bytes;
-    ret->tables = (uint32_t)tables, ret->table_elements = elements;
+    o->memories = (uint32_t)memories, o->memory_bytes = bytes;
+    o->tables = (uint32_t)tables, o->table_elements = elements;
     return 0;
-}
-
-static int make_engine(const struct worker *w, struct berth_wasm_engine **ret, struct berth_error *err)
-{
-    bool serve = w->profile ? strcmp(w->profile, "serve") == 0 : is_serving(w);
-    struct berth_wasm_engine_options o = {
-        .size = sizeof(o),
-        .settings = {sizeof(o.settings), serve ? BERTH_WASM_SERVE : BERTH_WASM_COMMAND, w->fuel > 0},
-        .limits = {.size = sizeof(o.limits), .memory_bytes = w->memory, .memory_total_bytes = w->memory_total,
-                   .table_elements = w->table_elements, .instances = (uint32_t)w->instances, .stack_bytes = w->stack,
-                   .fuel = w->fuel, .time_usec = w->call_time ? w->call_time : SERVED_CALL_USEC, .host_bytes = w->host_memory, .handles = (uint32_t)w->handles},
-        .concurrency = is_serving(w) ? (uint32_t)w->max_concurrency * (w->reuse > 1 ? 2 : 1) : 0,
-        .page = w->page,
-    };
-    int r = read_needs(w->needs, &o.needs, err);
-    return r < 0 ? r : berth_wasm_engine_new(&o, ret, err);
 }
 
 static int open_code(const char *code, struct berth_error *err)
@@ -294,35 +247,31 @@ static int open_code(const char *code, struct berth_error *err)
     return fd < 0 ? fail_os(err, errno, code, "compiled code %s", code) : fd;
 }
 
-static int link_guest(struct worker *w, struct berth_wasm_module *module, struct berth_wasm_guest **ret, struct berth_error *err)
+static int load_guest(const struct worker *w, struct berth_wasm_guest **ret, struct berth_error *err)
 {
-    size_t n = w->folders.n + w->read_only_folders.n;
-    autofree struct berth_wasm_folder *folders = calloc(n + 1, sizeof(*folders));
-    if (!folders)
-        return fail_memory(err);
-    for (size_t i = 0; i < n; i++) {
-        bool ro = i >= w->folders.n;
-        const char *path = ro ? w->read_only_folders.items[i - w->folders.n] : w->folders.items[i];
-        folders[i] = (struct berth_wasm_folder){.path = path, .guest = path, .read_only = ro};
-    }
-    struct berth_wasm_environment e = {
-        .size = sizeof(e), .argv = (const char *const *)w->argv, .env = (const char *const *)w->env, .cwd = w->cwd,
-        .folders = folders, .n_folders = n, .sockets = w->sockets, .http = w->n_rules > 0,
-        .hooks = {.size = sizeof(e.hooks), .data = w, .allow = allow, .lookup = lookup, .roots = roots},
+    static const char *const none[] = {NULL};
+    bool serve = w->profile ? strcmp(w->profile, "serve") == 0 : is_serving(w);
+    struct berth_wasm_options o = {
+        .size = sizeof(o), .code_fd = open_code(w->code, err),
+        .settings = {sizeof(o.settings), serve ? BERTH_WASM_SERVE : BERTH_WASM_COMMAND, w->fuel > 0},
+        .concurrency = is_serving(w) ? (uint32_t)w->max_concurrency * (w->reuse > 1 ? 2 : 1) : 0,
+        .limits = {.memory_bytes = w->memory, .memory_total_bytes = w->memory_total, .table_elements = w->table_elements,
+                   .instances = (uint32_t)w->instances, .stack_bytes = w->stack, .fuel = w->fuel,
+                   .time_usec = w->call_time ? w->call_time : SERVED_CALL_USEC, .host_bytes = w->host_memory,
+                   .handles = (uint32_t)w->handles},
+        .slots = the_page->slots, .argv = (const char *const *)w->argv, .env = (const char *const *)w->env, .cwd = w->cwd,
+        .folders = w->folders.n ? w->folders.items : none,
+        .read_only_folders = w->read_only_folders.n ? w->read_only_folders.items : none,
+        .sockets = w->sockets, .http = the_reach.n_rules > 0,
     };
-    return berth_wasm_link(module, &e, ret, err);
-}
-
-static int load_guest(struct worker *w, struct berth_wasm_guest **ret, struct berth_error *err)
-{
-    struct berth_wasm_engine *engine = NULL;
-    struct berth_wasm_module *module = NULL;
-    int r = make_engine(w, &engine, err);
-    int fd = r < 0 ? r : open_code(w->code, err);
-    r = fd < 0 ? fd : berth_wasm_load(engine, fd, &module, err);
-    if (fd > 2)
-        close(fd);
-    return r < 0 ? r : link_guest(w, module, ret, err);
+    if (o.code_fd < 0)
+        return o.code_fd;
+    the_page->pool = o.concurrency;
+    int r = read_needs(w->needs, &o, err);
+    r = r < 0 ? r : berth_wasm_load(&o, ret, err);
+    if (o.code_fd > 2)
+        close(o.code_fd);
+    return r;
 }
 
 /* ---- ends */
@@ -373,8 +322,19 @@ static void tell_reason(const struct worker *w, const char *line, const char *ba
         (void)fd_write_all(w->ready_fd, reason, MIN(n, sizeof(reason) - 1));
 }
 
-static int tell_end(const struct worker *w, const struct berth_wasm_end *end)
+void berth_wasm_ended(enum berth_wasm_end_kind kind, int exit_code, uint64_t asked_bytes, const char *name, const char *text)
 {
+    struct berth_wasm_end *end = &the_page->end;
+    end->exit_code = exit_code;
+    end->asked_bytes = asked_bytes;
+    snprintf(end->name, sizeof(end->name), "%s", name);
+    snprintf(end->text, sizeof(end->text), "%s", text);
+    __atomic_store_n(&end->kind, kind, __ATOMIC_RELEASE);
+}
+
+static int tell_end(const struct worker *w)
+{
+    const struct berth_wasm_end *end = &the_page->end;
     static const char *const kinds[] = {[BERTH_WASM_END_TRAP] = "trap", [BERTH_WASM_END_MEMORY] = "out of memory",
                                         [BERTH_WASM_END_TIME] = "out of time", [BERTH_WASM_END_FAILED] = "failed"};
     char line[256], asked[64] = "";
@@ -402,11 +362,9 @@ static void end_at_once(int signal)
 static void end_out_of_time(int signal)
 {
     static const char text[] = "berth-wasm: out of time: its time limit\n", reason[] = "out of time: its time limit";
-    if (the_page) {
-        memcpy(the_page->end.name, "time limit", sizeof("time limit"));
-        the_page->end.exit_code = WASM_EXIT_TRAP;
-        __atomic_store_n(&the_page->end.kind, BERTH_WASM_END_TIME, __ATOMIC_RELEASE);
-    }
+    memcpy(the_page->end.name, "time limit", sizeof("time limit"));
+    the_page->end.exit_code = WASM_EXIT_TRAP;
+    __atomic_store_n(&the_page->end.kind, BERTH_WASM_END_TIME, __ATOMIC_RELEASE);
     if (the_ready_fd >= 0)
         (void)!write(the_ready_fd, reason, sizeof(reason) - 1);
     (void)!write(2, text, sizeof(text) - 1);
@@ -437,14 +395,13 @@ static void limit_time(const struct worker *w)
 static int run_command(struct worker *w, struct berth_wasm_guest *guest)
 {
     struct berth_error err = {0};
-    struct berth_wasm_end end = {0};
     end_by_signals();
     tell_ready(w);
     if (w->call_time)
         limit_time(w);
-    int r = strcmp(w->verb, "run") == 0 ? berth_wasm_run(guest, &end, &err)
-                                        : berth_wasm_invoke(guest, w->call, (const char *const *)w->argv + 1, &end, &err);
-    return r < 0 ? tell_failure(w, &err) : tell_end(w, &end);
+    int r = strcmp(w->verb, "run") == 0 ? berth_wasm_run(guest, &err)
+                                        : berth_wasm_invoke(guest, w->call, (const char *const *)w->argv + 1, &err);
+    return r < 0 ? tell_failure(w, &err) : tell_end(w);
 }
 
 /* ---- serving */
@@ -473,35 +430,48 @@ static void heed_signals(const struct worker *w, int fd, struct berth_wasm_serve
     }
 }
 
-static void watch(const struct worker *w, int signal_fd, struct berth_wasm_server *server)
+static void watch(const struct worker *w, int signal_fd, int state_fd, struct berth_wasm_server *server)
 {
-    struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN}, {.fd = berth_wasm_server_fd(server), .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN}, {.fd = state_fd, .events = POLLIN}};
+    enum berth_wasm_state state;
+    eventfd_t count;
     unsigned asked = 0;
-    while (berth_wasm_server_state(server, NULL) != BERTH_WASM_ENDED) {
+    while ((state = berth_wasm_server_state(server)) != BERTH_WASM_ENDED) {
+        the_page->draining = state == BERTH_WASM_DRAINING;
         (void)poll(fds, ARRAY_SIZE(fds), -1);
+        (void)eventfd_read(state_fd, &count);
         heed_signals(w, signal_fd, server, &asked);
     }
+}
+
+/* Cores that it may use, where nobody says how many. */
+static uint32_t count_threads(const struct worker *w)
+{
+    cpu_set_t cores;
+    uint64_t n = w->threads ? w->threads : sched_getaffinity(0, sizeof(cores), &cores) == 0 ? (uint64_t)CPU_COUNT(&cores) : 1;
+    return (uint32_t)MIN(n, (uint64_t)BERTH_WASM_SLOTS);
 }
 
 static int serve(struct worker *w, struct berth_wasm_guest *guest)
 {
     struct berth_error err = {0};
     struct berth_wasm_server *server = NULL;
+    autoclose int state_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct berth_wasm_serve_options o = {
-        .size = sizeof(o), .listen_fds = w->listen_fds, .n_listen_fds = w->n_listen_fds,
-        .rules = {.idle_msec = (w->idle_timeout + 999) / 1000, .body_bytes = w->body_bytes, .response_bytes = w->response_bytes,
-                  .threads = (uint32_t)w->threads, .concurrency = (uint32_t)w->max_concurrency, .queue = (uint32_t)w->queue, .queue_msec = (uint32_t)(w->queue_time / 1000),
-                  .reuse = (uint32_t)w->reuse, .connections = (uint32_t)w->connections,
-                  .header_bytes = (uint32_t)MAX(w->header_bytes, 8192u), .header_msec = (uint32_t)(w->header_time / 1000),
-                  .access_log = w->access_log},
+        .size = sizeof(o), .listen_fds = w->listen_fds, .n_listen_fds = w->n_listen_fds, .state_fd = state_fd,
+        .threads = count_threads(w), .idle_msec = (w->idle_timeout + 999) / 1000, .body_bytes = w->body_bytes,
+        .response_bytes = w->response_bytes, .concurrency = (uint32_t)w->max_concurrency, .queue = (uint32_t)w->queue,
+        .queue_msec = (uint32_t)(w->queue_time / 1000), .reuse = (uint32_t)w->reuse, .connections = (uint32_t)w->connections,
+        .header_bytes = (uint32_t)MAX(w->header_bytes, 8192u), .header_msec = (uint32_t)(w->header_time / 1000),
+        .access_log = w->access_log,
     };
     sigset_t set;
-    autoclose int signal_fd = open_signals(&set);
+    autoclose int signal_fd = state_fd < 0 ? -errno : open_signals(&set);
     int r = signal_fd < 0 ? fail_os(&err, signal_fd, NULL, "signals") : berth_wasm_serve(guest, &o, &server, &err);
     if (r < 0)
         return tell_failure(w, &err);
     tell_ready(w);
-    watch(w, signal_fd, server);
+    watch(w, signal_fd, state_fd, server);
     return 0;
 }
 
@@ -521,9 +491,9 @@ static int prepare(struct worker *w, int argc, char **argv, char **environment, 
     fill_defaults(w);
     r = r < 0 ? r : read_environment(w, environment, err);
     r = r < 0 ? r : find_sockets(w, err);
+    r = r < 0 ? r : check_texts(w, err);
     r = r < 0 ? r : map_page(w, err);
     r = r < 0 ? r : read_rules(w, err);
-    r = r < 0 ? r : read_names(w, err);
     r = r < 0 ? r : load_guest(w, ret, err);
     int forbidden = r < 0 ? 0 : forbid_new_code();
     return forbidden < 0 ? fail_os(err, forbidden, NULL, "second system call filter") : r;

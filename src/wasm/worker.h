@@ -27,11 +27,10 @@
  *     kind module|component
  *     guest command1|command2|http|reactor             what it can be, told by its exports; a line for each: a preview 1 or 2
  *                                                      command, wasi:http, or only called by invoke
- *     import MODULE NAME func|memory|table|global|tag  (component: import NAME instance|func|...)
- *     export NAME func|memory|...                      (of an interface: export ns:pkg/iface@1.0.0#NAME func)
- *     memories N BYTES                                 how many; initial size of the largest
- *     tables N ELEMENTS
- *     needs TEXT                                       one word, handed on verbatim as --needs
+ *     import MODULE NAME                               (component: import NAME)
+ *     export NAME                                      (of an interface: export ns:pkg/iface@1.0.0#NAME)
+ *     needs mN.bBYTES.tN.eELEMENTS                     memories, initial size of the largest, tables, of the largest; handed on
+ *                                                      verbatim as --needs
  *
  *
  * berth-wasm: one workload, or one exec in it

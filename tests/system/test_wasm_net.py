@@ -81,11 +81,12 @@ def world(built, shared):
 
 
 DENIED = "access-denied"
+UNKNOWN = "name-unresolvable" # also a name that no rule has
 
 
 def test_without_a_rule_nothing_is_reached(world):
     assert world.run("lookup known.example", "tcp 10.66.0.2:7000 x", "udp 10.66.0.2:7000 x", "get http://10.66.0.2:8000/",
-                     "get http://known.example:8000/", "get https://10.66.0.2:8443/") == [DENIED] * 3 + ["HTTP-request-denied"] * 3
+                     "get http://known.example:8000/", "get https://10.66.0.2:8443/") == [UNKNOWN] + [DENIED] * 2 + ["HTTP-request-denied"] * 3
 
 
 def test_a_network_and_its_ports_are_reached_and_no_others(world):
@@ -98,7 +99,7 @@ def test_a_network_and_its_ports_are_reached_and_no_others(world):
 def test_a_name_opens_its_own_ports_however_it_is_written(world):
     said = world.run("lookup known.example", "tcp known.example:7000 hello", "get http://Known.Example:8000/", "tcp known.example:7001 x",
                      "lookup other.example", "get http://also.example:8000/", rules=["known.example:7000", "known.example:8000"])
-    assert said == ["10.66.0.2", "you said hello", "200 GET / at 10.66.0.2 as Known.Example:8000 ", DENIED, DENIED, "HTTP-request-denied"]
+    assert said == ["10.66.0.2", "you said hello", "200 GET / at 10.66.0.2 as Known.Example:8000 ", DENIED, UNKNOWN, "HTTP-request-denied"]
 
 
 def test_an_address_that_nobody_looked_up_is_no_name(world):
@@ -113,7 +114,7 @@ def test_one_address_under_two_names_has_the_ports_of_both(world):
 
 def test_sockets_are_there_only_when_the_spec_asks(world):
     said = world.run("tcp 10.66.0.2:7000 x", "udp 10.66.0.2:7000 x", "lookup known.example", "get http://10.66.0.2:8000/", rules=["*"], sockets=False)
-    assert all(s == DENIED for s in said[:3]) and said[3].startswith("200 "), said
+    assert all(s == "permanent-resolver-failure" for s in said[:3]) and said[3].startswith("200 "), said
 
 
 SPECIAL = [("127.0.0.1", "local.example"), ("10.66.0.1", "host.example"), ("169.254.1.1", "link.example")]
@@ -227,7 +228,7 @@ def test_a_container_and_a_service_call_each_other_by_name(berth, service):
     berth.must("run", "-d", "--name", shut, "-p", "8080", service)
     at = f"http://{berth.must('port', api, '8080')}"
     until(lambda: curl(f"{at}/fetch/{web}:8000/") == "<h1>tiny</h1>\n 200")
-    assert curl(f"{at}/fetch/{web}:8001/") == "HTTP-request-denied\n 502"
+    assert curl(f"{at}/fetch/{web}:8001/") == "destination-IP-prohibited\n 502"
     assert curl(f"http://{berth.must('port', shut, '8080')}/fetch/{web}:8000/") == "HTTP-request-denied\n 502"
     # and the other way; through the service back to itself
     assert berth.must("exec", web, "wget", "-q", "-O", "-", f"http://{api}:8080/") == "hello from C"

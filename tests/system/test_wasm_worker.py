@@ -70,19 +70,19 @@ def test_meta_says_what_a_module_is():
     c = Compiled(HELLO)
     assert c.done.returncode == 0 and c.error[0] == 0
     assert c.line("kind") == ["module"] and c.line("guest") == ["command1"]
-    assert "wasi_snapshot_preview1 fd_write func" in c.line("import")
-    assert c.line("memories") == ["1 65536"] and c.line("needs") == ["m1.b65536.t0.e0"]
+    assert "wasi_snapshot_preview1 fd_write" in c.line("import") and "_start" in c.line("export")
+    assert c.line("needs") == ["m1.b65536.t0.e0"]
 
 
 def test_meta_says_what_a_component_is(http):
     assert http.line("kind") == ["component"] and http.line("guest") == ["http"]
-    assert "wasi:http/incoming-handler@0.2.0#handle func" in http.line("export")
+    assert "wasi:http/incoming-handler@0.2.0#handle" in http.line("export")
 
 
 def test_names_of_a_module_stay_in_their_line():
     c = Compiled(b'(module (func (export "a\\nguest http\\1b[31m \\\\")))')
     assert c.line("guest") == ["reactor"]
-    assert c.line("export") == ["a\\x0aguest\\x20http\\x1b[31m\\x20\\\\ func"]
+    assert c.line("export") == ["a\\x0aguest\\x20http\\x1b[31m\\x20\\\\"]
 
 
 @pytest.mark.parametrize("module, code, words", [
@@ -177,7 +177,7 @@ def test_a_memory_that_never_fits_is_out_of_memory(place):
 
 def test_memory_of_64_gib_is_refused(place):
     c = Compiled(b'(module (memory i64 1048576) (func (export "_start")))')
-    assert c.done.returncode == 0 and c.line("memories") == ["1 68719476736"]
+    assert c.done.returncode == 0 and c.line("needs") == ["m1.b68719476736.t0.e0"]
     w = place(c).end()
     assert w.code == 137
 
@@ -305,6 +305,32 @@ def test_names_are_looked_up_as_the_rules_say(place, flags, code):
     assert w.code == code, w.err
 
 
+NAMESERVER = r"""import socket, subprocess
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::1", 53))
+print("up", flush=True)
+while True:
+    asked, who = s.recvfrom(4096)
+    end = asked.index(0, 12) + 5
+    four = asked[end - 4:end - 2] == b"\0\1"
+    answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\7" if four else b""
+    s.sendto(asked[:2] + b"\x81\x80\0\1" + bytes([0, four]) + bytes(4) + asked[12:end] + answer, who)
+"""
+
+
+def test_names_are_asked_of_a_server_at_an_ipv6_address(place):
+    server = subprocess.Popen(["unshare", "-n", "python3", "-c", NAMESERVER], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout.readline() == b"up\n"
+        w = place(Compiled(wasm_programs.text_of("lookup.wat")), wrap=("nsenter", "-n", "-t", str(server.pid)),
+                  flags=["--sockets", "yes", "--allow", "known.example", "--nameserver", "::1"]).end()
+        assert w.code == 0, w.err
+    finally:
+        server.kill()
+        server.wait()
+
+
 # ---- invoke
 
 ADD = b"""(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
@@ -314,13 +340,13 @@ ADD = b"""(module (func (export "add") (param i32 i32) (result i32) (i32.add (lo
 
 
 @pytest.mark.parametrize("call, args, out", [("add(1, 2)", [], b"3\n"), ("add", ["40", "2"], b"42\n"), ("half(3)", [], b"1.5\n"),
-                                             ("read", [], b"7\n"), ("add", ["-1", "4294967295"], b"-2\n")])
+                                             ("read", [], b"7\n"), ("add", ["-1", "-1"], b"-2\n")])
 def test_exports_of_a_core_module_are_called(place, call, args, out):
     w = place(Compiled(ADD), "invoke", flags=["--call", call], args=["m", *args]).end()
     assert (w.code, w.out) == (0, out), w.err
 
 
-@pytest.mark.parametrize("call, words", [("sub(1)", "there are: add, half"), ("add(1)", "2 arguments"), ("add(1, x)", "no i32")])
+@pytest.mark.parametrize("call, words", [("sub(1)", "there are: add, half"), ("add(1)", "add(1): "), ("add(1, x)", "add(1, x): ")])
 def test_a_wrong_call_says_what_is_wrong(place, call, words):
     w = place(Compiled(ADD), "invoke", flags=["--call", call]).end()
     assert w.code == 125 and words in w.err

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The border itself: C's error value, strings and arrays, and the wall that no panic passes.
+//! The border itself: what C does for us, its strings and errors, and the wall that no panic passes.
 
-#[cfg(feature = "worker")]
-use std::ffi::CStr;
-use std::ffi::{c_char, c_int};
+use crate::head::clean;
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+unsafe extern "C" {
+    /// base/error.h
+    fn fail(err: *mut c_void, code: c_int, object: *const c_char, format: *const c_char, ...) -> c_int;
+}
 
 /// enum berth_code, those that are used here.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -18,136 +22,64 @@ pub enum Code {
     Corrupt = -1013,
 }
 
-/// struct berth_error.
-#[repr(C)]
-pub struct CError {
-    code: i32,
-    os_error: i32,
-    object: [c_char; 136],
-    message: [c_char; 880],
-}
-
+#[derive(Debug)]
 pub struct Fail {
-    pub code: Code,
-    pub object: String,
+    code: Code,
+    object: String,
     pub message: String,
 }
 
-pub fn fail<T>(code: Code, object: &str, message: impl Into<String>) -> Result<T, Fail> {
-    Err(Fail { code, object: object.into(), message: message.into() })
+impl Fail {
+    pub fn new(code: Code, object: impl Into<String>, message: impl Into<String>) -> Fail {
+        Fail { code, object: object.into(), message: message.into() }
+    }
 }
 
 impl From<wasmtime::Error> for Fail {
     fn from(e: wasmtime::Error) -> Fail {
-        Fail { code: Code::Io, object: String::new(), message: format!("{e:#}") }
+        Fail::new(Code::Io, "", format!("{e:#}"))
     }
 }
 
 impl From<std::io::Error> for Fail {
     fn from(e: std::io::Error) -> Fail {
-        Fail { code: Code::Io, object: String::new(), message: e.to_string() }
+        Fail::new(Code::Io, "", e.to_string())
     }
 }
 
-/// Text of somebody else's, fit for a terminal: printable ASCII stays, the rest is \xHH.
-pub fn clean(text: &str, keep_lines: bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for b in text.bytes() {
-        match b {
-            b'\n' if keep_lines => out.push('\n'),
-            b'\\' => out.push_str("\\\\"),
-            b' '..=b'~' => out.push(b as char),
-            _ => out.push_str(&format!("\\x{b:02x}")),
-        }
-    }
-    out
-}
-
-/// Copy as much of an ASCII text as has room, NUL-terminated.
-pub fn put(text: &str, room: &mut [c_char]) {
-    let n = text.len().min(room.len() - 1);
-    for (to, from) in room.iter_mut().zip(text.bytes().take(n)) {
-        *to = from as c_char;
-    }
-    room[n] = 0;
-}
-
-fn report(f: &Fail, err: *mut CError) -> c_int {
-    if let Some(e) = unsafe { err.as_mut() } {
-        e.code = f.code as i32;
-        e.os_error = 0;
-        put(&clean(&f.object, false), &mut e.object);
-        put(&clean(&f.message.replace('\n', " "), false), &mut e.message);
-    }
-    f.code as c_int
+/// Cleaned, as a C string.
+pub fn cleaned(text: &str) -> CString {
+    CString::new(clean(text)).expect("no NUL is left")
 }
 
 /// Run `f`; what it returns, or the panic that it died of, as C's code and error.
-pub fn guard(err: *mut CError, f: impl FnOnce() -> Result<c_int, Fail>) -> c_int {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(Ok(n)) => n,
-        Ok(Err(e)) => report(&e, err),
+pub fn guard(err: *mut c_void, f: impl FnOnce() -> Result<c_int, Fail>) -> c_int {
+    let failure = match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(Ok(n)) => return n,
+        Ok(Err(e)) => e,
         Err(panic) => {
-            let why = panic
-                .downcast_ref::<&str>()
-                .map(|s| s.to_string())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_default();
-            report(&Fail { code: Code::Io, object: String::new(), message: format!("the engine failed: {why}") }, err)
-        }
-    }
-}
-
-/// A C string as UTF-8; INVALID names what it was.
-///
-/// # Safety
-/// `s` is NULL or a string.
-#[cfg(feature = "worker")]
-pub unsafe fn text<'a>(s: *const c_char, what: &str) -> Result<&'a str, Fail> {
-    if s.is_null() {
-        return fail(Code::Invalid, what, format!("{what} is missing"));
-    }
-    match unsafe { CStr::from_ptr(s) }.to_str() {
-        Ok(t) => Ok(t),
-        Err(_) => {
-            let shown = unsafe { CStr::from_ptr(s) }.to_string_lossy().into_owned();
-            fail(Code::Invalid, what, format!("{what} \"{shown}\" is not UTF-8"))
-        }
-    }
-}
-
-/// The strings of a NULL-terminated array.
-///
-/// # Safety
-/// `list` is NULL or such an array.
-#[cfg(feature = "worker")]
-pub unsafe fn texts(mut list: *const *const c_char, what: &str) -> Result<Vec<String>, Fail> {
-    let mut all = Vec::new();
-    unsafe {
-        while !list.is_null() && !(*list).is_null() {
-            all.push(text(*list, what)?.to_string());
-            list = list.add(1);
-        }
-    }
-    Ok(all)
-}
-
-/// A function that frees what another one made; NULL is nothing.
-#[cfg(feature = "worker")]
-macro_rules! freed {
-    ($name:ident, $owner:ty) => {
-        /// # Safety
-        /// NULL, or what berth_wasm.h says, which nobody uses any more.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name(p: *mut std::ffi::c_void) {
-            if !p.is_null() {
-                crate::ffi::guard(std::ptr::null_mut(), || {
-                    drop(unsafe { <$owner>::from_raw(p.cast()) });
-                    Ok(0)
-                });
-            }
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            Fail::new(Code::Io, "", format!("the engine failed: {}", text.unwrap_or_default()))
         }
     };
+    let (object, message) = (cleaned(&failure.object), cleaned(&failure.message.replace('\n', " ")));
+    unsafe { fail(err, failure.code as c_int, object.as_ptr(), c"%s".as_ptr(), message.as_ptr()) }
 }
+
+/// A string of C's.
+///
+/// # Safety
+/// It is one.
 #[cfg(feature = "worker")]
-pub(crate) use freed;
+pub unsafe fn text(s: *const c_char) -> String {
+    unsafe { std::ffi::CStr::from_ptr(s) }.to_string_lossy().into_owned()
+}
+
+/// The strings of an array.
+///
+/// # Safety
+/// NULL is at its end.
+#[cfg(feature = "worker")]
+pub unsafe fn texts(list: *const *const c_char) -> Vec<String> {
+    unsafe { (0..).map(|i| *list.add(i)).take_while(|s| !s.is_null()).map(|s| text(s)).collect() }
+}

@@ -5,6 +5,8 @@
 //! wake an event loop. What C can do as well (options, files, rules, signals, printing) is done there.
 
 mod ffi;
+#[cfg_attr(not(feature = "worker"), allow(dead_code))]
+mod head;
 mod settings;
 
 #[cfg(feature = "compiler")]
@@ -21,15 +23,11 @@ mod log;
 #[cfg(feature = "worker")]
 mod net;
 #[cfg(feature = "worker")]
-mod page;
-#[cfg(feature = "worker")]
 mod reply;
 #[cfg(feature = "worker")]
 mod run;
 #[cfg(feature = "worker")]
 mod serve;
-#[cfg(feature = "worker")]
-mod stdio;
 #[cfg(feature = "worker")]
 mod turn;
 #[cfg(feature = "worker")]

@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWrite, Interest};
 use tokio::sync::Notify;
@@ -16,7 +16,8 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 const RECORD: usize = libc::PIPE_BUF;
-const BACKLOG: usize = 1 << 20;
+/// Records that may wait for a reader without a stream of their own.
+const BACKLOG: usize = 1000;
 
 struct Fd(RawFd);
 impl AsRawFd for Fd {
@@ -25,18 +26,11 @@ impl AsRawFd for Fd {
     }
 }
 
-#[derive(Default)]
-struct Backlog {
-    records: VecDeque<Vec<u8>>,
-    bytes: usize,
-    lost: u64,
-}
-
-/// One of a thread's two outputs. `backlog` is what has no stream of its own to wait in.
+/// One of a thread's two outputs. `backlog` is what has no stream of its own to wait in, and how many found no room there.
 pub struct Sink {
     fd: RawFd,
     waits: Option<AsyncFd<Fd>>,
-    backlog: Mutex<Backlog>,
+    backlog: Mutex<(VecDeque<Vec<u8>>, u64)>,
     more: Notify,
 }
 
@@ -50,74 +44,58 @@ impl Sink {
 
     /// Write it whole or not at all. Gone readers take everything.
     fn offer(&self, record: &[u8]) -> bool {
-        let mut rest = record;
-        loop {
-            let n = unsafe { libc::write(self.fd, rest.as_ptr().cast(), rest.len()) };
-            let error = std::io::Error::last_os_error();
-            if n >= 0 && (n as usize) < rest.len() {
-                rest = &rest[n as usize..]; // a terminal's half; the other half must follow
-            } else if n >= 0 {
-                return true;
-            } else if error.kind() == std::io::ErrorKind::WouldBlock {
-                if rest.len() == record.len() {
-                    return false;
-                }
-                let mut p = libc::pollfd { fd: self.fd, events: libc::POLLOUT, revents: 0 };
-                unsafe { libc::poll(&mut p, 1, 1000) };
-            } else if error.kind() != std::io::ErrorKind::Interrupted {
-                return true;
-            }
-        }
+        let n = unsafe { libc::write(self.fd, record.as_ptr().cast(), record.len()) };
+        n >= 0 || std::io::Error::last_os_error().kind() != std::io::ErrorKind::WouldBlock
     }
 
-    async fn writable(&self) {
-        if let Some(waits) = &self.waits {
-            if let Ok(mut now) = waits.writable().await {
-                let mut p = libc::pollfd { fd: self.fd, events: libc::POLLOUT, revents: 0 };
-                if unsafe { libc::poll(&mut p, 1, 0) } == 0 {
-                    now.clear_ready();
-                }
+    /// What is taken now; true: all of it.
+    fn offer_all(&self, queue: &mut VecDeque<Vec<u8>>) -> bool {
+        while queue.front().is_some_and(|record| self.offer(record)) {
+            queue.pop_front();
+        }
+        queue.is_empty()
+    }
+
+    /// Until `all` of something is written.
+    async fn wait_for(&self, mut all: impl FnMut() -> bool) {
+        while !all() {
+            let Some(waits) = &self.waits else { return };
+            let Ok(mut ready) = waits.writable().await else { return };
+            if all() {
+                return;
             }
+            ready.clear_ready();
         }
     }
 
     /// A record of the worker's own, or of a stream that is gone: never waits, is counted when there is no room.
     pub fn put(&self, record: Vec<u8>) {
         let mut b = self.backlog.lock().unwrap();
-        if b.records.is_empty() && self.offer(&record) {
+        if b.0.is_empty() && self.offer(&record) {
             return;
         }
-        if b.bytes + record.len() > BACKLOG {
-            b.lost += 1;
-            return;
+        if b.0.len() < BACKLOG {
+            b.0.push_back(record);
+        } else {
+            b.1 += 1;
         }
-        b.bytes += record.len();
-        b.records.push_back(record);
         self.more.notify_one();
     }
 
     fn flush(&self) -> bool {
         let mut b = self.backlog.lock().unwrap();
-        while let Some(record) = b.records.front() {
-            if !self.offer(record) {
-                return false;
-            }
-            let gone = b.records.pop_front().map_or(0, |r| r.len());
-            b.bytes -= gone;
+        if b.1 > 0 && b.0.len() < BACKLOG {
+            let text = format!("berth-wasm: {} lines are lost: nobody read them in time\n", std::mem::take(&mut b.1));
+            b.0.push_back(text.into_bytes());
         }
-        if b.lost > 0 && self.offer(format!("berth-wasm: {} lines are lost: nobody read them in time\n", b.lost).as_bytes()) {
-            b.lost = 0;
-        }
-        true
+        self.offer_all(&mut b.0)
     }
 
     /// For ever: what could not be written at once follows when there is room.
     pub async fn pump(&self) {
         loop {
             self.more.notified().await;
-            while !self.flush() {
-                self.writable().await;
-            }
+            self.wait_for(|| self.flush()).await;
         }
     }
 }
@@ -130,26 +108,33 @@ pub struct Who {
 }
 
 impl Who {
+    pub fn new(instance: u64, request: u64) -> Who {
+        Who { instance: instance.into(), request: request.into() }
+    }
+
     /// The lines of `text`, each with whose it is, cut where a pipe would.
-    pub fn records(&self, text: &[u8], each: &mut dyn FnMut(Vec<u8>)) {
+    pub fn records(&self, text: &[u8]) -> VecDeque<Vec<u8>> {
         let head = format!("i{} r{} ", self.instance.load(Relaxed), self.request.load(Relaxed));
+        let mut out = VecDeque::new();
         for line in text.split_inclusive(|b| *b == b'\n') {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            let mut pieces = line.chunks(RECORD - head.len() - 1);
-            let mut piece = pieces.next().or(Some(&[]));
-            while let Some(p) = piece {
-                each([head.as_bytes(), p, b"\n"].concat());
-                piece = pieces.next();
+            let mut rest = line.strip_suffix(b"\n").unwrap_or(line);
+            loop {
+                let (piece, more) = rest.split_at(rest.len().min(RECORD - head.len() - 1));
+                out.push_back([head.as_bytes(), piece, b"\n"].concat());
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
             }
         }
+        out
     }
 }
 
 /// What the guest's get-stdout gives.
-#[derive(Clone)]
 pub struct Output {
-    pub sink: std::sync::Arc<Sink>,
-    pub who: std::sync::Arc<Who>,
+    pub sink: Arc<Sink>,
+    pub who: Arc<Who>,
 }
 
 impl IsTerminal for Output {
@@ -160,7 +145,7 @@ impl IsTerminal for Output {
 
 impl StdoutStream for Output {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        let who = Who { instance: self.who.instance.load(Relaxed).into(), request: self.who.request.load(Relaxed).into() };
+        let who = Who::new(self.who.instance.load(Relaxed), self.who.request.load(Relaxed));
         Box::new(Lines { sink: self.sink.clone(), who, line: Vec::new(), queue: VecDeque::new() })
     }
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
@@ -169,22 +154,10 @@ impl StdoutStream for Output {
 }
 
 struct Lines {
-    sink: std::sync::Arc<Sink>,
+    sink: Arc<Sink>,
     who: Who,
     line: Vec<u8>,
     queue: VecDeque<Vec<u8>>,
-}
-
-impl Lines {
-    fn flush_queue(&mut self) -> bool {
-        while let Some(record) = self.queue.front() {
-            if !self.sink.offer(record) {
-                return false;
-            }
-            self.queue.pop_front();
-        }
-        true
-    }
 }
 
 impl OutputStream for Lines {
@@ -195,36 +168,30 @@ impl OutputStream for Lines {
             None if self.line.len() >= RECORD => self.line.len(),
             None => return Ok(()),
         };
-        let queue = &mut self.queue;
-        self.who.records(&self.line[..end], &mut |r| queue.push_back(r));
+        self.queue.extend(self.who.records(&self.line[..end]));
         self.line.drain(..end);
-        self.flush_queue();
+        self.sink.offer_all(&mut self.queue);
         Ok(())
     }
     fn flush(&mut self) -> StreamResult<()> {
         Ok(())
     }
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(if self.flush_queue() { 4 * RECORD } else { 0 })
+        Ok(if self.sink.offer_all(&mut self.queue) { 4 * RECORD } else { 0 })
     }
 }
 
 #[async_trait::async_trait]
 impl Pollable for Lines {
     async fn ready(&mut self) {
-        while !self.flush_queue() {
-            self.sink.writable().await;
-        }
+        let (sink, queue) = (&self.sink, &mut self.queue);
+        sink.wait_for(|| sink.offer_all(queue)).await;
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let queue = &mut self.queue;
-        self.who.records(&line, &mut |r| queue.push_back(r));
-        while let Some(record) = self.queue.pop_front() {
-            self.sink.put(record);
-        }
+        let rest = self.who.records(&self.line);
+        self.queue.drain(..).chain(rest).for_each(|record| self.sink.put(record));
     }
 }

@@ -2,111 +2,88 @@
 //! One answer and the instance behind it. The instance lives in the answer: who drops the answer, because the client
 //! is gone or the time is up, ends the instance with it.
 
-use crate::page::{add, take};
+use crate::guest::{add, take};
 use crate::serve::Thread;
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Instant;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-/// How an instance's call ended.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Verdict {
-    Done,
-    Trapped,
-    OutOfTime,
-}
+/// How an instance's call ended, and what to answer if nothing was.
+pub type Verdict = Result<(), StatusCode>;
 
-/// An instance at work.
-pub struct Run {
-    pub future: Pin<Box<dyn Future<Output = Verdict>>>,
-    pub thread: Rc<Thread>,
-    pub request: u64,
-}
-
-impl Run {
-    /// Let it compute until it waits. A panic of the engine's is this instance's trap, and nobody else's.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
-        let begin = Instant::now();
-        let done = catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(cx)));
-        add(&self.thread.slot.cpu_nsec, begin.elapsed().as_nanos() as u64);
-        done.unwrap_or_else(|_| {
-            add(&self.thread.slot.traps, 1);
-            self.thread.say(0, self.request, "the engine failed: the request was given up");
-            Poll::Ready(Verdict::Trapped)
-        })
-    }
-}
-
-/// A request that is under way, for the counters and the line in the log.
+/// A request that is under way: its instance, the counters and the line in the log.
 pub struct Active {
     pub thread: Rc<Thread>,
     pub request: u64,
-    pub line: Option<String>,
-    pub begin: Option<Instant>,
+    /// Until its instance has come to its own end.
+    pub run: Option<Pin<Box<dyn Future<Output = Verdict>>>>,
+    pub verdict: Verdict,
+    pub line: Option<(String, Instant)>,
     pub status: u16,
     pub bytes: u64,
-    /// Its instance has come to its own end.
-    pub over: bool,
+}
+
+impl Active {
+    /// Let it compute until it waits. A panic of the engine's is this instance's trap, and nobody else's.
+    pub fn advance(&mut self, cx: &mut Context<'_>) {
+        let Some(run) = &mut self.run else { return };
+        let (begin, slot) = (Instant::now(), self.thread.slot);
+        let done = catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(cx)));
+        add(&slot.cpu_nsec, begin.elapsed().as_nanos() as u64);
+        let done = done.unwrap_or_else(|_| {
+            add(&slot.traps, 1);
+            self.thread.say(0, self.request, "the engine failed: the request was given up");
+            Poll::Ready(Err(StatusCode::INTERNAL_SERVER_ERROR))
+        });
+        if let Poll::Ready(verdict) = done {
+            (self.run, self.verdict) = (None, verdict);
+        }
+    }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
         let slot = self.thread.slot;
+        let cancelled = self.run.take().is_some();
         take(&slot.active_requests, 1);
-        if !self.over {
-            add(&slot.cancelled, 1);
-        }
-        self.thread.touched();
-        if let (Some(line), Some(begin)) = (&self.line, self.begin) {
-            let end = if self.over { "" } else { " cancelled" };
-            let usec = begin.elapsed().as_micros();
-            let text = format!(
-                "r{} {line} {} {} bytes {}.{:03} ms{end}\n",
-                self.request,
-                self.status,
-                self.bytes,
-                usec / 1000,
-                usec % 1000
-            );
+        add(&slot.cancelled, cancelled as u64);
+        self.thread.shared.touch();
+        if let Some((line, begin)) = &self.line {
+            let (end, msec) = (if cancelled { " cancelled" } else { "" }, begin.elapsed().as_secs_f64() * 1000.0);
+            let text = format!("r{} {line} {} {} bytes {msec:.3} ms{end}\n", self.request, self.status, self.bytes);
             self.thread.out.put(text.into_bytes());
         }
     }
 }
 
-/// A body: text of ours, or what the guest writes while it goes on.
+/// A body: what the guest writes while it goes on.
 pub struct Reply {
-    inner: Option<HyperOutgoingBody>,
-    run: Option<Run>,
-    failed: bool,
+    inner: HyperOutgoingBody,
+    active: Option<Active>,
+    /// The body itself broke.
+    broken: bool,
     /// Frames that are here already, and whether they are all.
     here: VecDeque<Frame<Bytes>>,
     whole: bool,
     left: u64,
-    active: Option<Active>,
 }
 
 const AT_ONCE: usize = 16;
 
 impl Reply {
-    pub fn text(text: &'static str, active: Option<Active>) -> Reply {
-        let here = [Frame::data(Bytes::from_static(text.as_bytes()))].into();
-        Reply { inner: None, run: None, failed: false, here, whole: true, left: u64::MAX, active }
-    }
-
-    /// `run`: None when the guest has ended, and then its answer most often is complete, and its length known.
-    pub fn guest(body: HyperOutgoingBody, run: Option<Run>, active: Active, limit: u64) -> Reply {
-        let left = if limit == 0 { u64::MAX } else { limit };
-        let here = VecDeque::new();
-        let mut reply = Reply { inner: Some(body), run, failed: false, here, whole: false, left, active: Some(active) };
-        if reply.run.is_none() {
+    /// At most `limit` bytes, 0 for any number. When the guest has ended its answer most often is complete, and its length known.
+    pub fn new(inner: HyperOutgoingBody, active: Active, limit: u64) -> Reply {
+        let (left, ended) = (if limit == 0 { u64::MAX } else { limit }, active.run.is_none());
+        let mut reply = Reply { inner, active: Some(active), broken: false, here: VecDeque::new(), whole: false, left };
+        if ended {
             reply.gather();
         }
         reply
@@ -114,54 +91,38 @@ impl Reply {
 
     fn gather(&mut self) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let Some(body) = &mut self.inner else { return };
-        while self.here.len() < AT_ONCE {
-            match Pin::new(&mut *body).poll_frame(&mut cx) {
+        while self.here.len() < AT_ONCE && !self.whole && !self.broken {
+            match Pin::new(&mut self.inner).poll_frame(&mut cx) {
                 Poll::Ready(Some(Ok(frame))) => self.here.push_back(frame),
-                Poll::Ready(Some(Err(_))) => self.failed = true,
+                Poll::Ready(Some(Err(_))) => self.broken = true,
                 Poll::Ready(None) => self.whole = true,
                 Poll::Pending => return,
             }
-            if self.whole || self.failed {
-                return;
-            }
         }
     }
 
-    fn advance(&mut self, cx: &mut Context<'_>) {
-        let Some(run) = &mut self.run else { return };
-        if let Poll::Ready(verdict) = run.poll(cx) {
-            self.run = None;
-            self.failed |= verdict != Verdict::Done;
-            if let Some(a) = &mut self.active {
-                a.over = true;
-            }
-        }
-    }
-
-    /// The answer is out, the guest still has something to do: it does that without a client.
+    /// The answer is out. If the guest still has something to do, it does that without a client.
     fn leave(&mut self) {
-        if let (Some(mut run), Some(mut active)) = (self.run.take(), self.active.take()) {
-            tokio::task::spawn_local(async move {
-                std::future::poll_fn(|cx| run.poll(cx)).await;
-                let active = &mut active;
-                active.over = true;
-            });
+        if let Some(mut active) = self.active.take_if(|a| a.run.is_some()) {
+            tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+                active.advance(cx);
+                if active.run.is_none() { Poll::Ready(()) } else { Poll::Pending }
+            }));
         }
     }
 
-    fn counted(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn counted(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Error> {
         let n = frame.data_ref().map_or(0, |d| d.len() as u64);
+        if n > self.left {
+            self.active = None;
+            self.broken = true;
+            return Err(Error::HttpResponseBodySize(None));
+        }
+        self.left -= n;
         if let Some(a) = &mut self.active {
             a.bytes += n;
         }
-        if n > self.left {
-            self.run = None;
-            self.failed = true;
-            return Poll::Ready(Some(Err(Error::HttpResponseBodySize(None))));
-        }
-        self.left -= n;
-        Poll::Ready(Some(Ok(frame)))
+        Ok(frame)
     }
 }
 
@@ -171,24 +132,26 @@ impl Body for Reply {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(frame) = self.here.pop_front() {
-            return self.counted(frame);
+            return Poll::Ready(Some(self.counted(frame)));
         }
         if self.whole {
             return Poll::Ready(None);
         }
-        self.advance(cx);
-        let Some(body) = &mut self.inner else { return Poll::Ready(None) };
-        match Pin::new(body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => self.counted(frame),
-            Poll::Ready(Some(Err(e))) => Poll::Ready(Some(Err(e))),
+        if let Some(active) = &mut self.active {
+            active.advance(cx);
+        }
+        match std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => Poll::Ready(Some(self.counted(frame))),
             // A body that broke off must not look like one that ended.
-            Poll::Ready(None) if self.failed => Poll::Ready(Some(Err(Error::HttpResponseIncomplete))),
-            Poll::Ready(None) => {
+            None if self.broken || self.active.as_ref().is_some_and(|a| a.verdict.is_err()) => {
+                Poll::Ready(Some(Err(Error::HttpResponseIncomplete)))
+            }
+            None => {
                 self.leave();
                 self.whole = true;
                 Poll::Ready(None)
             }
-            Poll::Pending => Poll::Pending,
+            failed => Poll::Ready(failed),
         }
     }
 
@@ -202,12 +165,5 @@ impl Body for Reply {
             Some(n) if self.whole => SizeHint::with_exact(n),
             _ => SizeHint::default(),
         }
-    }
-}
-
-impl Thread {
-    /// An instance has begun or ended: the moment that idleness is counted from.
-    pub fn touched(&self) {
-        self.shared.last_msec.store(self.shared.born.elapsed().as_millis() as u64, Relaxed);
     }
 }
