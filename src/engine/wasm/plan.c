@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 
 #define PORT_USUAL 8080
+#define HEADROOM (8ull << 20) /* of a worker that has begun: 5 MiB and what the kernel counts for it */
 #define BACKLOG 4096
 #define DRAIN_USEC UINT64_C(86400000000) /* the supervisor's deadline is the one that counts */
 
@@ -383,9 +384,17 @@ static void worker_names(struct worker *w, struct compile *k, struct berth_error
     }
 }
 
-static void worker_limits(struct worker *w, const struct spec *s, bool serve)
+/** Of the group's memory for the guest: the worker's own is beside it. Where both had the same limit, the kernel would
+ *  swap and reclaim for the guest until it killed somebody, in place of a growth that is refused in words. */
+static uint64_t guest_memory(const struct spec *s)
 {
     uint64_t all = s->resources.has_memory ? s->resources.memory : 0;
+    return all - MIN(all / 2, HEADROOM + all / 16);
+}
+
+static void worker_limits(struct worker *w, const struct spec *s, bool serve)
+{
+    uint64_t all = guest_memory(s);
     worker_number(w, "--memory", s->wasm.memory ? s->wasm.memory : all);
     worker_number(w, "--memory-total", s->wasm.memory_total ? s->wasm.memory_total : serve ? all : 0);
     worker_number(w, "--call-time", s->wasm.time_limit_usec > 0 ? (uint64_t)s->wasm.time_limit_usec : 0);
