@@ -167,6 +167,9 @@ static void exec_free(struct supervisor *s, struct exec *e)
     source_close(&s->loop, &e->end);
     source_close(&s->loop, &e->words);
     stdio_close(s, &e->stdio);
+    for (size_t i = 0; i < e->n_fds; i++)
+        close_fd(&e->fds[i]);
+    json_decref(e->body);
     free(e->command);
     free(e);
 }
@@ -271,12 +274,24 @@ static void end_speaks(struct supervisor *s, struct source *source, uint32_t eve
     exec_ended(s, e, r < 0 ? W_EXITCODE(0, SIGKILL) : wait_status);
 }
 
+/* What it waited for did not come to run. */
+static void refuse_waiting(struct supervisor *s, struct exec *e)
+{
+    struct berth_error err;
+    fail(&err, BERTH_WRONG_STATE, s->name, "it was idle, and its program did not start");
+    if (e->connection)
+        exec_failed(s, e, &err);
+    exec_free(s, e);
+}
+
 void execs_reap(struct supervisor *s)
 {
     struct exec *next;
     for (struct exec *e = s->execs; e; e = next) {
         next = e->next;
-        if (e->end.fd >= 0)
+        if (e->body)
+            refuse_waiting(s, e);
+        else if (e->end.fd >= 0)
             end_speaks(s, &e->end, EPOLLIN);
     }
 }
@@ -544,12 +559,60 @@ static int exec_begin(struct supervisor *s, struct exec *e, json_t *body, int *f
     return r;
 }
 
+static void exec_go(struct supervisor *s, struct exec *e, json_t *body, int *fds, size_t n_fds)
+{
+    struct berth_error err;
+    if (exec_begin(s, e, body, fds, n_fds, &err) == 0)
+        return;
+    exec_failed(s, e, &err);
+    if (e->end.fd >= 0)
+        exec_kill(e);
+    else
+        exec_free(s, e);
+}
+
+void execs_begin(struct supervisor *s)
+{
+    struct exec *next;
+    for (struct exec *e = s->execs; e; e = next) {
+        struct exec waited = *e;
+        next = e->next;
+        if (!waited.body)
+            continue;
+        e->body = NULL;
+        e->n_fds = 0;
+        if (waited.connection)
+            exec_go(s, e, waited.body, waited.fds, waited.n_fds);
+        else
+            exec_free(s, e); /* who asked has gone meanwhile */
+        for (size_t i = 0; i < waited.n_fds; i++)
+            close_fd(&waited.fds[i]);
+        json_decref(waited.body);
+    }
+}
+
+static void exec_wait(struct exec *e, json_t *body, int *fds, size_t n_fds)
+{
+    e->body = json_incref(body);
+    for (; e->n_fds < n_fds; e->n_fds++)
+        e->fds[e->n_fds] = take_fd(&fds[e->n_fds]);
+}
+
+/* It is idle, or was until now: everybody was told that it runs, so it is made to. */
+static bool is_waking(struct supervisor *s)
+{
+    if (s->state == LIFE_IDLE)
+        hear(s, HEARD_DEMAND, NULL);
+    return s->state == LIFE_STARTING && s->record.state == BERTH_RUNNING;
+}
+
 void exec_request(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body, int *fds,
                   size_t n_fds)
 {
     struct berth_error err;
     crash_point("exec.asked");
-    if (s->program.pid <= 0 || (s->state != LIFE_RUNNING && s->state != LIFE_STOPPING)) {
+    bool waking = is_waking(s);
+    if (!waking && (s->program.pid <= 0 || (s->state != LIFE_RUNNING && s->state != LIFE_STOPPING))) {
         fail(&err, BERTH_WRONG_STATE, s->name, "it %s",
              s->state == LIFE_PAUSED ? "is paused" : "is not running");
         return reply_error(s, c, tag, &err);
@@ -559,13 +622,10 @@ void exec_request(struct supervisor *s, struct connection *c, uint64_t tag, json
         return reply_error(s, c, tag, &err);
     e->connection = c;
     e->tag = tag;
-    if (exec_begin(s, e, body, fds, n_fds, &err) < 0) {
-        exec_failed(s, e, &err);
-        if (e->end.fd >= 0)
-            exec_kill(e);
-        else
-            exec_free(s, e);
-    }
+    if (waking)
+        exec_wait(e, body, fds, n_fds);
+    else
+        exec_go(s, e, body, fds, n_fds);
 }
 
 static int probe_pipes(struct supervisor *s, struct exec *e, int fds[3])

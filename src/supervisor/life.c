@@ -289,6 +289,7 @@ static void now_running(struct supervisor *s, struct request *r)
     record_event(s, "start", NULL);
     oom_watch(s);
     probes_begin(s);
+    execs_begin(s);
     malloc_trim(0);
 }
 

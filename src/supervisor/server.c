@@ -352,7 +352,7 @@ static const struct {
     size_t max_fds;
 } requests[] = {
     [MESSAGE_STOP] = {on_stop, 0},           [MESSAGE_SIGNAL] = {on_signal, 0},
-    [MESSAGE_EXEC] = {on_exec, 3 + 4},           [MESSAGE_EXEC_SIGNAL] = {on_exec_signal, 0},
+    [MESSAGE_EXEC] = {on_exec, EXEC_FDS_MAX},    [MESSAGE_EXEC_SIGNAL] = {on_exec_signal, 0},
     [MESSAGE_EXEC_LIST] = {on_exec_list, 0}, [MESSAGE_RESIZE] = {on_resize, 0},
     [MESSAGE_ATTACH] = {on_attach, 3},       [MESSAGE_PAUSE] = {on_pause, 0},
     [MESSAGE_UNPAUSE] = {on_unpause, 0},     [MESSAGE_UPDATE] = {on_update, 0},

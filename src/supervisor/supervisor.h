@@ -25,6 +25,7 @@
 
 #define CONNECTIONS_MAX 256
 #define EXECS_MAX       128
+#define EXEC_FDS_MAX    (3 + 4) /* standard ones, and files */
 
 /* ---- where it is ------------------------------------------------------------------------------
  */
@@ -135,6 +136,9 @@ struct exec {
     struct timer timeout;
     struct probe *probe;
     char *command;
+    json_t *body; /* the request, until the program that it waits for runs */
+    int fds[EXEC_FDS_MAX];
+    size_t n_fds;
     int64_t started_usec;
     bool running, timed_out, detached, is_probe;
 };
@@ -269,7 +273,9 @@ int exec_let_go(struct supervisor *s, uint64_t id, struct berth_error *err);
 int exec_resize(struct supervisor *s, uint64_t id, uint16_t rows, uint16_t columns,
                 struct berth_error *err);
 int exec_probe(struct supervisor *s, struct probe *probe, struct berth_error *err);
-/** Collect those that have ended. */
+/** The program runs: what waited for it begins. */
+void execs_begin(struct supervisor *s);
+/** Collect those that have ended; what still waits is refused. */
 void execs_reap(struct supervisor *s);
 /** Without waiting: 1 and the status as waitpid's, 0 when it still runs, -errno. By pidfd: launch
  * has children of its own. */

@@ -27,6 +27,9 @@ static int open_root(struct workload *w, int *ret_fd, struct berth_error *err)
         return r;
     snprintf(path, sizeof(path), "/proc/%d/root", status.pid);
     *ret_fd = alive && status.pid > 0 ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (alive && status.state == BERTH_RUNNING && status.pid == 0)
+        return fail(err, BERTH_WRONG_STATE, "idle", "exec: it is idle, and its files are there only while it runs: ask it something "
+                    "first, or call an export of its own module (--invoke), which wakes it");
     return *ret_fd < 0 ? wrong_state(w, "exec", status.state, err) : 0;
 }
 
