@@ -2,7 +2,7 @@
 """WebAssembly modules as a user has them: the guest of the contract suite, compiled by clang and wasi-libc."""
 import hashlib, json, os, subprocess, time
 import pytest
-from place import CACHE, LONG, TOP
+from place import CACHE, LONG, TOP, program_of
 
 GUEST = TOP + "/tests/contract/guest.c"
 
@@ -135,6 +135,12 @@ def test_memory_that_runs_out_is_told_apart(wasm, guest):
     assert "out of memory" in status["reason"]
 
 
+@pytest.mark.parametrize("memory", ["12m", "16m", "24m"])
+def test_memory_that_runs_out_is_refused_in_words_where_there_is_little(wasm, guest, memory):
+    status = ended(wasm, in_background(wasm, guest, "oom", flags=("-m", memory)))
+    assert (status["exit_code"], status["oom"]) == (137, "main") and "bytes were refused" in status["reason"], status
+
+
 def test_what_a_module_can_not_have_is_refused_by_name(wasm, guest):
     for flags, word in ((("-t",), "tty"), (("--init",), "init"), (("--privileged",), "privileged"),
                         (("--device", "/dev/null"), "devices"), (("--sysctl", "net.core.somaxconn=1"), "sysctls"),
@@ -194,6 +200,60 @@ def test_compiling_ahead_warms_the_cache(wasm, guest):
     assert cached(wasm) == made
     r = wasm.call("image", "compile", "tiny")
     assert r.returncode == 1 and "tiny" in r.stderr
+
+
+@pytest.fixture
+def slow(wasm, tmp_path):
+    """Programs whose compiler says that it was asked, and waits at a gate."""
+    class Slow:
+        folder, log, gate = str(tmp_path / "programs"), tmp_path / "asked", str(tmp_path / "gate")
+
+        def create(self, path):
+            return subprocess.Popen(wasm.argv("create", "--runtime", "wasm", "--network", "none", "--name", wasm.name(), path),
+                                    env={**wasm.env, "BERTH_PROGRAMS": self.folder}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+        def asked(self):
+            return self.log.read_text().count("\n") if self.log.exists() else 0
+
+        def waiting(self):
+            return sum(program_of(p) == "berth-helper" and wasm.owns(p) for p in filter(str.isdigit, os.listdir("/proc")))
+    os.mkdir(Slow.folder)
+    os.mkfifo(Slow.gate)
+    for program in os.listdir(wasm.programs):
+        os.symlink(os.path.realpath(f"{wasm.programs}/{program}"), f"{Slow.folder}/{program}")
+    os.unlink(Slow.folder + "/berth-wasmc")
+    with open(Slow.folder + "/berth-wasmc", "w") as f:
+        f.write(f'#!/bin/sh\n[ "$1" = compile ] && {{ echo asked >> {Slow.log}; read -r _ < {Slow.gate}; }}\n'
+                f'exec {os.path.realpath(wasm.programs)}/berth-wasmc "$@"\n')
+    os.chmod(Slow.folder + "/berth-wasmc", 0o755)
+    return Slow()
+
+
+def new_module(made, name):
+    return made(name, b'(module (memory (export "memory") 1) (func (export "_start")) (data (i32.const 0) "%s"))' % os.urandom(8).hex().encode())
+
+
+def test_two_creates_of_a_new_module_compile_it_once(wasm, made, slow):
+    path = new_module(made, "once.wat")
+    both = [slow.create(path) for _ in range(2)]
+    until(lambda: slow.asked() == 1 and slow.waiting() == 1)
+    open(slow.gate, "w").close()
+    for p in both:
+        assert p.communicate(timeout=60)[1] == b"" and p.returncode == 0
+    assert slow.asked() == 1 and not [f for f in cached(wasm) if f.endswith(".lock")]
+
+
+def test_a_compile_that_was_killed_is_done_by_who_waits(wasm, made, slow):
+    path = new_module(made, "killed.wat")
+    first = slow.create(path)
+    until(lambda: slow.asked() == 1)
+    second = slow.create(path)
+    until(lambda: slow.waiting() == 1)
+    first.kill()
+    first.communicate(timeout=60)
+    until(lambda: slow.asked() == 2)
+    open(slow.gate, "w").close()
+    assert second.communicate(timeout=60)[1] == b"" and second.returncode == 0
 
 
 def test_an_imported_module_needs_no_runtime_flag(wasm, guest):
@@ -295,6 +355,17 @@ def test_exec_in_a_service_says_what_it_can_do(wasm):
     name = serve(wasm)
     r = wasm.call("exec", name, "anything")
     assert r.returncode == 125 and "--invoke" in r.stderr
+
+
+def test_exec_in_an_idle_service_wakes_it(wasm):
+    name = serve(wasm, "--set", "wasm.idle_timeout=1s")
+    until(lambda: wasm.status(name)["idle"])
+    r = wasm.call("exec", name, "/other.wasm")
+    assert r.returncode == 125 and "--invoke" in r.stderr
+    assert wasm.must("exec", "--invoke", "ping()", name) == "7"
+    assert wasm.must("exec", "--invoke", "ping()", name) == "7" # beside the worker that it woke
+    assert wasm.status(name)["state"] == "running"
+    until(lambda: wasm.status(name)["idle"])
 
 
 # ---- hostile ones

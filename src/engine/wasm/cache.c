@@ -285,6 +285,31 @@ void code_remove(struct store *store, const char *path)
 
 /* ---- new ones */
 
+int code_lock(struct store *store, const char *key, const char *tag, int *ret_fd, struct berth_error *err)
+{
+    autofree char *name = entry_name(key, tag, "lock");
+    autoclose int folder_fd = open_folder(store, true);
+    if (!name)
+        return fail_memory(err);
+    if (folder_fd == -EPERM)
+        return fail(err, BERTH_DENIED, store_root(store), "others may write to %s/" FOLDER ": its code can't be trusted", store_root(store));
+    autoclose int fd = folder_fd < 0 ? folder_fd : openat(folder_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int r = folder_fd < 0 ? folder_fd : fd < 0 ? -errno : lock_take(fd);
+    if (r < 0 && r != -EAGAIN)
+        return fail_os(err, r, name, "lock %s in %s/" FOLDER, name, store_root(store));
+    *ret_fd = take_fd(&fd);
+    return r == 0;
+}
+
+void code_unlock(struct store *store, const char *key, const char *tag, int *fd)
+{
+    autofree char *name = entry_name(key, tag, "lock");
+    autoclose int folder_fd = open_folder(store, false);
+    if (name && folder_fd >= 0 && lock_take(*fd) == 0) /* who waits has it open, and finds the entry */
+        unlinkat(folder_fd, name, 0);
+    close_fd(fd);
+}
+
 int code_files(struct store *store, int *ret_code_fd, int *ret_meta_fd, struct berth_error *err)
 {
     autoclose int folder_fd = open_folder(store, true);

@@ -62,6 +62,10 @@ int code_place(struct local *c, struct store *store, const char *key, struct cod
 /** Whether a file of the cache is as we leave them, and of this engine; *ret_why as above. */
 bool code_is_ours(struct local *c, const char *path, const char **ret_why);
 void code_remove(struct store *store, const char *path);
+/** The right to make an entry, for as long as *ret_fd is open: 1 it is ours, 0 another has it (wait for the lock on *ret_fd). */
+int code_lock(struct store *store, const char *key, const char *tag, int *ret_fd, struct berth_error *err);
+/** Ours is over: nothing stays of it. */
+void code_unlock(struct store *store, const char *key, const char *tag, int *fd);
 /** Files as the cache begins them: nobody sees them. */
 int code_files(struct store *store, int *ret_code_fd, int *ret_meta_fd, struct berth_error *err);
 /** They get their names; that others did the same meanwhile is fine. `tag` goes into the meta. */
@@ -69,7 +73,8 @@ int code_keep(struct local *c, struct store *store, const char *key, const char 
 /** From the text of a meta. CORRUPT. */
 int code_parse(char *meta, struct code *ret, struct berth_error *err);
 
-/** Begin to compile. m->key NULL: the code stays with the work, see compiled(). The module is only read here. */
+/** Begin to compile, or wait for who does already: an entry is made once, and anew by the next when its maker was killed.
+ *  m->key NULL: the code stays with the work, see compiled(). The module is only read. */
 int compile_begin(struct local *c, struct store *store, const struct module *m, struct code_kind kind, struct work **ret,
                   struct berth_error *err);
 /** Of finished work without a key: its code's descriptor (still the work's) and what its meta says. */
