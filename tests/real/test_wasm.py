@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs that people build or fetch, as Wasm workloads: esbuild, yosys, Go, C, and HTTP services in C, JavaScript and Python."""
-import json, os, shutil, subprocess
+import json, os, re, shutil, subprocess, time
 import pytest
 import wasm_guests
 from place import TOP
@@ -91,8 +91,22 @@ def curl(url, *words):
     return r.stdout
 
 
+def answers_many(wasm, name, url):
+    """wrk for two seconds: every request is answered, by an instance of its own, and nothing goes on afterwards."""
+    said = subprocess.run(["wrk", "-t1", "-c8", "-d2s", "--timeout", "20s", url], check=True, capture_output=True, text=True).stdout
+    assert int(re.search(r"(\d+) requests in", said).group(1)) > 5 and "Non-2xx" not in said and "Socket errors" not in said, said
+    stats = lambda: json.loads(wasm.must("--json", "stats", "--no-stream", name))["wasm"]
+    end = time.monotonic() + 20
+    while (now := stats())["active"] or now["instances"]:
+        assert time.monotonic() < end, now
+        time.sleep(0.05)
+    assert now["traps"] == now["timeouts"] == now["memory_outs"] == now["rejected"] == 0 and now["instantiations"] >= now["requests"], now
+
+
 def test_a_service_in_c_answers(wasm):
-    assert curl(serve(wasm, "c", wasm_guests.service_in_c()) + "/") == "hello from C\n"
+    url = serve(wasm, "c", wasm_guests.service_in_c())
+    assert curl(url + "/") == "hello from C\n"
+    answers_many(wasm, "c", url)
 
 
 def test_a_service_in_javascript_answers_and_asks_another(wasm):
@@ -101,10 +115,11 @@ def test_a_service_in_javascript_answers_and_asks_another(wasm):
     assert json.loads(curl(js + "/a", "-d", "data")) == {"language": "JavaScript", "method": "POST", "path": "/a", "body": "data"}
     assert curl(js + "/fetch/c:8080/") == "hello from C\n" and other
     assert curl(js + "/fetch/other:8080/", "-o", "/dev/null", "-w", "%{http_code}") == "500"
-    assert json.loads(wasm.must("--json", "stats", "--no-stream", "js"))["wasm"]["requests"] == 3
+    answers_many(wasm, "js", js)
 
 
 def test_a_service_in_python_answers(wasm):
     url = serve(wasm, "py", wasm_guests.service_in_python())
     for path in ("/a?b=c", "/"):
         assert json.loads(curl(url + path)) == {"language": "Python", "path": path}
+    answers_many(wasm, "py", url)
