@@ -621,7 +621,7 @@ static int begin(struct work *w, int life_fd, struct berth_error *err)
         ? berth_error_set(err, BERTH_IO, w->cgroup, "cgroup %s: %s", w->cgroup, strerror(errno))
         : launch("start", w->handle.name, &program, &end_fd, &pid, err);
     if (r < 0) {
-        rmdir(w->cgroup);
+        end_group(w); /* what could not be executed may still be on its way out */
         w->now.state = BERTH_FAILED;
         w->now.code = r == BERTH_NO_PROGRAM ? 127 : 126;
         w->now.ended = now_usec(CLOCK_REALTIME);

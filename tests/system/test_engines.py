@@ -2,7 +2,7 @@
 """
 Engines from outside: what is loaded by name, what is refused and how clearly; and the trace of every call.
 """
-import json, os, shutil, subprocess
+import glob, json, os, shutil, subprocess
 import pytest
 
 from place import TOP
@@ -150,6 +150,12 @@ def test_the_examples_workloads_outlive_who_started_them(bare, engines):
     assert status["state"] == "failed" and status["reason"] == "its keeper was killed", status
     say("rm", "one")
     assert "one" not in say("ps", "-a")
+    say("create", "--runtime", "plain", "--network", "host", "--name", "two", "host", "no-such-program")
+    group = "plain-" + json.loads(say("--json", "status", "two"))["id"]
+    r = bare.call("start", "two", env={"BERTH_ENGINES": engines})
+    assert r.returncode != 0 and "no-such-program" in r.stderr, r
+    assert not glob.glob(f"/sys/fs/cgroup/{group}") + glob.glob(f"/sys/fs/cgroup/*/{group}")
+    say("rm", "two")
 
 
 def test_every_call_of_an_engine_is_a_line(berth, tmp_path):
