@@ -40,7 +40,7 @@
  * as LISTEN_FDS says; $BERTH_READY_FD as `ready = told` wants it; those that options name.
  *
  *     berth-wasm run    OPTIONS -- ARGV0 [ARG...]       a command; ARGV is the guest's, argv[0] included
- *     berth-wasm invoke OPTIONS --call CALL -- ARGV0 [ARG...]   one export; the ARGs are a core function's numbers
+ *     berth-wasm invoke OPTIONS --call CALL -- ARGV0 [ARG...]   one export; the ARGs are its values, in WAVE
  *     berth-wasm serve  OPTIONS -- ARGV0 [ARG...]       wasi:http, on every socket of LISTEN_FDS
  *
  * The guest's environment is this process's, without LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES, BERTH_READY_FD; with
