@@ -805,7 +805,7 @@ static void namespaces_of_another_are_joined_while_it_lives(void **state)
     rig_stop(&b);
     assert_int_equal(lock_take(life), 0);
     expect_run(&b,
-               "hostname; ls /dev/shm; test $(ps -o args | grep -c 'sleep 1000') -ge 2 && echo "
+               "hostname; for i in $(seq 400); do test -e /dev/shm/shared && break; usleep 50000; done; ls /dev/shm; test $(ps -o args | grep -c 'sleep 1000') -ge 2 && echo "
                "seen; test $$ != 1 && echo not-first",
                "rigged\nshared\nseen\nnot-first\n");
     close(life);
