@@ -464,7 +464,7 @@ def test_one_that_computes_starves_nobody(place, http):
 
 
 def test_a_small_request_waits_for_one_that_computes_and_not_for_all(place, http):
-    """A hundred on one thread, each for 10 ms at a time: the best of five small ones has waited for one or two of them."""
+    """A hundred on one thread, each for a tick at a time: the best of five small ones has waited for one or two of them."""
     s = serve(place, http, "--call-time", "60000000", "--threads", "1", "--max-concurrency", "200")
     busy = [s.connect() for _ in range(100)]
     for c in busy:

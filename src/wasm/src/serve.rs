@@ -38,9 +38,9 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(4);
 /// Ticks without an instance after which nothing ticks any more.
-const QUIET: u32 = 30;
+const QUIET: u32 = 75;
 /// For what is under way when an idle worker ends.
 const LAST: Duration = Duration::from_secs(10);
 
@@ -339,7 +339,7 @@ impl Thread {
         if let Some(ticker) = shared.ticker.get() {
             ticker.unpark();
         }
-        own.store.set_epoch_deadline(1);
+        own.store.set_epoch_deadline(2); // between one tick and two: what is short is not interrupted
         let limit = Duration::from_micros(shared.guest.limits.time_usec);
         let call = async {
             let mut view = own.store.data_mut().http();
