@@ -57,3 +57,9 @@ __attribute__((export_name("handle"))) void handle(uint32_t request, uint32_t ou
     drop_stream(stream);
     finish(body, 0, 0, &r);
 }
+
+/** What else the component exports. */
+__attribute__((export_name("ping"))) uint32_t ping(void)
+{
+    return 7;
+}
