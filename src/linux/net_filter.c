@@ -432,12 +432,22 @@ int net_filter_check(struct netlink *nl, const char *hash, enum net_filter_state
     return 0;
 }
 
+static bool is_table(struct netlink *nl, const char *table, uint8_t family)
+{
+    autobatch struct netlink_batch b = {0};
+    begin(&b, NFT_MSG_GETTABLE, 0, family);
+    netlink_put_text(&b, NFTA_TABLE_NAME, table);
+    return netlink_ask(nl, &b, NULL, NULL) != -ENOENT;
+}
+
 int net_filter_drop(struct netlink *nl, const char *hash, struct berth_error *err)
 {
     char table[NET_TABLE_MAX];
     net_table_name(hash, table);
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
         autobatch struct netlink_batch b = {0};
+        if (!is_table(nl, table, tables[i].family)) /* a change waits for a grace period, even one that fails */
+            continue;
         border(&b, NFNL_MSG_BATCH_BEGIN);
         begin(&b, NFT_MSG_DELTABLE, 0, tables[i].family);
         netlink_put_text(&b, NFTA_TABLE_NAME, table);
