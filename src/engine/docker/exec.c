@@ -10,11 +10,13 @@
  */
 #include "docker/exec.h"
 #include "linux/descent.h"
+#include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 
 #define OUTPUT_MAX (UINT64_C(1) << 30)
 #define LOOK_MSEC 20
+#define STARTING_LOOKS 50     /* one second */
 #define LOOKS_MAX 250         /* the connection is over and the daemon still says that it runs: five seconds */
 
 static struct session *mine(struct op *op)
@@ -31,12 +33,22 @@ static int look_exec(const struct daemon *daemon, const char *exec_id, json_t **
     return code < 0 ? code : answer_json(&r, "exec", exec_id, ret, err);
 }
 
+/* Its output may be here before the daemon knows its number. 0 when it has ended, or can't be seen. */
 static int exec_pid(const struct daemon *daemon, const char *exec_id)
 {
-    autoanswer json = NULL;
-    if (!starts_with(daemon->host, "unix://") || look_exec(daemon, exec_id, &json, NULL) < 0 || !true_at(json, "Running"))
-        return 0;
-    return (int)number_at(json, "Pid");
+    for (int looks = 0; starts_with(daemon->host, "unix://") && looks < STARTING_LOOKS; looks++) {
+        autoanswer json = NULL;
+        if (looks)
+            (void)poll(NULL, 0, LOOK_MSEC);
+        if (look_exec(daemon, exec_id, &json, NULL) < 0)
+            return 0;
+        bool runs = true_at(json, "Running");
+        if (runs && number_at(json, "Pid") > 0)
+            return (int)number_at(json, "Pid");
+        if (!runs && json_is_integer(json_object_get(json, "ExitCode")) && looks > 1)
+            return 0;
+    }
+    return 0;
 }
 
 static int exec_signal(const struct daemon *daemon, const char *container, const char *exec_id, int signal, struct berth_error *err)
