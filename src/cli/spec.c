@@ -961,8 +961,16 @@ static int put_publish_address(struct build *b)
     return 0;
 }
 
+/* A document that lost a member is another: while one is put together nobody looks whether a member could be set, and want
+ * of memory ends the command as anywhere in it. The library has its own allocations back before it is asked for a verb. */
+static void memory_is_certain(bool on)
+{
+    json_set_alloc_funcs(on ? memory_new : malloc, free);
+}
+
 json_t *spec_from_args(struct cli *cli, const struct args *args, int *ret_exit)
 {
+    memory_is_certain(true);
     autojson json_t *spec = json_object();
     autojson json_t *flags = json_object();
     autojson json_t *document = NULL;
@@ -991,12 +999,14 @@ json_t *spec_from_args(struct cli *cli, const struct args *args, int *ret_exit)
         autofree char *name = make_name();
         json_object_set_new(spec, "name", json_string(name));
     }
+    memory_is_certain(false);
     *ret_exit = r;
     return r ? NULL : json_incref(spec);
 }
 
 json_t *patch_from_args(struct cli *cli, const struct args *args, int *ret_exit)
 {
+    memory_is_certain(true);
     autojson json_t *patch = json_object();
     struct build b = {.cli = cli, .args = args, .spec = patch};
     int r = put_flags(&b);
@@ -1004,6 +1014,7 @@ json_t *patch_from_args(struct cli *cli, const struct args *args, int *ret_exit)
         r = put_sets(&b);
     if (r == 0 && json_object_size(patch) == 0 && !publish_given(args))
         r = cli_usage(cli, "nothing to change; `berth update --help` lists what can be");
+    memory_is_certain(false);
     *ret_exit = r;
     return r ? NULL : json_incref(patch);
 }
