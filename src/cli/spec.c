@@ -719,6 +719,13 @@ static bool is_file_of_lines(const struct flag *flag)
 }
 
 /* Files of lines first, so that a flag on the command line wins over them wherever it stands. */
+/* A member whose value is none would not be set, and nobody would hear of it. */
+static bool is_utf8(const char *value)
+{
+    autojson json_t *text = value ? json_string(value) : json_null();
+    return text != NULL;
+}
+
 static int put_flags(struct build *b)
 {
     for (int pass = 0; pass < 2; pass++)
@@ -726,6 +733,8 @@ static int put_flags(struct build *b)
             const struct arg *arg = &b->args->flags[i];
             if (arg->flag->kind == FLAG_VERB || is_file_of_lines(arg->flag) != (pass == 0))
                 continue;
+            if (pass == 1 && !is_utf8(arg->value))
+                return cli_usage(b->cli, "--%s: the value is not UTF-8", arg->flag->name);
             int r = kinds[arg->flag->kind](b, arg->flag, arg->value);
             if (r)
                 return r;

@@ -268,3 +268,9 @@ def test_a_secret_belongs_to_a_user_by_name(berth, tmp_path):
     assert berth.must("run", "--rm", *NONE, secret % (tmp_path / "key", "12:34"), "tiny", "stat", "-c", "%u:%g", "/run/secrets/key") == "12:34"
     r = berth.call("run", "--rm", *NONE, secret % (tmp_path / "key", "nosuch"), "tiny", "true")
     assert r.returncode == 125 and "nosuch" in r.stderr and "secrets.key" in r.stderr
+
+
+@pytest.mark.parametrize("flag", ["--restart", "--ulimit", "--workdir", "-v", "--network", "--hostname", "-e", "--name"])
+def test_a_flag_that_is_no_utf8_is_refused(berth, flag):
+    r = berth.call("create", "--dry-run", flag, b"a=\xff".decode(errors="surrogateescape"), "tiny")
+    assert r.returncode == 2 and "the value is not UTF-8" in r.stderr, (r.returncode, r.stderr)
