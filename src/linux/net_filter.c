@@ -30,21 +30,6 @@ void net_table_name(const char *hash, char ret[NET_TABLE_MAX])
 
 /* ---- messages ---- */
 
-static void begin(struct netlink_batch *b, unsigned type, uint16_t flags, uint8_t family)
-{
-    struct nfgenmsg *m = netlink_begin(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, sizeof(*m));
-    if (m)
-        m->nfgen_family = family;
-}
-
-/* A transaction: all of what is between, or nothing. */
-static void border(struct netlink_batch *b, uint16_t type)
-{
-    struct nfgenmsg *m = netlink_begin(b, type, NETLINK_QUIET, sizeof(*m));
-    if (m)
-        m->res_id = htons(NFNL_SUBSYS_NFTABLES);
-}
-
 static void put_bytes(struct netlink_batch *b, uint16_t type, const void *data, size_t size)
 {
     size_t nest = netlink_nest(b, type);
@@ -85,7 +70,7 @@ static void write_element(struct writer *w, const struct net_element *e, size_t 
 {
     if (w->set != (int)e->set || w->n >= at_most) {
         finish_message(w);
-        begin(&w->batch, w->type, w->type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0, net_set_kinds[e->set].family);
+        netlink_filter_begin(&w->batch, w->type, w->type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0, net_set_kinds[e->set].family);
         netlink_put_text(&w->batch, NFTA_SET_ELEM_LIST_TABLE, w->table);
         netlink_put_text(&w->batch, NFTA_SET_ELEM_LIST_SET, net_set_kinds[e->set].name);
         w->list = netlink_nest(&w->batch, NFTA_SET_ELEM_LIST_ELEMENTS);
@@ -155,7 +140,7 @@ static int dump_set(struct netlink *nl, const char *table, enum net_set set,
 {
     autobatch struct netlink_batch b = {0};
     struct reading r = {.set = set, .each = each, .data = data};
-    begin(&b, NFT_MSG_GETSETELEM, NLM_F_DUMP, net_set_kinds[set].family);
+    netlink_filter_begin(&b, NFT_MSG_GETSETELEM, NLM_F_DUMP, net_set_kinds[set].family);
     netlink_put_text(&b, NFTA_SET_ELEM_LIST_TABLE, table);
     netlink_put_text(&b, NFTA_SET_ELEM_LIST_SET, net_set_kinds[set].name);
     return netlink_ask(nl, &b, read_elements, &r);
@@ -166,7 +151,7 @@ static int dump_set(struct netlink *nl, const char *table, enum net_set set,
 static int commit(struct netlink *nl, struct writer *w)
 {
     finish_message(w);
-    border(&w->batch, NFNL_MSG_BATCH_END);
+    netlink_filter_border(&w->batch, NFNL_MSG_BATCH_END);
     int r = netlink_send(nl, &w->batch, NULL);
     netlink_free(&w->batch);
     w->all = 0;
@@ -182,7 +167,7 @@ static int write_all(struct netlink *nl, const char *table, unsigned type, struc
     int r = 0;
     while (r == 0) {
         struct writer w = {.table = table, .type = type, .set = -1};
-        border(&w.batch, NFNL_MSG_BATCH_BEGIN);
+        netlink_filter_border(&w.batch, NFNL_MSG_BATCH_BEGIN);
         while (w.all < BATCH_ELEMENTS && net_walk_next(&at, &e))
             write_element(&w, &e, MESSAGE_ELEMENTS);
         if (w.all == 0) {
@@ -305,7 +290,7 @@ int net_filter_remove(struct netlink *nl, const char *hash, const struct net_sha
     net_table_name(hash, table);
     for (bool more = true; more && r == 0;) {
         struct writer w = {.table = table, .type = NFT_MSG_DELSETELEM, .set = -1};
-        border(&w.batch, NFNL_MSG_BATCH_BEGIN);
+        netlink_filter_border(&w.batch, NFNL_MSG_BATCH_BEGIN);
         while (r >= 0 && w.all < BATCH_ELEMENTS && (more = net_walk_next(&walk, &e)))
             if ((r = is_in(nl, table, &e)) > 0)
                 write_element(&w, &e, MESSAGE_ELEMENTS);
@@ -387,14 +372,18 @@ static int check_answer(const struct nlmsghdr *m, void *data)
     return 0;
 }
 
+static void ask_for_table(struct netlink_batch *b, const char *table, uint8_t family)
+{
+    netlink_filter_begin(b, NFT_MSG_GETTABLE, 0, family);
+    netlink_put_text(b, NFTA_TABLE_NAME, table);
+}
+
 /* 0, -ENOENT when a table is absent. */
 static int ask_tables(struct netlink *nl, const char *table, struct check *c)
 {
     autobatch struct netlink_batch b = {0};
-    for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
-        begin(&b, NFT_MSG_GETTABLE, 0, tables[i].family);
-        netlink_put_text(&b, NFTA_TABLE_NAME, table);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+        ask_for_table(&b, table, tables[i].family);
     return netlink_ask(nl, &b, check_answer, c);
 }
 
@@ -402,7 +391,7 @@ static int ask_chains(struct netlink *nl, const char *table, struct check *c)
 {
     autobatch struct netlink_batch b = {0};
     for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
-        begin(&b, NFT_MSG_GETCHAIN, 0, chains[i].family);
+        netlink_filter_begin(&b, NFT_MSG_GETCHAIN, 0, chains[i].family);
         netlink_put_text(&b, NFTA_CHAIN_TABLE, table);
         netlink_put_text(&b, NFTA_CHAIN_NAME, chains[i].name);
     }
@@ -435,8 +424,7 @@ int net_filter_check(struct netlink *nl, const char *hash, enum net_filter_state
 static bool is_table(struct netlink *nl, const char *table, uint8_t family)
 {
     autobatch struct netlink_batch b = {0};
-    begin(&b, NFT_MSG_GETTABLE, 0, family);
-    netlink_put_text(&b, NFTA_TABLE_NAME, table);
+    ask_for_table(&b, table, family);
     return netlink_ask(nl, &b, NULL, NULL) != -ENOENT;
 }
 
@@ -448,10 +436,10 @@ int net_filter_drop(struct netlink *nl, const char *hash, struct berth_error *er
         autobatch struct netlink_batch b = {0};
         if (!is_table(nl, table, tables[i].family)) /* a change waits for a grace period, even one that fails */
             continue;
-        border(&b, NFNL_MSG_BATCH_BEGIN);
-        begin(&b, NFT_MSG_DELTABLE, 0, tables[i].family);
+        netlink_filter_border(&b, NFNL_MSG_BATCH_BEGIN);
+        netlink_filter_begin(&b, NFT_MSG_DELTABLE, 0, tables[i].family);
         netlink_put_text(&b, NFTA_TABLE_NAME, table);
-        border(&b, NFNL_MSG_BATCH_END);
+        netlink_filter_border(&b, NFNL_MSG_BATCH_END);
         int r = netlink_send(nl, &b, NULL);
         if (r < 0 && r != -ENOENT)
             return fail_os(err, r, table, "remove the packet filter's tables %s", table);

@@ -6,8 +6,10 @@
 
 #include "base/base.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -267,6 +269,20 @@ int netlink_send(struct netlink *nl, struct netlink_batch *b, unsigned *ret_fail
     if (r < 0 && ret_failed)
         *ret_failed = x.failed;
     return r;
+}
+
+void netlink_filter_begin(struct netlink_batch *b, unsigned type, uint16_t flags, uint8_t family)
+{
+    struct nfgenmsg *m = netlink_begin(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, sizeof(*m));
+    if (m)
+        m->nfgen_family = family;
+}
+
+void netlink_filter_border(struct netlink_batch *b, uint16_t type)
+{
+    struct nfgenmsg *m = netlink_begin(b, type, NETLINK_QUIET, sizeof(*m));
+    if (m)
+        m->res_id = htons(NFNL_SUBSYS_NFTABLES);
 }
 
 int netlink_ask(struct netlink *nl, struct netlink_batch *b, netlink_reader *reader, void *data)

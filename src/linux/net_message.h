@@ -56,6 +56,10 @@ void *netlink_put_raw(struct netlink_batch *b, size_t size);
 
 /** One answer that is no acknowledgement. Non-zero ends the reading and is returned. */
 typedef int netlink_reader(const struct nlmsghdr *message, void *data);
+/** A message of nf_tables, its family in it. */
+void netlink_filter_begin(struct netlink_batch *b, unsigned type, uint16_t flags, uint8_t family);
+/** NFNL_MSG_BATCH_BEGIN or _END: a transaction is all of what is between, or nothing. */
+void netlink_filter_border(struct netlink_batch *b, uint16_t type);
 /**
  * Send all, read until each has been acknowledged (an ACK is asked for). 0, or the -errno of the
  * first request that failed, *ret_failed (NULL allowed) its number from 0; the kernel goes on with

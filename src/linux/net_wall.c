@@ -24,23 +24,9 @@ struct wall {
     size_t list, element, data; /* nests of the rule, and of the expression being written */
 };
 
-static void begin(struct netlink_batch *b, unsigned type, uint16_t flags)
-{
-    struct nfgenmsg *m = netlink_begin(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, sizeof(*m));
-    if (m)
-        m->nfgen_family = NFPROTO_INET;
-}
-
-static void border(struct netlink_batch *b, uint16_t type)
-{
-    struct nfgenmsg *m = netlink_begin(b, type, NETLINK_QUIET, sizeof(*m));
-    if (m)
-        m->res_id = htons(NFNL_SUBSYS_NFTABLES);
-}
-
 static void table(struct netlink_batch *b, unsigned type, uint16_t flags)
 {
-    begin(b, type, flags);
+    netlink_filter_begin(b, type, flags, NFPROTO_INET);
     netlink_put_text(b, NFTA_TABLE_NAME, TABLE);
 }
 
@@ -51,7 +37,7 @@ static void put(struct netlink_batch *b, uint16_t type, uint32_t value)
 
 static void chain(struct netlink_batch *b)
 {
-    begin(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
+    netlink_filter_begin(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE, NFPROTO_INET);
     netlink_put_text(b, NFTA_CHAIN_TABLE, TABLE);
     netlink_put_text(b, NFTA_CHAIN_NAME, CHAIN);
     size_t hook = netlink_nest(b, NFTA_CHAIN_HOOK);
@@ -66,7 +52,7 @@ static void chain(struct netlink_batch *b)
 
 static void rule_begin(struct wall *w)
 {
-    begin(&w->b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+    netlink_filter_begin(&w->b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, NFPROTO_INET);
     netlink_put_text(&w->b, NFTA_RULE_TABLE, TABLE);
     netlink_put_text(&w->b, NFTA_RULE_CHAIN, CHAIN);
     w->list = netlink_nest(&w->b, NFTA_RULE_EXPRESSIONS);
@@ -260,13 +246,13 @@ static void fill(struct wall *w, const struct net_wall *wall)
 int net_wall_make(struct netlink *nl, const struct net_wall *wall)
 {
     struct wall w = {.b = {0}};
-    border(&w.b, NFNL_MSG_BATCH_BEGIN);
+    netlink_filter_border(&w.b, NFNL_MSG_BATCH_BEGIN);
     table(&w.b, NFT_MSG_NEWTABLE, NLM_F_CREATE); /* so that there is one to remove */
     table(&w.b, NFT_MSG_DELTABLE, 0);
     table(&w.b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
     chain(&w.b);
     fill(&w, wall);
-    border(&w.b, NFNL_MSG_BATCH_END);
+    netlink_filter_border(&w.b, NFNL_MSG_BATCH_END);
     int r = netlink_send(nl, &w.b, NULL);
     netlink_free(&w.b);
     return r;
