@@ -718,7 +718,6 @@ static bool is_file_of_lines(const struct flag *flag)
     return ends_with(flag->name, "-file");
 }
 
-/* Files of lines first, so that a flag on the command line wins over them wherever it stands. */
 /* A member whose value is none would not be set, and nobody would hear of it. */
 static bool is_utf8(const char *value)
 {
@@ -726,6 +725,7 @@ static bool is_utf8(const char *value)
     return text != NULL;
 }
 
+/* Files of lines first, so that a flag on the command line wins over them wherever it stands. */
 static int put_flags(struct build *b)
 {
     for (int pass = 0; pass < 2; pass++)
