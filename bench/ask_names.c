@@ -4,6 +4,8 @@
  *
  *   ask_names ADDRESS NAME SECONDS    prints: median and 99th percentile in microseconds, answers a second
  */
+#include "measure.h"
+
 #include <arpa/inet.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,13 +17,6 @@
 
 #define SINGLE 20000
 #define WINDOW 64
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
 
 static int by_size(const void *a, const void *b)
 {

@@ -5,6 +5,9 @@
  * Same protocol as floor.c: a word on standard input, one line of microseconds (or the figure that
  * the word names) on standard output, "-" after a failure, which is explained on standard error.
  */
+#include "measure.h"
+#include "through.h"
+
 #include <berth/berth.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,21 +27,6 @@ static const char *image, *network, *second; /* second: every other workload of 
 static struct berth_handle resident;   /* the running workload that exec, status and stats use */
 static struct berth_handle many[1024];
 static double last_removal;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
-
-static void need(int code, const struct berth_error *err, const char *what)
-{
-    if (code >= 0)
-        return;
-    fprintf(stderr, "berth_bench: %s: %s\n", what, err->message);
-    exit(1);
-}
 
 static void spec_of(const char *where, const char *script, char *ret, size_t size)
 {

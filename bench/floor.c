@@ -5,6 +5,8 @@
  * What berth is compared with where no peer comes near. Reads words on standard input ("start",
  * "exec", ...), does each once, answers one line: microseconds, or "-" where it can't be done.
  */
+#include "measure.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -30,13 +32,6 @@ static const char *rootfs, *scratch;
 static const char *const v1[] = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids"};
 static int v2_fd = -1;     /* group to be born into, on pure v2 */
 static bool hybrid;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
 
 static void write_text(const char *path, const char *text)
 {

@@ -3,6 +3,8 @@
  * What a pool of namespaces and links could save: a start's network made whole, and one that was made ahead
  * and only gets its bridge and its address. In a network namespace of its own; microseconds, medians.
  */
+#include "measure.h"
+
 #include "linux/net_link.h"
 
 #include <sched.h>
@@ -21,13 +23,6 @@ static const char *const titles[FIGURES] = {"namespace", "link and bridge", "add
 static double figures[FIGURES][ROUNDS];
 static struct netlink host = NETLINK_NONE;
 static struct berth_error err;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
 
 static void need(int r)
 {

@@ -4,6 +4,9 @@
  *
  * The protocol of berth_bench.c: a word on standard input, one line on standard output.
  */
+#include "measure.h"
+#include "through.h"
+
 #include <berth/berth.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -22,21 +25,6 @@ static struct berth_handle many[MANY];
 static int n_many;
 static const char *command, *service; /* images */
 static char **bare;                   /* argv of a program to compare with */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
-
-static void need(int code, const struct berth_error *err, const char *what)
-{
-    if (code >= 0)
-        return;
-    fprintf(stderr, "wasm_bench: %s: %s\n", what, err->message);
-    exit(1);
-}
 
 static struct berth_handle create(const char *image)
 {
