@@ -273,42 +273,43 @@ def test_nothing_is_removed_by_a_name(bed):
     assert gone and all(f"/containers/{ID}?" in p for p in gone), gone
 
 
-def test_frames_split_anywhere_and_a_log_that_breaks_off(bed):
-    stream = b"".join(frame(1 + i % 2, b"line %d\n" % i, f"2026-11-24T10:00:00.{i:09d}Z") for i in range(200))
+STREAM = b"".join(frame(1 + i % 2, b"line %d\n" % i, f"2026-11-24T10:00:00.{i:09d}Z") for i in range(200))
 
-    def say(method, path, c):
-        if "/logs?" not in path:
-            return bed.script.well(method, path)
+
+def say_of_logs(bed, answer):
+    """The script as it is, but for a question for logs."""
+    bed.script.say = lambda method, path, c: answer(c) if "/logs?" in path else bed.script.well(method, path)
+
+
+def test_frames_split_anywhere_and_a_log_that_breaks_off(bed):
+    def say(c):
         c.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for i in range(0, len(stream), 7):
-            piece = stream[i:i + 7]
+        for i in range(0, len(STREAM), 7):
+            piece = STREAM[i:i + 7]
             c.sendall(b"%x\r\n" % len(piece) + piece + b"\r\n")
         c.sendall(b"0\r\n\r\n")
-    bed.script.say = say
+    say_of_logs(bed, say)
     r = bed.call("logs", "one")
     assert r.stdout == "".join(f"line {i}\n" for i in range(0, 200, 2)) and r.stderr == "".join(f"line {i}\n" for i in range(1, 200, 2))
-    broken = stream[:len(stream) // 2 + 3]
+    broken = STREAM[:len(STREAM) // 2 + 3]
 
-    def cut(method, path, c):
-        if "/logs?" not in path:
-            return bed.script.well(method, path)
+    def cut(c):
         c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % (len(broken) + 100) + broken)
-    bed.script.say = cut
+    say_of_logs(bed, cut)
     out = bed.call("logs", "one", timeout=20).stdout
     assert out.startswith("line 0\nline 2\n") and "line 198" not in out
 
 
 def test_frames_as_plain_bytes(bed):
     """The old way to ask: no pieces of HTTP around them. Cut in the middle there is what came whole."""
-    stream = b"".join(frame(1 + i % 2, b"line %d\n" % i, f"2026-11-24T10:00:00.{i:09d}Z") for i in range(200))
+    stream = STREAM
 
-    def say(method, path, c):
-        if "/logs?" not in path:
-            return bed.script.well(method, path)
+    def say(c):
         c.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n")
         for i in range(0, len(stream), 11):
             c.sendall(stream[i:i + 11])
-    bed.script.say, bed.script.old = say, True
+    say_of_logs(bed, say)
+    bed.script.old = True
     before = len(bed.script.seen)
     r = bed.call("logs", "one")
     assert r.stdout == "".join(f"line {i}\n" for i in range(0, 200, 2)) and r.stderr == "".join(f"line {i}\n" for i in range(1, 200, 2))
