@@ -16,6 +16,15 @@ def program_of(pid):
         return ""
 
 
+def until(condition, seconds=30):
+    """What it says once it holds; nobody waits so long but on a machine that is very busy."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
 class Place:
     def __init__(self, image=True, programs=PROGRAMS):
         self.folder = tempfile.mkdtemp(prefix="berth-fault.", dir="/var/tmp")

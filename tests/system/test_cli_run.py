@@ -2,7 +2,8 @@
 """run in the foreground: nothing of a short program is missed, and --rm does not depend on the command."""
 import os, pty, select, signal, subprocess, time
 import pytest
-from test_cli_life import popen, wait_until
+from place import until
+from test_cli_life import popen
 
 pytestmark = pytest.mark.kernel
 
@@ -17,14 +18,14 @@ def test_run_without_a_log_loses_nothing_of_a_program_that_ends_at_once(berth):
 def test_run_without_a_log_waits_for_a_slow_reader(berth):
     name = berth.name()
     p = popen(berth, "run", "--name", name, *NONE, "--log-driver", "none", "tiny", "sh", "-c", "seq 1 400000; echo err >&2; exit 3")
-    wait_until(lambda: berth.states().get(name) == "running")
+    until(lambda: berth.states().get(name) == "running")
     out, err = p.communicate(timeout=60)
     assert out == "".join(f"{i}\n" for i in range(1, 400001)) and err == "err\n" and p.returncode == 3
 
 
 def test_run_without_a_log_stops_no_detached_program(berth):
     name = berth.run("sh", "-c", "head -c 5000000 /dev/zero; echo done > /done; sleep 60", flags=["--log-driver", "none"])
-    wait_until(lambda: berth.call("exec", name, "cat", "/done").stdout == "done\n")
+    until(lambda: berth.call("exec", name, "cat", "/done").stdout == "done\n")
 
 
 def test_start_a_shows_the_whole_of_a_short_program_without_a_log(berth):
@@ -36,25 +37,25 @@ def test_start_a_shows_the_whole_of_a_short_program_without_a_log(berth):
 def test_run_rm_is_done_though_the_command_was_killed(berth):
     name = berth.name()
     p = popen(berth, "run", "--rm", "--name", name, *NONE, "tiny", "sh", "-c", "while [ ! -e /go ]; do sleep 0.02; done")
-    wait_until(lambda: berth.states().get(name) == "running")
+    until(lambda: berth.states().get(name) == "running")
     p.kill()
     p.wait()
     berth.must("exec", name, "touch", "/go")
-    wait_until(lambda: name not in berth.states())
+    until(lambda: name not in berth.states())
 
 
 def test_run_rm_is_done_though_the_command_was_killed_after_the_end(berth):
     name = berth.name()
     p = popen(berth, "run", "--rm", "--name", name, *NONE, "tiny", "sh", "-c", "while [ ! -e /go ]; do sleep 0.02; done")
-    wait_until(lambda: berth.states().get(name) == "running")
+    until(lambda: berth.states().get(name) == "running")
     p.send_signal(signal.SIGSTOP)
     berth.must("exec", name, "touch", "/go")
-    wait_until(lambda: berth.states().get(name) == "completed")
+    until(lambda: berth.states().get(name) == "completed")
     time.sleep(0.2)
     assert berth.states().get(name) == "completed" # kept for the one who has not looked yet
     p.kill()
     p.wait()
-    wait_until(lambda: name not in berth.states())
+    until(lambda: name not in berth.states())
 
 
 def test_run_rm_keeps_output_and_code_of_a_program_that_ends_at_once(berth):
@@ -67,7 +68,7 @@ def test_run_rm_keeps_output_and_code_of_a_program_that_ends_at_once(berth):
 def test_wait_ends_though_another_still_looks_at_the_end(berth):
     name = berth.name()
     p = popen(berth, "run", "--rm", "--name", name, *NONE, "tiny", "sh", "-c", "while [ ! -e /go ]; do sleep 0.02; done; exit 4")
-    wait_until(lambda: berth.states().get(name) == "running")
+    until(lambda: berth.states().get(name) == "running")
     waiter = popen(berth, "wait", name)
     p.send_signal(signal.SIGSTOP)
     time.sleep(0.1)
@@ -75,7 +76,7 @@ def test_wait_ends_though_another_still_looks_at_the_end(berth):
     assert waiter.communicate(timeout=20)[0] == "4\n"
     p.send_signal(signal.SIGCONT)
     assert p.wait(20) == 4
-    wait_until(lambda: name not in berth.states())
+    until(lambda: name not in berth.states())
 
 
 def test_privileged_has_the_hosts_devices_and_others_have_not(berth):
@@ -158,7 +159,7 @@ def test_joining_one_that_does_not_run_names_it(berth):
 
 def test_ipc_of_another_shares_its_shm(berth):
     name = berth.run("sh", "-c", "echo shared > /dev/shm/f; exec sleep 100", flags=["--ipc", "shareable"])
-    wait_until(lambda: berth.call("exec", name, "cat", "/dev/shm/f").stdout == "shared\n")
+    until(lambda: berth.call("exec", name, "cat", "/dev/shm/f").stdout == "shared\n")
     assert berth.must("run", "--rm", *NONE, "--ipc", f"container:{name}", "tiny", "cat", "/dev/shm/f") == "shared"
 
 
@@ -248,8 +249,8 @@ def test_inspect_finds_images_and_volumes_too(berth):
 
 def test_a_childs_end_by_memory_is_told_while_the_main_program_goes_on(berth):
     name = berth.run("sh", "-c", "tail /dev/zero; echo survived; sleep 100", flags=["-m", "32m", "--memory-swap", "32m"])
-    wait_until(lambda: "survived" in berth.must("logs", name), 30)
-    wait_until(lambda: berth.status(name)["oom"] == "child")
+    until(lambda: "survived" in berth.must("logs", name), 30)
+    until(lambda: berth.status(name)["oom"] == "child")
     status = berth.status(name)
     assert status["state"] == "running" and "out of memory in a child" in status["reason"]
     assert f"{name} running: out of memory in a child" in berth.must("status", name)

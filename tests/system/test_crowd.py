@@ -3,7 +3,7 @@
 import json, os, subprocess, tempfile
 import pytest
 from conftest import Berth
-from test_cli_life import wait_until
+from place import until
 
 pytestmark = pytest.mark.kernel
 
@@ -58,7 +58,7 @@ def test_doctor_finds_and_mends_what_was_planted(crowd):
     pid = crowd.status("victim")["supervisor_pid"]
     parent = crowd.json("info")["cgroup_parent"] # info looks at every record, and mends what it finds dead
     os.kill(pid, 9)
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+    until(lambda: not os.path.exists(f"/proc/{pid}"))
     os.makedirs(root + "/aside/" + "0" * 32, exist_ok=True)
     os.makedirs(root + "/trash/something")
     os.makedirs(root + "/leases/volume-use", exist_ok=True)

@@ -2,6 +2,7 @@
 """Networks, ports, addresses: what `berth network`, `-p` and their like promise, and that nothing of it stays."""
 import json, os, re, signal, socket, subprocess, time
 import pytest
+from place import until
 
 SERVE = ["sh", "-c", "echo ready; while :; do hostname | nc -l -p 8080; done"]
 
@@ -15,13 +16,6 @@ def listing(hash_):
 
 def hash_of(berth):
     return berth.json("info")["cgroup_parent"].split("-")[-1]
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "not within %s s" % seconds
-        time.sleep(0.02)
 
 
 def fetch(address, port, seconds=30):
@@ -319,7 +313,7 @@ def test_a_pool_serves_starts_and_is_filled_again(berth, net, pool):
     r = berth.call("pool", "2")
     assert r.returncode == 1 and "kept already" in r.stderr
     keeper.send_signal(signal.SIGINT)
-    assert keeper.wait(5) == 0
+    assert keeper.wait(30) == 0
     until(lambda: not [n for n in os.listdir("/sys/class/net") if n in ready and not on_a_bridge(n)])
     assert fetch("127.0.0.1", port) == name, "what was taken has nothing to do with the pool any more"
     assert fetch(address_of(berth, serve(berth)), 8080)
@@ -450,7 +444,7 @@ def test_nothing_is_left_after_the_last_one(berth):
     name = serve(berth, "-p", f"{port}:8080")
     assert listing(own)
     berth.must("rm", "-f", name)
-    until(lambda: not listing(own), 15)
+    until(lambda: not listing(own))
 
 
 @pytest.mark.kernel
@@ -462,7 +456,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(berth):
     until(lambda: berth.status(name)["state"] == "failed")
     assert "doctor" not in berth.call("doctor").stderr
     links = lambda: [n for n in listing(hash_of(berth)) if n.startswith("bv")]
-    until(lambda: not links(), 15)
+    until(lambda: not links())
     berth.must("start", name)
     assert berth.must("address", name, "8080") == where and fetch("127.0.0.1", port) == name
 

@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from conftest import Berth
+from place import until
 
 FETCH = """
 import socket, sys
@@ -40,7 +41,7 @@ class Host(Berth):
     def call(self, *words, **kw):
         return super().call(*words, wrap=["nsenter", "--net=/run/netns/" + self.here], **kw)
 
-    def fetch(self, name, address, port, seconds=3):
+    def fetch(self, name, address, port, seconds=30):
         end = time.monotonic() + seconds
         while True:
             text = self.at(name, sys.executable, "-c", FETCH, address, str(port)).stdout.strip()
@@ -229,8 +230,8 @@ def test_integrate_opens_anothers_drop_and_closes_it_after_the_last(berth, integ
     berth.must("rm", "-f", other)
     assert ours(berth) == rules, "somebody is still there"
     berth.must("rm", "-f", name)
-    within(15, lambda: not ours(berth))
-    within(5, lambda: berth.json("info")["network"]["firewall_opened"] == [])
+    until(lambda: not ours(berth))
+    until(lambda: berth.json("info")["network"]["firewall_opened"] == [])
     assert any(word in berth.sh("nft list ruleset") for word in ("policy drop", "reject")), "the other's own rule is as it was"
 
 
@@ -346,14 +347,6 @@ def finds(berth, who, name):
     return berth.call("exec", "--timeout", "5s", who, "nslookup", name).returncode == 0
 
 
-def within(seconds, what):
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)
-    return value
-
-
 def test_names_are_answered_beside_a_server_on_port_53_and_after_a_flush(berth, taker):
     taker(53)
     one, two = berth.serve(), berth.serve()
@@ -364,14 +357,14 @@ def test_names_are_answered_beside_a_server_on_port_53_and_after_a_flush(berth, 
     assert aside() == 0 and not finds(berth, one, two)
     assert not doctor(berth, "network")["ok"]
     berth.must("doctor", "--repair")
-    within(2, lambda: aside() == 2)
+    until(lambda: aside() == 2)
     assert finds(berth, one, two)
     berth.sh("nft flush ruleset")
     other = "n" + uuid.uuid4().hex[:8]
     berth.must("network", "create", other)
     try:
         berth.serve("--network", other) # a start mends it, too, on networks that it has nothing to do with
-        within(2, lambda: aside() == 4)
+        until(lambda: aside() == 4)
         assert finds(berth, one, two)
     finally:
         berth.call("rm", "-f", berth.names.pop())
@@ -415,14 +408,14 @@ def test_doctor_says_when_nobody_answers_for_names(berth):
                 return take()
             except OSError:
                 return False
-        within(2, taken)
+        until(taken)
         [os.kill(p, signal.SIGCONT) for p in held]
         found = doctor(berth, "names")
         assert not found["ok"] and "does not run" in found["detail"], found
     finally:
         [os.kill(p, signal.SIGCONT) for p in held]
         os.close(lock)
-    within(3, lambda: doctor(berth, "names")["ok"])
+    until(lambda: doctor(berth, "names")["ok"])
 
 
 # ---- what somebody changed
@@ -499,7 +492,7 @@ def test_a_chosen_subnet_that_the_host_took_moves_within_the_pool_of_berth_toml(
         berth.must("network", "rm", other)
         while berth.names:
             berth.call("rm", "-f", berth.names.pop())
-        within(15, lambda: no_bridge(berth))
+        until(lambda: no_bridge(berth))
         berth.sh(f"ip route add {before} via 192.0.2.2")
         who = berth.serve("--network", name)
         assert subnet().startswith("10.207.")
@@ -535,8 +528,8 @@ def test_random_changes_from_eight_at_once_leave_nothing(berth):
     """A minute at most: whatever they were doing, afterwards the machine is as it was."""
     berth.sh("sysctl -q net.ipv4.ip_forward=1; conntrack -F 2>/dev/null")
     networks = ["n" + uuid.uuid4().hex[:8] for _ in range(2)]
-    within(15, lambda: no_bridge(berth)) # of the test before
-    within(15, lambda: "local fe80" in berth.sh("ip -6 route show table local dev wire")) # its own address is no more tentative
+    until(lambda: no_bridge(berth)) # of the test before
+    until(lambda: "local fe80" in berth.sh("ip -6 route show table local dev wire")) # its own address is no more tentative
     before = everything(berth)
     assert before["namespaces"] == [] and before["connections"] == []
     [berth.must("network", "create", n) for n in networks]

@@ -2,7 +2,7 @@
 """WebAssembly modules as a user has them: the guest of the contract suite, compiled by clang and wasi-libc."""
 import hashlib, json, os, subprocess, time
 import pytest
-from place import CACHE, LONG, TOP, program_of
+from place import CACHE, LONG, TOP, program_of, until
 
 GUEST = TOP + "/tests/contract/guest.c"
 
@@ -109,13 +109,6 @@ def test_exec_runs_another_module_of_its_root(wasm, guest):
     open(folder + "/text", "w").write("hello")
     r = wasm.call("exec", name, "/tools/text")
     assert r.returncode == 126 and "no WebAssembly module" in r.stderr
-
-
-def until(what, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def ended(wasm, name):
@@ -282,7 +275,7 @@ def test_an_image_with_a_module_for_its_entrypoint_is_its_root(wasm, guest):
 HTTP = TOP + "/tests/wasm/http.wat"
 
 
-def get(url, seconds=5):
+def get(url, seconds=20):
     """Code and body, as curl has them."""
     r = subprocess.run(["curl", "-s", "-m", str(seconds), "-w", "\n%{http_code}", url], capture_output=True, text=True)
     body, _, code = r.stdout.rpartition("\n")

@@ -5,7 +5,7 @@ nothing strange is answered, and the counters tell afterwards what happened. tes
 """
 import os, subprocess, threading, time
 import pytest
-from place import TOP
+from place import TOP, until
 
 HTTP = TOP + "/tests/wasm/http.wat"
 SECONDS = 8
@@ -87,13 +87,6 @@ def counters(wasm, name):
 
 def open_files(wasm, name):
     return len(os.listdir(f"/proc/{wasm.status(name)['pid']}/fd"))
-
-
-def until(what, seconds=20):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 def is_quiet(wasm, name):

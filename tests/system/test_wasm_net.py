@@ -3,10 +3,10 @@
 What guests do on the network, by a guest that does it (tests/guests/net.c): sockets, names, HTTP and TLS outwards, and what
 `wasm.allowed_hosts` makes of each. Who they talk to is in network namespaces of the test's own; then on berth's networks.
 """
-import json, os, subprocess, time
+import json, os, subprocess
 import pytest
 import wasm_guests
-from place import TOP
+from place import TOP, until
 
 SETUP = """
 ip link set lo up; ip link add berth-a type veth peer name berth-b; ip link set berth-b netns "$1"
@@ -196,13 +196,6 @@ s = socket.socket(type=socket.SOCK_STREAM if sys.argv[1] == "TCP" else socket.SO
 s.connect(("10.66.0.1", int(sys.argv[2]))); s.send(b"hello"); answer = b""
 while (data := s.recv(100)) and len(answer := answer + data) < 14: pass
 print(answer.decode())"""
-
-
-def until(what, seconds=20):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 def test_a_port_that_is_taken_is_said(world):

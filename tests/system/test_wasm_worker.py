@@ -572,13 +572,13 @@ def test_draining_answers_what_was_asked(place, http):
         assert idle.recv(1000) == b""
         assert s.process.poll() is None
         s.process.terminate()
-        assert s.end(timeout=5).code == 0
+        assert s.end(timeout=30).code == 0
 
 
 def test_an_idle_worker_ends_and_its_socket_stays(place, http):
     s = serve(place, http, "--idle-timeout", "300000")
     assert s.get("/")[0] == 200
-    assert s.end(timeout=5).code == 0
+    assert s.end(timeout=30).code == 0
     with s.connect() as c:  # waits in the backlog
         c.sendall(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
         again = place(http, "serve", sockets=[s.socket])
