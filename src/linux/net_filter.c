@@ -312,7 +312,7 @@ static const struct {
     {"arrive", NFPROTO_INET, 2},      {"loopback", NFPROTO_INET, 4}, {"prerouting", NFPROTO_INET, 2},
     {"output", NFPROTO_INET, 2},      {"publish", NFPROTO_INET, 7},  {"publish6", NFPROTO_INET, 5},
     {"postrouting", NFPROTO_INET, 7}, {"forward", NFPROTO_INET, 4},  {"enter", NFPROTO_INET, 5},
-    {"within", NFPROTO_INET, 4},      {"guard", NFPROTO_BRIDGE, 1},  {"guest", NFPROTO_BRIDGE, 5},
+    {"within", NFPROTO_INET, 4},      {"guard", NFPROTO_BRIDGE, 1},  {"guest", NFPROTO_BRIDGE, 6},
 };
 static const struct {
     uint8_t family, use;

@@ -243,7 +243,8 @@ static int setting_write(const char *path, const char *value)
 }
 
 /* A host that forwards ignores router advertisements unless accept_ra is 2: it would lose its own
- * default route some minutes later. */
+ * default route some minutes later. Links that come later are left to whoever makes them: a bridge of
+ * strangers' programs has nobody to hear. */
 static void keep_advertisements(void)
 {
     DIR *d = opendir("/proc/sys/net/ipv6/conf");
@@ -252,7 +253,7 @@ static void keep_advertisements(void)
     for (struct dirent *e; (e = readdir(d));) {
         char path[300];
         autofree char *text = NULL;
-        if (e->d_name[0] == '.' || !strcmp(e->d_name, "all"))
+        if (e->d_name[0] == '.' || !strcmp(e->d_name, "all") || !strcmp(e->d_name, "default"))
             continue;
         (void)snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_ra", e->d_name);
         if (file_read(AT_FDCWD, path, 16, &text, NULL) == 0 && text[0] == '1')

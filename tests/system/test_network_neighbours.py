@@ -84,10 +84,43 @@ def tidy(berth):
     berth.sh("nft flush ruleset; iptables-legacy -P FORWARD ACCEPT 2>/dev/null; iptables-legacy -F 2>/dev/null; true")
 
 
+ADVERTISE = r"""
+import socket, struct
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+mac = s.getsockname()[4]
+me = bytes.fromhex("fe80" + 6 * "00") + bytes([mac[0] ^ 2, *mac[1:3], 0xff, 0xfe, *mac[3:]])
+all_nodes = bytes.fromhex("ff02" + 13 * "00" + "01")
+prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xc0, 3600, 3600, 0) + bytes.fromhex("20010db8" + 12 * "00")
+text = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + prefix
+total = sum(struct.unpack("!%dH" % ((len(text) + 40) // 2), me + all_nodes + struct.pack("!II", len(text), 58) + text))
+text = text[:2] + struct.pack("!H", ~(total % 0xffff) & 0xffff) + text[4:]
+frame = bytes.fromhex("333300000001") + mac + b"\x86\xdd" + struct.pack("!IHBB", 0x60000000, len(text), 58, 255) + me + all_nodes + text
+for _ in range(3):
+    s.send(frame)
+"""
+
+
 def firewall_line(berth):
     lines = berth.call("doctor").stdout.splitlines()
     at = [i for i, l in enumerate(lines) if " firewall:" in l][0]
     return lines[at], lines[at + 1].strip() if at + 1 < len(lines) else ""
+
+
+def test_no_workload_is_a_router_for_the_host_or_its_neighbours(berth):
+    """One with CAP_NET_RAW, which is a default, advertises itself from its own address."""
+    network = "n" + uuid.uuid4().hex[:6]
+    berth.must("network", "create", "--ipv6", network)
+    one, other = berth.serve("--network", network), berth.serve("--network", network)
+    inside = lambda name, *words: subprocess.run(["nsenter", "-n", "-t", str(berth.status(name)["pid"]), *words], check=True, capture_output=True, text=True).stdout
+    routes = lambda: [berth.sh("ip -6 route"), inside(other, "ip", "-6", "route")]
+    until(lambda: "default" in routes()[1])
+    inside(one, sys.executable, "-c", ADVERTISE)
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        assert "2001:db8" not in "".join(routes()) and "proto ra" not in "".join(routes())
+    berth.must("rm", "-f", one, other)
+    berth.must("network", "rm", network)
 
 
 def test_outside_reaches_what_is_published_to_it_and_nothing_else(berth):
