@@ -15,11 +15,13 @@ const MIB: u64 = 1 << 20;
 const KEPT: u64 = 6 * MIB;
 /// A slot that costs more than this to wipe by hand is left to the kernel.
 const WIPED: u64 = MIB;
+/// A pool of at least so many slots is parted by threads: each gets back the slots that are still in its core's cache.
+const PARTED: u32 = 128;
 
 /// A pool in which an instance of this very module costs no system call: what it dirties is wiped by hand and kept,
 /// as far as the memory for that lasts.
 fn pool(o: &Options) -> PoolingAllocationConfig {
-    let (n, limits) = (o.concurrency, &o.limits);
+    let (n, limits) = (o.concurrency.max(PARTED), &o.limits);
     let (memories, tables) = (o.memories.max(1), o.tables.max(1));
     let mut p = PoolingAllocationConfig::new();
     p.total_component_instances(n)
