@@ -147,6 +147,8 @@ static bool do_step(const char *text)
 /** argv[0] is a step too, if it can be one: the suite's commands have no name before them. */
 int main(int argc, char **argv)
 {
+    static char line[4096];
+    setvbuf(stdout, line, _IOFBF, sizeof(line)); /* else the end of a line is a write, and a piece of the log, of its own */
     for (int i = 0; i < argc; i++)
         if (!do_step(argv[i]) && i > 0) {
             fprintf(stderr, "no such step: %s\n", argv[i]);
