@@ -57,9 +57,19 @@ static const char *without_context(const char *message, const char *object)
     return message;
 }
 
-int cli_fail(struct cli *cli, const char *object, const struct berth_error *err)
+/* What a capability is missing for, the library knows; what to type instead, only we do. */
+static char *failure_words(const struct cli *cli, const struct berth_error *err)
 {
     const char *message = err->message[0] ? err->message : berth_code_name(err->code);
+    if (err->code == BERTH_DENIED && starts_with(err->object, "CAP_"))
+        return text_new("%s: sudo berth %s", message, cli->verb);
+    return text_copy(message);
+}
+
+int cli_fail(struct cli *cli, const char *object, const struct berth_error *err)
+{
+    autofree char *words = failure_words(cli, err);
+    const char *message = words;
     fflush(stdout);
     if (cli->json) {
         fail_json(err->code, object && *object ? object : err->object, message);

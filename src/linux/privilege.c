@@ -146,8 +146,7 @@ int capability_need(uint64_t mask, const char *verb, struct berth_error *err)
     int number = __builtin_ctzll(missing);
     const char *name = capability_name(number);
     return fail(err, BERTH_DENIED, name,
-                "%s needs %s, which this process does not have; run it as root: sudo berth %s",
-                verb, name ? name : "a capability", verb);
+                "%s needs %s, which this process does not have; run it as root", verb, name ? name : "a capability");
 }
 
 static int drop_bounding(uint64_t keep)

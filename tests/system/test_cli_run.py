@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """run in the foreground: nothing of a short program is missed, and --rm does not depend on the command."""
-import os, pty, select, signal, subprocess, time
+import json, os, pty, select, signal, subprocess, time, uuid
 import pytest
 from place import until
 from test_cli_life import popen
@@ -275,3 +275,65 @@ def test_a_secret_belongs_to_a_user_by_name(berth, tmp_path):
 def test_a_flag_that_is_no_utf8_is_refused(berth, flag):
     r = berth.call("create", "--dry-run", flag, b"a=\xff".decode(errors="surrogateescape"), "tiny")
     assert r.returncode == 2 and "the value is not UTF-8" in r.stderr, (r.returncode, r.stderr)
+
+
+# ---- fields of the spec that nothing else tries ------------------------------------------------------------
+
+@pytest.fixture
+def cdi():
+    """A maker's file, of a name that nobody else has."""
+    kind = "berth.test/c" + uuid.uuid4().hex[:8]
+    path = f"/etc/cdi/{kind.replace('/', '-')}.json"
+    os.makedirs("/etc/cdi", exist_ok=True)
+    with open(path, "w") as f:
+        json.dump({"cdiVersion": "0.5.0", "kind": kind, "containerEdits": {"env": ["FROM_MAKER=all"]},
+                   "devices": [{"name": "zero", "containerEdits": {
+                       "deviceNodes": [{"path": "/dev/made", "hostPath": "/dev/zero"}], "env": ["FROM_DEVICE=zero"],
+                       "mounts": [{"hostPath": path, "containerPath": "/opt/driver.json", "options": ["ro", "bind"]}]}}]}, f)
+    yield kind
+    os.unlink(path)
+
+
+def test_a_device_by_its_cdi_name(berth, cdi):
+    inside = "head -c 3 /dev/made | od -An -tx1; echo $FROM_MAKER $FROM_DEVICE; grep -c cdiVersion /opt/driver.json; touch /opt/driver.json"
+    r = berth.call("run", "--rm", *NONE, "--device", cdi + "=zero", "tiny", "sh", "-c", inside)
+    assert r.stdout.split() == ["00", "00", "00", "all", "zero", "1"] and r.returncode == 1 and "Read-only" in r.stderr
+    for name in (cdi + "=other", "berth.test/nobody=zero"):
+        r = berth.call("run", "--rm", *NONE, "--device", name, "tiny", "true")
+        assert r.returncode == 125 and name in r.stderr
+
+
+def test_block_devices_have_their_rates(berth):
+    disk = next((d for d in os.listdir("/sys/block") if os.path.exists("/dev/" + d)), None)
+    if not disk:
+        pytest.skip("no block device")
+    numbers = open(f"/sys/block/{disk}/dev").read().strip()
+    flags = ["--device-read-bps", f"/dev/{disk}:1m", "--device-write-iops", f"/dev/{disk}:50"]
+    name = berth.run("sleep", "60", flags=flags)
+    group = [l.split(":", 2) for l in open(f"/proc/{berth.status(name)['pid']}/cgroup").read().splitlines()]
+    v1 = next((path for _, controllers, path in group if "blkio" in controllers.split(",")), None)
+    if v1:
+        read = lambda what: open(f"/sys/fs/cgroup/blkio{v1}/blkio.throttle.{what}_device").read().split("\n")
+        assert f"{numbers} {1 << 20}" in read("read_bps") and f"{numbers} 50" in read("write_iops")
+    else:
+        line = open("/sys/fs/cgroup" + next(path for number, _, path in group if number == "0") + "/io.max").read()
+        assert {numbers, "rbps=1048576", "wiops=50"} <= set(line.split())
+
+
+def test_a_plan_of_another_berth_is_made_anew(berth):
+    name = berth.name()
+    berth.must("create", "--name", name, *NONE, "tiny", "echo", "of this one")
+    path = f"{berth.env['BERTH_ROOT']}/workloads/{berth.status(name)['id']}/plan.json"
+    plan = json.load(open(path))
+    plan["stamp"], plan["argv"] = "0.0.1 of long ago", ["echo", "of another"]
+    json.dump(plan, open(path, "w"))
+    assert berth.must("start", "-a", name) == "of this one"
+    assert json.load(open(path))["stamp"] != "0.0.1 of long ago"
+
+
+def test_who_lacks_a_capability_is_told_which_and_what_to_type(berth):
+    name = berth.run("sleep", "60")
+    for verb, *words in (["create", *NONE, "tiny", "true"], ["start", name], ["rm", "-f", name], ["kill", name], ["exec", "--list", name],
+                         ["cp", name + ":/etc/passwd", "-"], ["rmi", "tiny"], ["network", "create", "more"]):
+        r = berth.call(verb, *words, wrap=("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all", "--ambient-caps=-all"))
+        assert r.returncode in (1, 125) and "CAP_SYS_ADMIN" in r.stderr and f"run it as root: sudo berth {verb}" in r.stderr, (verb, r.stderr)

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "store/log.h"
+#include "supervisor/supervisor.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -1214,9 +1215,27 @@ static void update_changes_the_policy(void **state)
     bench_wait_state(b, BERTH_RESTARTING);
 }
 
+/* Each quick end doubles the delay up to its cap; a run that lasted is a new beginning. */
+static void a_long_run_takes_the_delay_back(void **state)
+{
+    (void)state;
+    const struct {
+        int64_t ran_usec, delay_usec;
+    } ends[] = {{0, 100}, {0, 200}, {4999, 400}, {0, 700}, {0, 700}, {5000, 100}, {0, 200}, {9000, 100}};
+    struct plan plan = {.restart = {.policy = PLAN_RESTART_ALWAYS, .max = -1, .delay_usec = 100, .cap_usec = 700, .reset_usec = 5000}};
+    struct status record = {.state = BERTH_FAILED};
+    int doublings = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        int64_t delay_usec;
+        assert_true(restart_due(&plan, &record, &doublings, ends[i].ran_usec, &delay_usec));
+        assert_int_equal(delay_usec, ends[i].delay_usec);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_long_run_takes_the_delay_back),
         TEST(end_record_says_completed),
         TEST(end_record_has_code_and_signal),
         TEST(missing_program_fails_the_start),
