@@ -280,12 +280,14 @@ json_t *take_json(struct cli *cli, const char *object, int code, char *text, str
 int pump_out(struct cli *cli, const char *object, struct berth_call *call, int fd);
 /** The --format of a list or an inspect, checked; its titles printed. 0, or the exit code. */
 int check_format(struct cli *cli, const struct args *args, const char **ret_format);
-/** One document of an inspect. */
-void print_one(struct cli *cli, const char *format, json_t *json);
+/** One document of an inspect; or the usage error of a field that is not in it. */
+int print_one(struct cli *cli, const char *format, json_t *json);
+/** What docker calls an image's members, for a template, beside what is there. */
+void add_docker_image_names(json_t *json);
 /** A name that was made or removed: alone on its line, or under `key`. */
 void print_name(struct cli *cli, const char *key, const char *name);
-/** The values of a flag that may be given again and again, ended by NULL in `room`; NULL: not given. */
-const char *const *flag_values(const struct args *args, const char *flag, const char **room, size_t size);
+/** The values of a flag that may be given again and again, ended by NULL, the list to be freed; NULL: not given. */
+const char **flag_values(const struct args *args, const char *flag);
 
 struct filter { const char *name; bool (*matches)(json_t *thing, const char *wanted); }; /* a table ends with {0} */
 /** 0, or the usage error of a --filter that there is not. */

@@ -164,7 +164,8 @@ const struct command commands[] = {
                   {"size", 's', NULL, 0, NULL, "what each has written over its image, too"},
                   {"last", 'n', "N", 0, NULL, "only the newest N, running or not"},
                   {"latest", 'l', NULL, 0, NULL, "only the newest, running or not"})),
-     "list workloads, newest first", "Running ones, without -a.",
+     "list workloads, newest first",
+     "Running ones, without -a. -f status= takes the states that it prints, and docker's exited: all that have ended.",
      {"berth ps -a", "all of them", "berth ps -aq -f status=failed", "names to work on"}, verb_ps},
     {"restart", NULL, GROUP_MADE, "NAME...", 1, -1, 0, TABLES(timeout_flag), "stop and start as one request",
      "Followers of its logs go on.", {"berth restart web", "in order", "berth restart -t 0 web", "at once"},
@@ -189,7 +190,8 @@ const struct command commands[] = {
      "spec, plan, status and paths as JSON",
      "One document: an object for one name, an array for several. A name that no workload has is looked for "
      "among images and volumes. In a template, docker's .State.Status, .State.Running, .State.Pid, "
-     ".State.ExitCode, .Id, .Name, .Image, .Config.Image, .Config.Labels, .RestartCount work as well.",
+     ".State.ExitCode, .State.OOMKilled, .State.Error, .State.StartedAt, .State.FinishedAt, .State.Health.Status, .Id, .Name, .Created, "
+     ".Image, .Config.Image, .Config.Labels, .NetworkSettings.IPAddress, .RestartCount work as well; others of these groups are errors.",
      {"berth inspect web", "everything", "berth inspect --format '{{.status.pid}}' web", "one field"},
      verb_inspect},
     {"top", NULL, GROUP_MADE, "NAME [PS-OPTION...]", 1, -1, COMMAND_FLAGS_FIRST, TABLES(no_trunc_flag), "processes inside",

@@ -6,18 +6,17 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define LIST_MAX 256
-
 /* "NAME=value" strings of a JSON object. */
-static void env_list(json_t *env, char **ret_list)
+static char **env_list(json_t *env)
 {
+    char **list = memory_new((json_object_size(env) + 1) * sizeof(*list));
     const char *name;
     json_t *value;
     size_t n = 0;
     json_object_foreach(env, name, value)
-        if (n + 1 < LIST_MAX)
-            ret_list[n++] = text_new("%s=%s", name, json_string_value(value));
-    ret_list[n] = NULL;
+        list[n++] = text_new("%s=%s", name, json_string_value(value));
+    list[n] = NULL;
+    return list;
 }
 
 static int exec_options(struct cli *cli, const struct args *args, struct berth_exec_options *ret_options)
@@ -75,20 +74,20 @@ static int exec_program(struct cli *cli, const struct args *args, struct berth_r
 static int run_exec(struct cli *cli, const struct args *args, struct berth_runtime *runtime, const struct berth_handle *handle)
 {
     struct berth_exec_options options;
-    char *env[LIST_MAX];
-    const char *groups[LIST_MAX];
     autojson json_t *variables = json_object();
     int r = exec_options(cli, args, &options);
     if (r == 0)
         r = env_from_args(cli, args, variables);
     if (r != 0)
         return r;
-    env_list(variables, env);
+    char **env = env_list(variables);
+    autofree const char **groups = flag_values(args, "group-add");
     options.env = (const char *const *)env;
-    options.groups = flag_values(args, "group-add", groups, LIST_MAX);
+    options.groups = groups;
     r = exec_program(cli, args, runtime, handle, &options);
     for (size_t i = 0; env[i]; i++)
         free(env[i]);
+    free(env);
     return r;
 }
 

@@ -108,12 +108,15 @@ static int payload(struct frames *f, const char *data, size_t size)
     return f->timestamps ? emit_stamped(f, stream, data, size) : emit(f, stream, data, size);
 }
 
-static void lost(struct frames *f)
+/* Said where they are missing: behind all that came before. */
+static int lost(struct frames *f)
 {
+    int r = flush(f);
     if (f->json)
         printf("{\"lost_bytes\":%llu}\n", (unsigned long long)f->head.length);
     else
         fprintf(stderr, "berth: %llu bytes of the log are gone\n", (unsigned long long)f->head.length);
+    return r;
 }
 
 static int consume(struct frames *f, const char *p, size_t size)
@@ -133,7 +136,7 @@ static int consume(struct frames *f, const char *p, size_t size)
             if (f->head_have == sizeof(f->head)) {
                 f->head_have = 0;
                 if (f->head.stream & BERTH_FRAME_LOST)
-                    lost(f);
+                    r = lost(f);
                 else
                     f->left = f->head.length;
             }

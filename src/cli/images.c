@@ -183,6 +183,23 @@ static json_t *inspect_image(struct cli *cli, const char *reference, int *ret_ex
     return take_json(cli, reference, code, text, &err, ret_exit);
 }
 
+void add_docker_image_names(json_t *json)
+{
+    static const struct {
+        const char *name, *path;
+    } same[] = {{"Os", "os"}, {"Architecture", "architecture"}, {"RepoTags", "references"}, {"Size", "size_bytes"}};
+    static const char *const members[] = {"Cmd", "Entrypoint", "Env", "User", "WorkingDir", "ExposedPorts", "Volumes", "Labels",
+                                          "StopSignal", "Healthcheck", "Shell"};
+    json_t *config = json_copy(json_find(json, "config.config"));
+    config = config ? config : json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+        if (!json_object_get(config, members[i]))
+            json_object_set_new(config, members[i], json_null());
+    json_object_set_new(json, "Config", config);
+    for (size_t i = 0; i < ARRAY_SIZE(same); i++)
+        json_object_set(json, same[i].name, json_object_get(json, same[i].path));
+}
+
 int verb_image_inspect(struct cli *cli, const struct args *args)
 {
     const char *format;
@@ -190,8 +207,10 @@ int verb_image_inspect(struct cli *cli, const struct args *args)
     int result = check_format(cli, args, &format);
     for (int i = 0; result == 0 && i < args->n_words; i++) {
         json_t *json = inspect_image(cli, args->words[i], &result);
-        if (json && format)
-            template_print(format, json);
+        if (json && format) {
+            add_docker_image_names(json);
+            result = print_one(cli, format, json);
+        }
         if (json)
             json_array_append_new(all, json);
     }

@@ -131,6 +131,18 @@ static void print_addresses(json_t *json)
             printf("address: %s on %s\n", json_is_string(address) ? json_string_value(address) : "", network);
 }
 
+/* What a program wrote may steer a terminal; whoever asks for a status wants to read it. */
+static void print_bytes(const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        if ((c < 0x20 && !strchr("\n\t\r", c)) || c == 0x7f || !c)
+            printf("\\x%02x", c);
+        else if (c != '\r')
+            putchar(c);
+    }
+}
+
 static void print_tail(struct cli *cli, struct berth_runtime *runtime, const struct berth_handle *handle, uint64_t lines)
 {
     struct berth_logs_options options = {.size = sizeof(options), .has_tail = true, .tail = lines, .timestamps = true};
@@ -139,15 +151,15 @@ static void print_tail(struct cli *cli, struct berth_runtime *runtime, const str
     ssize_t n;
     if (!lines || berth_logs(runtime, handle, &options, &stream, NULL) < 0)
         return;
-    bool first = true;
+    int last = EOF; /* of all bytes that came */
     while (!cli_deadline_passed(cli) && (n = read(berth_stream_fd(stream), buffer, sizeof(buffer))) > 0) {
-        if (first)
+        if (last == EOF)
             puts("last lines of the log:");
-        first = false;
-        fwrite(buffer, 1, (size_t)n, stdout);
-        if (n > 0 && buffer[n - 1] != '\n' && (size_t)n < sizeof(buffer))
-            putchar('\n');
+        print_bytes(buffer, (size_t)n);
+        last = buffer[n - 1];
     }
+    if (last != EOF && last != '\n')
+        putchar('\n');
     berth_stream_free(stream);
 }
 
@@ -686,13 +698,20 @@ static bool image_matches(const char *image, const char *wanted)
     return strncmp(image, wanted, n) == 0 && (!image[n] || image[n] == ':' || image[n] == '@');
 }
 
+/* docker's word for all that have ended, however that was. */
+static bool state_matches(int state, const char *wanted)
+{
+    bool ended = state == BERTH_STOPPED || state == BERTH_COMPLETED || state == BERTH_FAILED;
+    return strcmp(wanted, "exited") == 0 ? ended : strcmp(berth_state_name(state), wanted) == 0;
+}
+
 static bool filter_matches(const struct berth_status *s, json_t *json, const char *name, const char *value)
 {
     char id[BERTH_ID_TEXT];
     int64_t code;
     berth_id_print(s->handle.id, id);
     if (strcmp(name, "status") == 0 || strcmp(name, "state") == 0)
-        return strcmp(berth_state_name(s->state), value) == 0;
+        return state_matches(s->state, value);
     if (strcmp(name, "name") == 0)
         return strstr(s->handle.name, value) != NULL;
     if (strcmp(name, "id") == 0)
@@ -736,9 +755,37 @@ static int find_filter(struct cli *cli, const char *const *names, size_t n_names
         nearest_try(&nearest, names[k]);
     if (k < n_names && value[n])
         return (int)k;
-    cli_usage(cli, "--filter: \"%s\" is not NAME=VALUE of a filter%s%s%s", value,
-              nearest.best ? " (did you mean " : "", nearest.best ? nearest.best : "", nearest.best ? "?)" : "");
+    autofree char *all = text_copy("");
+    for (size_t i = 0; i < n_names; i++) {
+        autofree char *old = all;
+        all = text_new("%s%s%s=", old, i ? ", " : "", names[i]);
+    }
+    cli_usage(cli, "--filter: \"%s\" is none of %s%s%s%s", value, all, nearest.best ? " (did you mean " : "",
+              nearest.best ? nearest.best : "", nearest.best ? "?)" : "");
     return -1;
+}
+
+/* A value that nothing can ever have would be an empty list, which reads as an answer. */
+static int check_filter_value(struct cli *cli, const char *name, const char *value)
+{
+    int64_t code;
+    bool known = false;
+    if (strcmp(name, "status") == 0 || strcmp(name, "state") == 0) {
+        for (int i = BERTH_CREATING; i <= BERTH_PENDING; i++)
+            known |= strcmp(berth_state_name(i), value) == 0;
+        return known || strcmp(value, "exited") == 0
+                   ? 0
+                   : cli_usage(cli, "--filter: no workload is ever \"%s\", but created, running, paused, restarting, stopping, "
+                                    "stopped, completed or failed (exited: one of these three)", value);
+    }
+    if (strcmp(name, "health") == 0) {
+        for (int i = BERTH_HEALTH_NONE; i <= BERTH_UNHEALTHY; i++)
+            known |= strcmp(berth_health_name(i), value) == 0;
+        return known ? 0 : cli_usage(cli, "--filter: health is none, starting, healthy or unhealthy, not \"%s\"", value);
+    }
+    if (strcmp(name, "exited") == 0 && parse_integer(value, 0, 255, &code) < 0)
+        return cli_usage(cli, "--filter: \"%s\" is no exit code (0 to 255)", value);
+    return 0;
 }
 
 static int check_filters(struct cli *cli, const struct args *args, bool *ret_states)
@@ -747,7 +794,8 @@ static int check_filters(struct cli *cli, const struct args *args, bool *ret_sta
         if (strcmp(args->flags[i].flag->name, "filter") != 0)
             continue;
         int k = find_filter(cli, filter_names, ARRAY_SIZE(filter_names), args->flags[i].value);
-        if (k < 0)
+        const char *value = args->flags[i].value;
+        if (k < 0 || check_filter_value(cli, filter_names[k], value + strcspn(value, "=") + 1))
             return EXIT_USAGE;
         *ret_states |= k <= 1 || strcmp(filter_names[k], "exited") == 0;
     }
@@ -797,8 +845,10 @@ char *command_text(json_t *json)
 static void print_formatted(struct list *list, const struct berth_status *s, json_t *json)
 {
     char when[SHORT_TEXT];
-    autofree char *state = state_text(s);
+    autofree char *state = state_text(s), *ports = ports_text(json), *command = command_text(json);
     if (strcmp(list->format, "json") != 0) {
+        json_object_set_new(json, "Ports", json_string(ports)); /* as the columns show them; in lower case they are lists */
+        json_object_set_new(json, "Command", json_string(command));
         json_object_set_new(json, "names", json_string(s->handle.name));
         json_object_set_new(json, "status", json_string(state));
         json_object_set(json, "created_at", json_object_get(json, "created"));
@@ -934,20 +984,28 @@ int verb_ps(struct cli *cli, const struct args *args)
 /* For a template, what docker's users ask for goes beside the fields. */
 static void add_docker_names(json_t *json)
 {
+    static const char never[] = "\"0001-01-01T00:00:00Z\"";
     static const struct {
-        const char *name, *path;
-    } same[] = {{"State.Status", "status.state"}, {"State.Pid", "status.pid"}, {"State.ExitCode", "status.exit_code"},
-                {"State.StartedAt", "status.started"}, {"State.FinishedAt", "status.ended"}, {"Id", "status.id"},
-                {"Name", "status.name"}, {"Image", "status.image_id"}, {"Config.Image", "status.image"},
-                {"Config.Labels", "status.labels"}, {"RestartCount", "status.restarts"}};
-    const char *state = json_text(json, "status.state");
+        const char *name, *path, *absent;
+    } same[] = {{"State.Status", "status.state", "\"\""}, {"State.Pid", "status.pid", "0"}, {"State.ExitCode", "status.exit_code", "0"},
+                {"State.StartedAt", "status.started", never}, {"State.FinishedAt", "status.ended", never},
+                {"State.Error", "status.reason", "\"\""}, {"State.Health.Status", "status.health", "\"none\""},
+                {"Id", "status.id", NULL}, {"Created", "status.created", NULL}, {"Name", "status.name", NULL},
+                {"Image", "status.image_id", NULL}, {"Config.Image", "status.image", "\"\""}, {"Config.Labels", "status.labels", "{}"},
+                {"RestartCount", "status.restarts", "0"}};
+    const char *state = json_text(json, "status.state"), *oom = json_text(json, "status.oom");
     for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
         json_t *value = json_find(json, same[i].path);
-        if (value)
-            json_put(json, same[i].name, json_incref(value));
+        value = json_is_null(value) ? NULL : value;
+        if (value || same[i].absent)
+            json_put(json, same[i].name, value ? json_incref(value) : json_loads(same[i].absent, JSON_DECODE_ANY, NULL));
     }
     json_put(json, "State.Running", json_boolean(!strcmp(state, "running") || !strcmp(state, "paused") || !strcmp(state, "stopping")));
     json_put(json, "State.Paused", json_boolean(strcmp(state, "paused") == 0));
+    json_put(json, "State.Restarting", json_boolean(strcmp(state, "restarting") == 0));
+    json_put(json, "State.OOMKilled", json_boolean(*oom && strcmp(oom, "none")));
+    json_t *addresses = json_find(json, "status.addresses"), *first = json_object_iter_value(json_object_iter(addresses));
+    json_put(json, "NetworkSettings.IPAddress", first ? json_incref(first) : json_string(""));
 }
 
 /* A workload, else an image, else a volume of that name, as --type allows. */
@@ -963,7 +1021,8 @@ static int inspect_any(struct cli *cli, const char *type, const char *name, bool
         r = cli_find(cli, name, &runtime, &handle, err);
         r = r == 0 ? berth_inspect(runtime, &handle, ret_text, err) : r;
     }
-    if (r != BERTH_NOT_FOUND || (type && *ret_workload) || !(runtime = cli_container(cli)))
+    bool elsewhere = r == BERTH_NOT_FOUND || (r == BERTH_INVALID && !type); /* name:tag is none of a workload */
+    if (!elsewhere || (type && *ret_workload) || !(runtime = cli_container(cli)))
         return r;
     *ret_workload = false;
     struct berth_error *said = type ? err : &other;
@@ -998,8 +1057,11 @@ int verb_inspect(struct cli *cli, const struct args *args)
             result = result ? result : code;
             continue;
         }
-        if (format && workload && strcmp(format, "json") && !strstr(format, "{{json .}}"))
+        bool named = format && strcmp(format, "json") && !strstr(format, "{{json .}}");
+        if (named && workload)
             add_docker_names(json);
+        else if (named && json_object_get(json, "manifest"))
+            add_docker_image_names(json);
         int refused = format ? template_fields(cli, format, json) : 0;
         if (format && !refused)
             template_print(format, json);

@@ -53,12 +53,9 @@ static void print_tree(json_t *value, int indent)
 static int print_document(struct cli *cli, const struct args *args, json_t *json)
 {
     const char *format = arg_text(args, "format");
-    int r = format ? template_fields(cli, format, json) : 0;
-    if (r)
-        return r;
     if (format)
-        template_print(format, json);
-    else if (cli->json)
+        return print_one(cli, format, json);
+    if (cli->json)
         json_line(json);
     else
         print_tree(json, 0);
@@ -129,8 +126,8 @@ int verb_version(struct cli *cli, const struct args *args)
         return r;
     autojson json_t *json = json_pack("{s:s, s:s, s:i}", "version", BERTH_VERSION, "library", berth_version(), "abi", BERTH_ABI_VERSION);
     if (format)
-        template_print(format, json);
-    else if (cli->json)
+        return print_one(cli, format, json);
+    if (cli->json)
         json_line(json);
     else
         printf("berth %s (library %s)\n", BERTH_VERSION, berth_version());

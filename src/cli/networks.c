@@ -27,7 +27,8 @@ int verb_network_create(struct cli *cli, const struct args *args)
     struct berth_network_options o = {.size = sizeof(o), .gateway = arg_text(args, "gateway"),
                                       .ip_range = arg_text(args, "ip-range"), .ipv6 = arg_true(args, "ipv6"),
                                       .internal = arg_true(args, "internal")};
-    const char *labels[128], *mtu = arg_text(args, "mtu"), *driver = arg_text(args, "driver");
+    const char *mtu = arg_text(args, "mtu"), *driver = arg_text(args, "driver");
+    autofree const char **labels = flag_values(args, "label");
     struct berth_error err;
     int64_t number;
     if (driver && strcmp(driver, "bridge"))
@@ -35,7 +36,7 @@ int verb_network_create(struct cli *cli, const struct args *args)
     if (mtu && parse_integer(mtu, 576, 65535, &number) < 0)
         return cli_usage(cli, "--mtu: \"%s\" is not between 576 and 65535", mtu);
     o.mtu = mtu ? (uint32_t)number : 0;
-    o.labels = flag_values(args, "label", labels, ARRAY_SIZE(labels));
+    o.labels = labels;
     int r = take_subnets(cli, args, &o);
     struct berth_runtime *runtime = r ? NULL : cli_container(cli);
     if (!runtime)
@@ -93,11 +94,11 @@ int verb_network_connect(struct cli *cli, const struct args *args)
 {
     struct berth_connect_options o = {.size = sizeof(o), .ip = arg_text(args, "ip"), .ip6 = arg_text(args, "ip6"),
                                       .mac = arg_text(args, "mac-address")};
-    const char *aliases[128];
+    autofree const char **aliases = flag_values(args, "alias");
     struct berth_runtime *runtime;
     struct berth_handle handle;
     struct berth_error err;
-    o.aliases = flag_values(args, "alias", aliases, ARRAY_SIZE(aliases));
+    o.aliases = aliases;
     int r = cli_find(cli, args->words[1], &runtime, &handle, &err);
     if (r == 0)
         r = berth_network_connect(runtime, args->words[0], &handle, &o, &err);
@@ -123,7 +124,6 @@ bool publish_given(const struct args *args)
 int publish_from_args(struct berth_runtime *runtime, const struct berth_handle *handle, const struct args *args,
                       struct berth_error *err)
 {
-    const char *add[256], *remove[256];
-    return berth_publish(runtime, handle, flag_values(args, "publish-add", add, ARRAY_SIZE(add)),
-                         flag_values(args, "publish-rm", remove, ARRAY_SIZE(remove)), err);
+    autofree const char **add = flag_values(args, "publish-add"), **remove = flag_values(args, "publish-rm");
+    return berth_publish(runtime, handle, add, remove, err);
 }

@@ -389,27 +389,40 @@ int template_check(struct cli *cli, const char *text)
     return 0;
 }
 
-/* Absent below the first part of a path is no error: labels and maps hold what they hold. */
+/* The first part of `path` is a member, or the usage error that names those there are. */
+static int check_member(struct cli *cli, const char *group, const char *path, json_t *value)
+{
+    const char *key;
+    json_t *each;
+    autofree char *first = strndup(path, strcspn(path, ".")), *known = text_copy("");
+    if (!first || !*first || json_member(value, first))
+        return 0;
+    json_object_foreach(value, key, each)
+    {
+        autofree char *old = known;
+        known = text_new("%s%s%s%s", old, *old ? ", " : "", group, key);
+    }
+    return cli_usage(cli, "--format: there is no field \"%s%s\"; there are %s", group, first, known);
+}
+
+/* Absent below the first part of a path is no error: labels and maps hold what they hold. But what has a capital is one of
+ * docker's objects, and has all the members that it ever has here. */
 int template_fields(struct cli *cli, const char *text, json_t *value)
 {
     char path[256];
     bool json;
     for (const char *p = template_body(text); (p = strstr(p, "{{"));) {
-        const char *end = strstr(p, "}}"), *key;
-        json_t *each;
+        const char *end = strstr(p, "}}");
         if (!end || !action_parse(p + 2, (size_t)(end - p - 2), &json, path))
             return 0;
         p = end + 2;
-        autofree char *first = strndup(path, strcspn(path, "."));
-        if (!first || !*first || json_member(value, first))
-            continue;
-        autofree char *known = text_copy("");
-        json_object_foreach(value, key, each)
-        {
-            autofree char *old = known;
-            known = text_new("%s%s%s", old, *old ? ", " : "", key);
-        }
-        return cli_usage(cli, "--format: there is no field \"%s\"; there are %s", first, known);
+        size_t n = strcspn(path, ".");
+        autofree char *group = text_new("%.*s.", (int)n, path), *first = strndup(path, n);
+        int r = check_member(cli, "", path, value);
+        if (r == 0 && path[n] && first && isupper((unsigned char)path[0]) && json_is_object(json_object_get(value, first)))
+            r = check_member(cli, group, path + n + 1, json_object_get(value, first));
+        if (r)
+            return r;
     }
     return 0;
 }

@@ -27,13 +27,14 @@ int check_format(struct cli *cli, const struct args *args, const char **ret_form
     return r;
 }
 
-void print_one(struct cli *cli, const char *format, json_t *json)
+int print_one(struct cli *cli, const char *format, json_t *json)
 {
-    (void)cli;
-    if (format)
+    int r = format ? template_fields(cli, format, json) : 0;
+    if (r == 0 && format)
         template_print(format, json);
-    else
+    else if (r == 0)
         json_document(json);
+    return r;
 }
 
 void print_name(struct cli *cli, const char *key, const char *name)
@@ -46,14 +47,17 @@ void print_name(struct cli *cli, const char *key, const char *name)
     }
 }
 
-const char *const *flag_values(const struct args *args, const char *flag, const char **room, size_t size)
+const char **flag_values(const struct args *args, const char *flag)
 {
+    const char **list = memory_new((args->n_flags + 1) * sizeof(*list));
     size_t n = 0;
-    for (size_t i = 0; i < args->n_flags && n + 1 < size; i++)
+    for (size_t i = 0; i < args->n_flags; i++)
         if (strcmp(args->flags[i].flag->name, flag) == 0)
-            room[n++] = args->flags[i].value;
-    room[n] = NULL;
-    return n ? room : NULL;
+            list[n++] = args->flags[i].value;
+    if (n)
+        return list;
+    free(list);
+    return NULL;
 }
 
 /* ---- filters: those of one name are alternatives, those of several hold together, as docker has it */
@@ -142,8 +146,10 @@ int inspect_things(struct cli *cli, const struct args *args,
         char *text = NULL;
         int code = call(runtime, args->words[i], &text, &err);
         autojson json_t *json = take_json(cli, args->words[i], code, text, &err, &result);
+        if (json && format && json_object_get(json, "path")) /* docker's word for that of a volume */
+            json_object_set(json, "Mountpoint", json_object_get(json, "path"));
         if (json)
-            print_one(cli, format, json);
+            result = print_one(cli, format, json);
     }
     return runtime ? result : EXIT_FAILED;
 }

@@ -35,11 +35,10 @@ static const struct filter volume_filters[] = {
 int verb_volume_create(struct cli *cli, const struct args *args)
 {
     struct berth_runtime *runtime = cli_container(cli);
-    const char *labels[128];
+    autofree const char **labels = flag_values(args, "label");
     struct berth_error err;
     if (!runtime)
         return EXIT_FAILED;
-    flag_values(args, "label", labels, ARRAY_SIZE(labels));
     autofree char *name = args->words[0] ? text_copy(args->words[0]) : text_new("volume_%llx", (unsigned long long)clock_usec());
     if (berth_volume_create(runtime, name, labels, &err) < 0)
         return cli_fail(cli, name, &err);

@@ -309,12 +309,45 @@ def test_status_is_one_sentence_and_the_last_lines(berth):
     assert [l.split(" ", 1)[1] for l in rest if " line " in l] == [f"line {i}" for i in range(11, 21)]
 
 
+def test_status_steers_no_terminal(berth):
+    name = berth.run("printf", "a\\033[2Jb\\tc\\r\\nd\\177e\\n")
+    berth.must("wait", name)
+    assert [l.split(" ", 1)[1] for l in berth.must("status", name).splitlines()[-2:]] == ["a\\x1b[2Jb\tc", "d\\x7fe"]
+
+
+def test_status_breaks_no_long_line(berth):
+    name = berth.run("sh", "-c", "for i in 1 2 3 4 5; do head -c 99999 /dev/zero | tr '\\0' x; echo; done; printf end")
+    berth.must("wait", name)
+    lines = berth.must("status", name).splitlines()
+    assert [len(l) for l in lines[2:]] == [len(lines[2])] * 5 + [len(lines[2]) - 99999 + 3] and len(lines[2]) > 99999
+
+
 def test_status_of_oom_says_so_in_words(berth):
     name = berth.name()
     r = berth.call("run", "--name", name, "--network", "none", "-m", "16m", "--memory-swap", "16m", "tiny", "sh", "-c",
                    "x=a; while :; do x=$x$x; done")
     assert r.returncode == 137
     assert re.search(r"out of memory in the main program \(limit 16 MiB, peak \S+ MiB\), exit 137", berth.must("status", name))
+    of_docker = "{{.State.OOMKilled}} {{.State.ExitCode}} {{.State.Status}} {{.State.Health.Status}} {{.State.Error}}"
+    assert berth.must("inspect", "-f", of_docker, name).startswith("true 137 failed none out of memory in the main program")
+
+
+def test_a_member_of_dockers_objects_that_is_not_here_is_an_error(berth):
+    name = berth.run("sleep", "60", flags=["-l", "a.b=c"])
+    of_docker = "{{.State.OOMKilled}} {{.State.FinishedAt}} {{.State.Pid}} {{.Config.Labels.nosuch}} {{json .Config.Labels}}"
+    assert re.fullmatch(r'false 0001-01-01T00:00:00Z [1-9]\d*  {"a.b":"c"}', berth.must("inspect", "-f", of_docker, name))
+    assert berth.must("ps", "-f", "name=" + name, "--format", "{{.Command}}|{{.Ports}}|{{json .command}}") == 'sleep 60||["sleep","60"]'
+    assert berth.must("inspect", "-f", "{{.Os}} {{json .Config.Cmd}} {{.RepoTags}}", "tiny:latest") == 'linux null ["tiny:latest"]'
+    volume = berth.must("volume", "create")
+    assert berth.must("volume", "inspect", "-f", "{{.Mountpoint}}", volume) == berth.must("volume", "inspect", "-f", "{{.path}}", volume)
+    for words in (["volume", "inspect", "-f", "{{.Nosuch}}", volume], ["network", "inspect", "-f", "{{.IPAM}}", "bridge"],
+                  ["image", "inspect", "-f", "{{.Config.Nosuch}}", "tiny"], ["version", "--format", "{{.Server}}"]):
+        r = berth.call(*words)
+        assert r.returncode == 2 and "there is no field" in r.stderr and r.stdout == "", (words, r.stdout)
+    berth.must("volume", "rm", volume)
+    for field in ("State.ExitCod", "Config.Cmd", "HostConfig.Memory", "NetworkSettings.Ports"):
+        r = berth.call("inspect", "-f", "{{.%s}}" % field, name)
+        assert r.returncode == 2 and "there is no field" in r.stderr and r.stdout == "", r.stderr
 
 
 def test_logs(berth):
@@ -358,8 +391,24 @@ def test_ps(berth):
     assert berth.must("ps", "-aq", "-f", "label=tier=back", "--no-trunc") == berth.status(b)["id"]
     assert berth.must("ps", "-f", f"name={a}", "--format", "{{.Name}}\\t{{.state}}") == f"{a}\trunning"
     assert berth.must("ps", "-f", "status=completed", "-f", f"name={b}", "--format", "{{.exit_code}}") == "0"
-    assert berth.call("ps", "-f", "nonsense=1").returncode == 2
     assert berth.call("ps", "--format", "{{range .}}").returncode == 2
+
+
+def test_ps_takes_dockers_word_for_what_has_ended(berth):
+    ended = [berth.run("true"), berth.run("false"), berth.run("sleep", "60")]
+    going = berth.run("sleep", "60")
+    berth.must("kill", ended[2])
+    berth.must("wait", *ended)
+    found = berth.must("ps", "--filter", "status=exited", "--format", "{{.Names}}").split()
+    assert set(ended) <= set(found) and going not in found
+    assert [berth.status(n)["state"] for n in ended] == ["completed", "failed", "stopped"]
+
+
+@pytest.mark.parametrize("value, said", [("nonsense=1", "status="), ("network=back", "ancestor="), ("statsu=running", "did you mean status?"),
+                                         ("status=dead", "completed"), ("health=sick", "unhealthy"), ("exited=many", "exit code")])
+def test_a_filter_that_nothing_can_pass_is_an_error(berth, value, said):
+    r = berth.call("ps", "-a", "--filter", value)
+    assert r.returncode == 2 and said in r.stderr and r.stdout == ""
 
 
 def test_stats(berth):
@@ -421,6 +470,13 @@ def test_exec(berth):
     assert berth.call("exec", name).returncode == 125
     r = berth.call("exec", "-u", "33:33", "-w", "/tmp", "-e", "A=b", name, "sh", "-c", "id -u; pwd; echo $A")
     assert r.stdout.split() == ["33", "/tmp", "b"]
+
+
+def test_exec_takes_as_many_variables_as_there_are(berth, tmp_path):
+    name = berth.run("sleep", "60")
+    (tmp_path / "env").write_text("".join(f"V{i}=x\n" for i in range(600)))
+    inside = berth.must("exec", "--env-file", str(tmp_path / "env"), "-e", "LAST=y", name, "env").splitlines()
+    assert {f"V{i}=x" for i in range(600)} | {"LAST=y"} <= set(inside)
 
 
 def test_exec_reads_standard_input_to_its_end(berth):
@@ -529,6 +585,12 @@ def test_volumes(berth):
 def test_a_missing_bind_source_is_an_error(berth):
     r = berth.call("create", "--network", "none", "-v", "/no/such/folder:/x", "tiny", "true")
     assert r.returncode == 1 and "/no/such/folder" in r.stderr and not os.path.exists("/no/such")
+
+
+def test_a_fifo_is_no_bind_source(berth, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    r = berth.call("create", "--network", "none", "-v", f"{tmp_path}/fifo:/x", "tiny", "true")
+    assert r.returncode == 1 and "is a fifo" in r.stderr
 
 
 # ---- images and the machine ------------------------------------------------------------------------------
