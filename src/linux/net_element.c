@@ -25,6 +25,8 @@ const struct net_set_kind net_set_kinds[SET_COUNT] = {
     [SET_ANY_RANGES6] = {"any_ranges6", NFPROTO_INET, 8, 16, true},
     [SET_SELF4] = {"self4", NFPROTO_INET, 8, 0, false},
     [SET_SELF6] = {"self6", NFPROTO_INET, 32, 0, false},
+    [SET_WALLED4] = {"walled4", NFPROTO_INET, 8, 0, false},
+    [SET_WALLED6] = {"walled6", NFPROTO_INET, 32, 0, false},
     [SET_GUESTS4] = {"guests4", NFPROTO_BRIDGE, 28, 0, false},
     [SET_GUESTS6] = {"guests6", NFPROTO_BRIDGE, 40, 0, false},
 };
@@ -83,11 +85,11 @@ static void speaker_element(const struct net_guest *g, const struct address *a, 
     memcpy(e->key + NET_LINK_MAX + 8, a->bytes, address_bytes(a));
 }
 
-static void self_element(const struct address *a, struct net_element *e)
+static void pair_element(enum net_set set4, const struct address *a, const struct address *b, struct net_element *e)
 {
-    e->set = a->family == AF_INET ? SET_SELF4 : SET_SELF6;
+    e->set = set4 + (a->family != AF_INET);
     memcpy(e->key, a->bytes, address_bytes(a));
-    memcpy(e->key + address_bytes(a), a->bytes, address_bytes(a));
+    memcpy(e->key + address_bytes(a), b->bytes, address_bytes(b));
 }
 
 /* Its IPv4 address, its IPv6 address, the one that comes with IPv6; then what leads to itself. */
@@ -100,7 +102,7 @@ static bool guest_element(const struct net_guest *g, size_t n, struct net_elemen
     if (n < 3)
         speaker_element(g, a, e);
     else
-        self_element(a, e);
+        pair_element(SET_SELF4, a, a, e);
     return true;
 }
 
@@ -139,9 +141,18 @@ static bool port_next(struct net_walk *w, struct net_element *e)
     return false;
 }
 
+static bool way_next(struct net_walk *w, struct net_element *e)
+{
+    if (w->i >= w->share->n_ways)
+        return false;
+    const struct net_way *way = &w->share->ways[w->i++];
+    pair_element(SET_WALLED4, &way->guest, &way->to, e);
+    return true;
+}
+
 bool net_walk_next(struct net_walk *w, struct net_element *ret)
 {
-    static bool (*const next[])(struct net_walk *, struct net_element *) = {network_next, guest_next, port_next};
+    static bool (*const next[])(struct net_walk *, struct net_element *) = {network_next, guest_next, port_next, way_next};
     for (; w->stage < (int)ARRAY_SIZE(next); w->stage++, w->i = w->j = 0) {
         *ret = (struct net_element){0};
         if (next[w->stage](w, ret))

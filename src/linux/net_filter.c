@@ -312,11 +312,12 @@ static const struct {
     {"arrive", NFPROTO_INET, 2},      {"loopback", NFPROTO_INET, 4}, {"prerouting", NFPROTO_INET, 2},
     {"output", NFPROTO_INET, 2},      {"publish", NFPROTO_INET, 7},  {"publish6", NFPROTO_INET, 5},
     {"postrouting", NFPROTO_INET, 7}, {"forward", NFPROTO_INET, 4},  {"enter", NFPROTO_INET, 5},
-    {"within", NFPROTO_INET, 4},      {"guard", NFPROTO_BRIDGE, 1},  {"guest", NFPROTO_BRIDGE, 6},
+    {"within", NFPROTO_INET, 4},      {"host", NFPROTO_INET, 2},     {"walled", NFPROTO_INET, 5},
+    {"guard", NFPROTO_BRIDGE, 1},     {"guest", NFPROTO_BRIDGE, 6},
 };
 static const struct {
     uint8_t family, use;
-} tables[] = {{NFPROTO_INET, 21}, {NFPROTO_BRIDGE, 4}}; /* chains and sets */
+} tables[] = {{NFPROTO_INET, 25}, {NFPROTO_BRIDGE, 4}}; /* chains and sets */
 
 /* Which text made it: FNV-1a of the template. */
 static uint32_t text_version(void)
@@ -535,8 +536,8 @@ static int list_element(const struct net_element *e, void *data)
         ok = make_room((void **)&l->bridges, l->n_bridges, sizeof(*l->bridges));
         if (ok)
             (void)snprintf(l->bridges[l->n_bridges++], NET_LINK_MAX, "%.15s", (const char *)e->key);
-    } else if (e->set == SET_SELF4 || e->set == SET_SELF6) {
-        return 0; /* its guest says the same */
+    } else if (e->set >= SET_SELF4 && e->set <= SET_WALLED6) {
+        return 0; /* its guest says the same, or nothing of it is of use here */
     } else if (e->set >= SET_GUESTS4) {
         ok = make_room((void **)&l->guests, l->n_guests, sizeof(*l->guests));
         if (ok)

@@ -37,11 +37,18 @@ struct net_publish {
     uint8_t protocol;         /**< IPPROTO_TCP, IPPROTO_UDP */
 };
 
+/** Of a walled guest: one of its addresses, and one that it may reach although it be the host's; the same twice says
+ *  that it is walled. */
+struct net_way {
+    struct address guest, to;
+};
+
 /** A workload's or a network's share. */
 struct net_share {
     char (*bridges)[NET_LINK_MAX]; size_t n_bridges; /**< networks: traffic within one is let through */
     const struct net_guest *guests; size_t n_guests;
     const struct net_publish *ports; size_t n_ports;
+    const struct net_way *ways; size_t n_ways;
 };
 
 /**

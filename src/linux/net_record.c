@@ -5,6 +5,7 @@
  *   bridge NAME
  *   guest LINK MAC IPV4|- IPV6|- BRIDGE
  *   port tcp|udp HOST CONTAINER HOST_PORT CONTAINER_PORT COUNT
+ *   way GUEST TO
  */
 #include "linux/net_record.h"
 #include "base/base.h"
@@ -43,6 +44,8 @@ static char *print(const struct net_share *s, char (*on)[NET_LINK_MAX])
         text_printf(&t, "port %s %s %s %u %u %u\n", p->protocol == IPPROTO_UDP ? "udp" : "tcp", word(&p->host, a),
                     word(&p->container, b), p->host_port, p->container_port, p->count);
     }
+    for (size_t i = 0; i < s->n_ways; i++)
+        text_printf(&t, "way %s %s\n", word(&s->ways[i].guest, a), word(&s->ways[i].to, b));
     return text_take(&t);
 }
 
@@ -59,6 +62,7 @@ struct whole { /* the share, and the room of its parts */
     char (*bridges)[NET_LINK_MAX], (*on)[NET_LINK_MAX];
     struct net_guest *guests;
     struct net_publish *ports;
+    struct net_way *ways;
 };
 
 const char *net_record_bridge(const struct net_share *share, size_t i)
@@ -75,6 +79,7 @@ void net_record_free(struct net_share *share)
     free(w->on);
     free(w->guests);
     free(w->ports);
+    free(w->ways);
     free(w);
 }
 
@@ -112,6 +117,13 @@ static bool read_port(const char *line, struct net_publish *p)
     return true;
 }
 
+static bool read_way(const char *line, struct net_way *w)
+{
+    char guest[64], to[64];
+    return sscanf(line, "way %63s %63s", guest, to) == 2 && address_parse(guest, &w->guest) == 0 &&
+           address_parse(to, &w->to) == 0 && w->guest.family == w->to.family;
+}
+
 static size_t count_lines(const char *text)
 {
     size_t n = 1;
@@ -134,8 +146,9 @@ int net_record_read(int workload_run_fd, struct net_share **ret)
         w->on = calloc(n, sizeof(*w->on));
         w->guests = calloc(n, sizeof(*w->guests));
         w->ports = calloc(n, sizeof(*w->ports));
+        w->ways = calloc(n, sizeof(*w->ways));
     }
-    if (!w || !w->bridges || !w->on || !w->guests || !w->ports) {
+    if (!w || !w->bridges || !w->on || !w->guests || !w->ports || !w->ways) {
         net_record_free((struct net_share *)w);
         return -ENOMEM;
     }
@@ -147,10 +160,13 @@ int net_record_read(int workload_run_fd, struct net_share **ret)
             w->share.n_guests++;
         else if (read_port(line, &w->ports[w->share.n_ports]))
             w->share.n_ports++;
+        else if (read_way(line, &w->ways[w->share.n_ways]))
+            w->share.n_ways++;
     }
     w->share.bridges = w->bridges;
     w->share.guests = w->guests;
     w->share.ports = w->ports;
+    w->share.ways = w->ways;
     *ret = &w->share;
     return 0;
 }

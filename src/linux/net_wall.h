@@ -3,7 +3,8 @@
  * A wall inside one workload's network namespace: what may leave it, by rules of model/allowed.h.
  *
  * The second one, where a program of ours judges each connection first: it holds when that program was broken out of.
- * Names can't be judged here: a rule for one opens its ports, but to nobody who needs a rule of his own.
+ * Names can't be judged here: a rule for one opens its ports, but to nobody who needs a rule of his own. Which addresses
+ * are the host's, beside the gateways, isn't known here either: the host's tables judge that (struct net_way, net_filter.h).
  */
 #ifndef LINUX_NET_WALL_H
 #define LINUX_NET_WALL_H

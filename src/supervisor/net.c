@@ -19,7 +19,6 @@
 #include "linux/net_port.h"
 #include "linux/net_record.h"
 #include "linux/net_wall.h"
-#include "model/allowed.h"
 #include "model/names.h"
 #include "store/names_ask.h"
 #include "store/network.h"
@@ -34,6 +33,7 @@
 
 #define NAME_TRIES 16
 #define FEW_SOCKETS 512
+#define WAYS_FROM 3 /* addresses of a link: IPv4, IPv6, the one that comes with IPv6 */
 
 /* ---- from the plan */
 
@@ -93,6 +93,31 @@ void share_room_free(struct share_room *r)
     free(r->on);
     free(r->guests);
     free(r->ports);
+    free(r->ways);
+}
+
+static void add_way(struct net_share *s, struct net_way *ways, const struct address *guest, const struct address *to)
+{
+    bool known = guest->family != to->family;
+    for (size_t i = 0; !known && i < s->n_ways; i++)
+        known = address_equal(&ways[i].guest, guest) && address_equal(&ways[i].to, to);
+    if (!known)
+        ways[s->n_ways++] = (struct net_way){*guest, *to};
+}
+
+/* Whatever addresses the host has, and will have: of them only these, from each that the link has. */
+static void add_ways(const struct net *net, const struct link *l, struct net_share *s, struct net_way *ways)
+{
+    struct address local = net_link_local(l->mac);
+    const struct address *const own[WAYS_FROM] = {&l->address[0], &l->address[1], l->address[1].family ? &local : &l->address[1]};
+    for (size_t i = 0; i < WAYS_FROM && own[i]->family; i++) {
+        add_way(s, ways, own[i], own[i]);
+        for (size_t g = 0; g < 2 && net->n_rules; g++)
+            add_way(s, ways, own[i], &l->gateway[g]);
+        for (size_t n = 0; n < net->n_rules; n++)
+            if (net->rules[n].subnet.prefix == address_bits(&net->rules[n].subnet))
+                add_way(s, ways, own[i], &net->rules[n].subnet);
+    }
 }
 
 int share_make(const struct net *net, struct share_room *room, struct net_share *ret)
@@ -101,10 +126,11 @@ int share_make(const struct net *net, struct share_room *room, struct net_share 
     room->on = calloc(net->n_links + 1, sizeof(*room->on));
     room->guests = calloc(net->n_links + 1, sizeof(*room->guests));
     room->ports = calloc(net->n_ports + 1, sizeof(*room->ports));
-    if (!room->bridges || !room->on || !room->guests || !room->ports)
+    room->ways = calloc(net->n_links * WAYS_FROM * (net->n_rules + 3) + 1, sizeof(*room->ways));
+    if (!room->bridges || !room->on || !room->guests || !room->ports || !room->ways)
         return -ENOMEM;
     *ret = (struct net_share){.bridges = room->bridges, .guests = room->guests, .n_guests = net->n_links,
-                              .ports = room->ports, .n_ports = net->n_ports};
+                              .ports = room->ports, .n_ports = net->n_ports, .ways = room->ways};
     for (size_t i = 0; i < net->n_links; i++) {
         const struct link *l = &net->links[i];
         struct net_guest *g = &room->guests[i];
@@ -112,6 +138,8 @@ int share_make(const struct net *net, struct share_room *room, struct net_share 
         memcpy(g->mac, l->mac, 6);
         memcpy(g->address, l->address, sizeof(g->address));
         memcpy(room->on[i], l->bridge, NET_LINK_MAX);
+        if (net->walled)
+            add_ways(net, l, ret, room->ways);
         if (!has_bridge(room->bridges, ret->n_bridges, l->bridge))
             memcpy(room->bridges[ret->n_bridges++], l->bridge, NET_LINK_MAX);
     }
@@ -383,31 +411,24 @@ static int add_all_rules(struct net *net, struct berth_error *err)
 
 /* ---- the wall inside */
 
-static int read_reach(char *const *reach, struct allowed_rule **ret, struct berth_error *err)
+static int read_reach(struct net *net, const struct plan *plan, struct berth_error *err)
 {
-    size_t n = 0;
-    *ret = calloc(strings_count(reach) + 1, sizeof(**ret));
-    if (!*ret)
-        return fail_memory(err);
-    for (; reach && reach[n]; n++) {
-        int r = allowed_parse(reach[n], &(*ret)[n], err);
-        if (r < 0)
-            return r;
-    }
-    return (int)n;
+    net->walled = plan->walled;
+    net->rules = calloc(strings_count(plan->reach) + 1, sizeof(*net->rules));
+    int r = net->rules ? 0 : fail_memory(err);
+    for (char *const *text = plan->reach; r == 0 && text && *text; text++)
+        if ((r = allowed_parse(*text, &net->rules[net->n_rules], err)) == 0)
+            net->n_rules++;
+    return r;
 }
 
-int net_put_wall(const struct net *net, const struct plan *plan, struct berth_error *err)
+int net_put_wall(const struct net *net, struct berth_error *err)
 {
     __attribute__((cleanup(close_filter))) struct netlink nl = NETLINK_NONE;
-    autofree struct allowed_rule *rules = NULL;
     autofree struct address *gateways = calloc(2 * net->n_links + 1, sizeof(*gateways));
-    if (!plan->walled || net->n_links == 0)
+    if (!net->walled || net->n_links == 0)
         return 0;
-    int n = read_reach(plan->reach, &rules, err);
-    if (n < 0)
-        return n;
-    struct net_wall wall = {.rules = rules, .n_rules = (size_t)n, .gateways = gateways};
+    struct net_wall wall = {.rules = net->rules, .n_rules = net->n_rules, .gateways = gateways};
     for (size_t i = 0; gateways && i < 2 * net->n_links; i++)
         if (net->links[i / 2].gateway[i % 2].family)
             gateways[wall.n_gateways++] = net->links[i / 2].gateway[i % 2];
@@ -543,7 +564,7 @@ static int make(struct net *net, const struct plan *plan, struct berth_error *er
         r = make_cold(net, &nl, &inside, err);
     }
     if (r == 0)
-        r = net_put_wall(net, plan, err);
+        r = net_put_wall(net, err);
     return r == 0 ? net_forward(net, err) : r;
 }
 
@@ -553,7 +574,9 @@ int net_begin(const struct plan *plan, int run_fd, int ns_fd, struct net **ret, 
     if (!net)
         return fail_os(err, errno ? errno : ENOMEM, "net", "prepare the network");
     (void)net_record_undo(run_fd, net->tag, NULL); /* of a supervisor that was killed */
-    int r = make(net, plan, err);
+    int r = read_reach(net, plan, err);
+    if (r == 0)
+        r = make(net, plan, err);
     if (r == 0)
         r = add_all_rules(net, err);
     if (r < 0) {
@@ -603,5 +626,6 @@ void net_end(struct net *net)
         unlinkat(net->run_fd, "net", 0);
     close_fd(&net->runs_fd);
     free(net->ports);
+    free(net->rules);
     free(net);
 }

@@ -208,7 +208,7 @@ static int carry_out(struct change *c, const struct plan *plan, struct net *old,
     r = net_record_all(&c->all, err);
     crash_point("net.change");
     if (r == 0)
-        r = net_put_wall(&c->all, plan, err);
+        r = net_put_wall(&c->all, err);
     if (r == 0)
         r = add_new_links(c, &nl, &inside, err);
     if (r == 0)

@@ -10,6 +10,7 @@
 #include "base/address.h"
 #include "linux/net_filter.h"
 #include "linux/net_link.h"
+#include "model/allowed.h"
 #include "store/store.h"
 
 #define FIRST_INDEX 2 /* of eth0; 1 is lo */
@@ -37,13 +38,17 @@ struct net {
     size_t n_ports;
     bool pooled; /* namespace and first link were made ahead, */
     uint32_t pooled_mtu; /* with this MTU */
+    bool walled; /* what the plan lets out of it */
+    struct allowed_rule *rules;
+    size_t n_rules;
 };
 
-/** A share with room of its own: guests, ports, and the bridges that they are on. */
+/** A share with room of its own: guests, ports, ways, and the bridges that they are on. */
 struct share_room {
     char (*bridges)[NET_LINK_MAX], (*on)[NET_LINK_MAX];
     struct net_guest *guests;
     struct net_publish *ports;
+    struct net_way *ways;
 };
 void share_room_free(struct share_room *r);
 int share_make(const struct net *net, struct share_room *room, struct net_share *ret);
@@ -64,7 +69,7 @@ int net_hold(struct net *net, const struct net_publish *p, struct berth_error *e
 int net_route_out(struct net *net, size_t i, struct netlink *inside);
 int net_forward(const struct net *net, struct berth_error *err);
 /** What the plan lets out of its namespace, where it says so; anew for each change of links. */
-int net_put_wall(const struct net *net, const struct plan *plan, struct berth_error *err);
+int net_put_wall(const struct net *net, struct berth_error *err);
 /** Into the packet filter, which is made when it is not there. */
 void net_turn(const struct net *net);
 int net_add_rules(struct net *net, const struct net_share *share, struct berth_error *err);

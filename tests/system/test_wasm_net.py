@@ -250,6 +250,39 @@ def test_the_host_on_a_bridge_needs_a_rule_for_its_address(berth, world):
         berth.must("network", "rm", "guests-host")
 
 
+LISTEN = """import socket
+s = socket.create_server(("10.67.8.1", 7103)); print("ready", flush=True)
+while True:
+    c, _ = s.accept(); c.settimeout(20); c.recv(1000); c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\nConnection: close\\r\\n\\r\\nhost"); c.close()"""
+
+
+def test_an_address_that_the_host_gets_later_needs_a_rule_too(berth, world):
+    """The gateway of another network, which comes while the guests run already."""
+    nets = {"guests-host": "10.67.9.0/24", "guests-other": "10.67.8.0/24"}
+    for net, subnet in nets.items():
+        berth.must("network", "create", "--subnet", subnet, net)
+    try:
+        guests = {"wide": ["*", "0.0.0.0/0", "10.67.8.0/24", "other.example:7103"], "named": ["10.67.8.1:7103"]}
+        for key, rules in list(guests.items()):
+            guests[key] = berth.name()
+            berth.must("run", "-d", "--name", guests[key], "--network", "guests-host", "--add-host", "other.example:10.67.8.1", "--set",
+                       "wasm.sockets=true", "--set", f"wasm.allowed_hosts={json.dumps(rules)}", world.guest, "listen 7100")
+        other = berth.name()
+        berth.must("run", "-d", "--name", other, "--network", "guests-other", "-p", "10.67.8.1:7104:8000", "tiny", "httpd", "-f", "-p", "8000")
+        world.spawn("/usr/bin/python3", "-c", LISTEN)
+        ask = lambda key, *steps: berth.must("exec", guests[key], "net.wasm", *steps).splitlines()
+        steps = ["get http://10.67.8.1:7103/", "tcp 10.67.8.1:7103 x", "tcp other.example:7103 x", "tcp 10.67.8.1:7104 x"]
+        assert ask("named", *steps[:2])[:2] == ["http: 200 host", "tcp: HTTP/1.1 200 OK"]
+        assert ask("wide", *steps) == ["http: connection-refused"] + ["tcp: remote-unreachable"] * 3
+        url = "http://10.67.8.1:7103/"
+        assert [inside(berth, guests[key], url) for key in ("named", "wide")] == ["host", ""]
+    finally:
+        for name in berth.names:
+            berth.call("rm", "-f", name)
+        for net in nets:
+            berth.must("network", "rm", net)
+
+
 def inside(berth, name, url):
     """What a program beside the guest gets: whoever broke out of the worker would be no further."""
     r = subprocess.run(["nsenter", "-t", str(berth.status(name)["pid"]), "-n", "curl", "-s", "-m", "2", url], capture_output=True, text=True)

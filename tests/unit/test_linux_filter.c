@@ -115,7 +115,9 @@ static void shares_come_and_go(void **state)
         port("2001:db8::1", 80, "fd09::7", 80, 1, IPPROTO_TCP), port("2001:db8::1", 90, "fd09::7", 90, 10, IPPROTO_TCP),
         port("::", 60000, "fd09::7", 60000, 5536, IPPROTO_UDP),
     };
-    struct net_share share = {.bridges = bridges, .n_bridges = 1, .guests = &guest, .n_guests = 1, .ports = ports, .n_ports = ARRAY_SIZE(ports)};
+    struct net_way ways[] = {{address("10.9.1.7"), address("10.9.1.1")}, {address("fd09::7"), address("2001:db8::9")}};
+    struct net_share share = {.bridges = bridges, .n_bridges = 1, .guests = &guest, .n_guests = 1, .ports = ports, .n_ports = ARRAY_SIZE(ports),
+                              .ways = ways, .n_ways = ARRAY_SIZE(ways)};
     struct net_listing *l = NULL;
     struct berth_error err = {0};
     assert_int_equal(net_filter_add(&filter, HASH, &share, &err), BERTH_NOT_FOUND);
@@ -135,6 +137,8 @@ static void shares_come_and_go(void **state)
     lists("\"bv1a2b3c4d00001\" . 02:be:0a:09:01:07 . 10.9.1.7");
     lists("\"bv1a2b3c4d00001\" . 02:be:0a:09:01:07 . fd09::7");
     lists("\"bv1a2b3c4d00001\" . 02:be:0a:09:01:07 . fe80::be:aff:fe09:107");
+    lists("10.9.1.7 . 10.9.1.1");
+    lists("fd09::7 . 2001:db8::9");
     assert_int_equal(net_filter_list(&filter, HASH, &l, &err), 0);
     assert_true(l->n_bridges == 1 && l->n_guests == 3 && l->n_ports == 11);
     assert_string_equal(l->bridges[0], bridges[0]);
@@ -381,6 +385,34 @@ static void networks_are_apart(void **state)
     inside(out.link.ns_fd, "nft list table inet w", "packets 0 bytes 0");
 }
 
+/* All that the host has, also later, and what is published there. */
+static void who_is_walled_reaches_what_was_named_of_the_host(void **state)
+{
+    const struct net_way ways[] = {
+        {address("10.9.1.2"), address("10.9.1.2")}, {address("10.9.1.2"), address("10.9.77.2")},
+        {address("fd09:1::2"), address("fd09:1::2")}, {address("fd09:1::2"), address("2001:db8::1")},
+    };
+    const struct net_share share = {.ways = ways, .n_ways = ARRAY_SIZE(ways)};
+    add(&share);
+    says("ip addr add 10.9.77.1/32 dev lo; ip addr add 10.9.77.2/32 dev lo; ip -6 addr add fd09:77::1/128 dev lo nodad", "");
+    for (const char *const *at = (const char *const[]){"10.9.77.1", "10.9.77.2", "fd09:77::1", "2001:db8::1", NULL}; *at; at++)
+        serve(-1, IPPROTO_TCP, *at, 7778, "host");
+    serve(-1, IPPROTO_UDP, "10.9.77.1", 7778, "host udp");
+    const struct row rows[] = {
+        {&a, "10.9.77.1", 7778, 0, "nothing"},   {&a, "10.9.77.1", 7778, IPPROTO_UDP, "nothing"},
+        {&a, "10.9.77.2", 7778, 0, "host from 10.9.1.2"}, {&b, "10.9.77.1", 7778, 0, "host from 10.9.1.3"},
+        {&a, "fd09:77::1", 7778, 0, "nothing"},  {&a, "2001:db8::1", 7778, 0, "host from fd09:1::2"},
+        {&b, "fd09:77::1", 7778, 0, "host from fd09:1::3"},
+        {&a, "192.0.2.1", 8083, 0, "nothing"},   {&a, "10.9.1.1", 8081, 0, "nothing"},
+        {&a, "192.0.2.2", 80, 0, "out from 192.0.2.1"},   {&a, "2001:db8::2", 80, 0, "out six from 2001:db8::1"},
+        {&out, "192.0.2.1", 8081, 0, "a from 192.0.2.2"}, {NULL, "127.0.0.1", 8080, 0, "a from 10.9.1.1"},
+    };
+    try(rows, ARRAY_SIZE(rows));
+    inside(a.link.ns_fd, "ping -c 1 -W 1 10.9.77.1; ping -c 1 -W 1 fd09:77::1", " 0% packet loss");
+    take_out(&share);
+    says("ip addr del 10.9.77.1/32 dev lo; ip addr del 10.9.77.2/32 dev lo; ip -6 addr del fd09:77::1/128 dev lo", "");
+}
+
 /* CVE-2020-8558, and its sister: a port published on 127.0.0.1, asked for over the wire. */
 static void loopback_is_not_reached_from_elsewhere(void **state)
 {
@@ -473,6 +505,7 @@ int main(void)
         cmocka_unit_test(without_br_netfilter),
         cmocka_unit_test(published_ports_answer),
         cmocka_unit_test(networks_are_apart),
+        cmocka_unit_test(who_is_walled_reaches_what_was_named_of_the_host),
         cmocka_unit_test(loopback_is_not_reached_from_elsewhere),
         cmocka_unit_test(nobody_speaks_as_another),
         cmocka_unit_test(udp_flows_follow_their_port),
