@@ -243,6 +243,35 @@ static void fill(struct wall *w, const struct net_wall *wall)
             accept_rule(w, &wall->rules[i]);
 }
 
+static size_t count_rules(const struct net_wall *wall)
+{
+    struct wall w = {.b = {0}};
+    fill(&w, wall);
+    size_t n = w.b.n;
+    netlink_free(&w.b);
+    return n;
+}
+
+static int read_use(const struct nlmsghdr *m, void *data)
+{
+    const struct nlattr *of[NFTA_CHAIN_USE + 1];
+    netlink_table(netlink_first(m, sizeof(struct nfgenmsg)), netlink_end(m), of, ARRAY_SIZE(of));
+    *(size_t *)data = ntohl(netlink_u32(of[NFTA_CHAIN_USE]));
+    return 0;
+}
+
+int net_wall_stands(struct netlink *nl, const struct net_wall *wall)
+{
+    struct netlink_batch b = {0};
+    size_t use = 0;
+    netlink_filter_begin(&b, NFT_MSG_GETCHAIN, 0, NFPROTO_INET);
+    netlink_put_text(&b, NFTA_CHAIN_TABLE, TABLE);
+    netlink_put_text(&b, NFTA_CHAIN_NAME, CHAIN);
+    int r = netlink_ask(nl, &b, read_use, &use);
+    netlink_free(&b);
+    return r < 0 && r != -ENOENT ? r : use == count_rules(wall);
+}
+
 int net_wall_make(struct netlink *nl, const struct net_wall *wall)
 {
     struct wall w = {.b = {0}};

@@ -18,5 +18,7 @@ struct net_wall {
 };
 /** Make it anew, in one step. `nl`: NETLINK_NETFILTER, opened inside. Answers always leave, and what IPv6 needs. 0 or -errno. */
 int net_wall_make(struct netlink *nl, const struct net_wall *wall);
+/** Whether it is there with as many rules. 1, 0, or -errno. */
+int net_wall_stands(struct netlink *nl, const struct net_wall *wall);
 
 #endif

@@ -17,6 +17,7 @@ static const char *const names[] = {
     [MESSAGE_UNPAUSE] = "unpause",     [MESSAGE_UPDATE] = "update",
     [MESSAGE_PING] = "ping",           [MESSAGE_CONNECT] = "connect",
     [MESSAGE_EXEC_LET_GO] = "exec let go",
+    [MESSAGE_WALL] = "wall",
     [MESSAGE_DONE] = "done",
     [MESSAGE_ERROR] = "error",         [MESSAGE_STARTED] = "started",
     [MESSAGE_ENDED] = "ended",

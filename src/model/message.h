@@ -39,6 +39,7 @@ enum message_type {
     MESSAGE_CONNECT,    /* the starter's, before anything runs; fd: the far end of a connection made before there was a
                            socket to connect to. No reply. --rm waits until it is closed */
     MESSAGE_EXEC_LET_GO,/* {"exec_id"}: it stays when the connection that began it closes */
+    MESSAGE_WALL,       /* {"mend": bool}; {"whole": bool} in the reply: the filter in its own network namespace, if it has one */
     /* replies */
     MESSAGE_DONE = 100, /* result object */
     MESSAGE_ERROR,      /* {"code","os_error","object","message"} */

@@ -550,6 +550,12 @@ int launch_update(struct launch *l, const struct plan *plan, struct berth_error 
     return r < 0 ? r : cgroup_limit(l->group, &plan->limits, err);
 }
 
+int launch_wall(struct launch *l, bool mend, bool *ret_whole, struct berth_error *err)
+{
+    *ret_whole = true;
+    return l->net ? net_look_at_wall(l->net, mend, ret_whole, err) : 0;
+}
+
 int launch_freeze(struct launch *l, bool frozen, struct berth_error *err)
 {
     l->frozen |= frozen;

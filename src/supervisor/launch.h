@@ -81,6 +81,8 @@ int launch_exec(struct launch *l, const struct plan *plan, const struct launch_c
 
 /** Limits, networks and ports as `plan` says; a failure of the network leaves that as it was. */
 int launch_update(struct launch *l, const struct plan *plan, struct berth_error *err);
+/** Whether its wall stands (there may be none), and with `mend` make it so. */
+int launch_wall(struct launch *l, bool mend, bool *ret_whole, struct berth_error *err);
 int launch_freeze(struct launch *l, bool frozen, struct berth_error *err);
 /** Kill all of ID/load (cgroup.kill, or freeze + kill loop on v1); thaws. Returns when empty or
  * after 2 s -> IO. */

@@ -422,20 +422,37 @@ static int read_reach(struct net *net, const struct plan *plan, struct berth_err
     return r;
 }
 
-int net_put_wall(const struct net *net, struct berth_error *err)
+/* Whether it stands: 1; 0 and -errno as they are. */
+static int see_to_wall(const struct net *net, bool look, bool make)
 {
     __attribute__((cleanup(close_filter))) struct netlink nl = NETLINK_NONE;
     autofree struct address *gateways = calloc(2 * net->n_links + 1, sizeof(*gateways));
-    if (!net->walled || net->n_links == 0)
-        return 0;
     struct net_wall wall = {.rules = net->rules, .n_rules = net->n_rules, .gateways = gateways};
+    if (!net->walled || net->n_links == 0)
+        return 1;
     for (size_t i = 0; gateways && i < 2 * net->n_links; i++)
         if (net->links[i / 2].gateway[i % 2].family)
             gateways[wall.n_gateways++] = net->links[i / 2].gateway[i % 2];
     int r = gateways ? netlink_open_in(&nl, NETLINK_NETFILTER, net->ns_fd) : -ENOMEM;
-    if (r == 0)
-        r = net_wall_make(&nl, &wall);
+    if (r == 0 && look)
+        r = net_wall_stands(&nl, &wall);
+    if (r != 0 || !make)
+        return r;
+    r = net_wall_make(&nl, &wall);
+    return r < 0 ? r : 1;
+}
+
+int net_put_wall(const struct net *net, struct berth_error *err)
+{
+    int r = see_to_wall(net, false, true);
     return r < 0 ? fail_os(err, r, "net", "put the packet filter around the guest") : 0;
+}
+
+int net_look_at_wall(const struct net *net, bool mend, bool *ret_whole, struct berth_error *err)
+{
+    int r = see_to_wall(net, true, mend);
+    *ret_whole = r > 0;
+    return r < 0 ? fail_os(err, r, "net", "look at the packet filter around the guest") : 0;
 }
 
 /* ---- the whole */

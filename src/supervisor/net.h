@@ -24,6 +24,8 @@ int net_namespace_fd(const struct net *net);
 /** From what it has to what `plan` says: links and ports come and go, the others do not notice. On failure
  *  it stays as it was. */
 int net_change(struct net *net, const struct plan *plan, struct berth_error *err);
+/** Whether what the plan lets out of its namespace is all that gets out; with `mend` that is made so. */
+int net_look_at_wall(const struct net *net, bool mend, bool *ret_whole, struct berth_error *err);
 /** Rules and ports at once; the namespace and its links go behind the answer. NULL is fine. */
 void net_end(struct net *net);
 /** After the answers, before exit: links that the kernel has not removed by itself are. Takes its time. */

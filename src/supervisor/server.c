@@ -329,6 +329,16 @@ static void on_ping(struct supervisor *s, struct connection *c, uint64_t tag, js
           json_pack("{s:s,s:i}", "version", BERTH_VERSION, "state", (int)s->record.state));
 }
 
+static void on_wall(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,
+                    int *fds, size_t n_fds)
+{
+    struct berth_error err;
+    bool whole = true;
+    if (s->state != LIFE_OVER && launch_wall(s->launch, json_is_true(json_object_get(body, "mend")), &whole, &err) < 0)
+        return reply_error(s, c, tag, &err);
+    reply(s, c, tag, MESSAGE_DONE, json_pack("{s:b}", "whole", whole));
+}
+
 static int receive(struct supervisor *s, struct connection *c);
 
 static void on_connect(struct supervisor *s, struct connection *c, uint64_t tag, json_t *body,
@@ -357,7 +367,7 @@ static const struct {
     [MESSAGE_ATTACH] = {on_attach, 3},       [MESSAGE_PAUSE] = {on_pause, 0},
     [MESSAGE_UNPAUSE] = {on_unpause, 0},     [MESSAGE_UPDATE] = {on_update, 0},
     [MESSAGE_PING] = {on_ping, 0},           [MESSAGE_CONNECT] = {on_connect, 1},
-    [MESSAGE_EXEC_LET_GO] = {on_exec_let_go, 0},
+    [MESSAGE_EXEC_LET_GO] = {on_exec_let_go, 0}, [MESSAGE_WALL] = {on_wall, 0},
 };
 
 /* ---- reading ----------------------------------------------------------------------------------

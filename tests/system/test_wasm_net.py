@@ -276,6 +276,10 @@ def test_an_address_that_the_host_gets_later_needs_a_rule_too(berth, world):
         assert ask("wide", *steps) == ["http: connection-refused"] + ["tcp: remote-unreachable"] * 3
         url = "http://10.67.8.1:7103/"
         assert [inside(berth, guests[key], url) for key in ("named", "wide")] == ["host", ""]
+        own = berth.json("info")["cgroup_parent"].rsplit("-", 1)[1]
+        subprocess.run(["nft", "delete", "table", "inet", "berth_" + own], check=True)
+        berth.must("doctor", "--repair")
+        assert [inside(berth, guests[key], url) for key in ("named", "wide")] == ["host", ""]
     finally:
         for name in berth.names:
             berth.call("rm", "-f", name)
@@ -303,6 +307,12 @@ def test_a_second_wall_stands_around_the_guest(berth, service):
             assert ("tiny" in inside(berth, name, "http://10.67.9.77:8000/")) == (key != "none"), key
             assert ("tiny" in inside(berth, name, "http://10.67.9.77:8001/")) == (key == "any"), key
             assert curl(f"http://{berth.must('address', name, '8080')}/") == "hello from C\n 200" # answers leave
+        for harm in ("flush ruleset", "flush chain inet berth_wall leave"):
+            subprocess.run(["nsenter", "-t", str(berth.status(guests["none"])["pid"]), "-n", "nft", *harm.split()], check=True)
+            assert berth.call("doctor").returncode == 1
+            berth.must("doctor", "--repair")
+            berth.must("doctor")
+            assert inside(berth, guests["none"], "http://10.67.9.77:8000/") == ""
     finally:
         for name in [web, *guests.values()]:
             berth.call("rm", "-f", name)

@@ -332,7 +332,7 @@ static bool check_leases(struct exam *x)
 
 static bool report_well(const struct network_report *r)
 {
-    return !r->orphans && !r->changed && !r->loose && !r->filter[0] && !r->subnet[0];
+    return !r->orphans && !r->changed && !r->loose && !r->walls && !r->filter[0] && !r->subnet[0];
 }
 
 /* A removal answers before the kernel has taken its link down: one that goes by itself is nobody's fault. */
@@ -364,8 +364,8 @@ static bool check_network(struct exam *x)
     if (report_well(&after))
         return say(x, FINE, NULL, "%zu workloads on bridges", after.running);
     return say(x, ILL, after.subnet[0] ? "move the network (network create --subnet) or the route" : "berth doctor --repair",
-               "%zu links of nobody, %zu links down or without their bridge, %zu bridges that somebody changed%s%s%s%s", after.orphans,
-               after.loose, after.changed,
+               "%zu links of nobody, %zu links down or without their bridge, %zu bridges and %zu filters of workloads that somebody "
+               "changed%s%s%s%s", after.orphans, after.loose, after.changed, after.walls,
                after.filter[0] ? ", " : "", after.filter, after.subnet[0] ? ", " : "", after.subnet);
 }
 

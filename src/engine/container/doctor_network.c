@@ -11,11 +11,15 @@
 #include "linux/net_link.h"
 #include "linux/net_pool.h"
 #include "linux/net_record.h"
+#include "model/message.h"
 #include "model/names.h"
 #include "store/names_ask.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
+
+#define WALL_ANSWER_MSEC 1000
 
 struct look {
     struct store *store;
@@ -24,6 +28,7 @@ struct look {
     size_t n_links;
     struct net_share **shares; /* of those that run */
     size_t n_shares;
+    char **walled; /* ids of those with a filter of their own */
     char *pooled; /* links that wait in a pool */
     struct net_range *ranges;
     size_t n_ranges;
@@ -35,6 +40,7 @@ static void look_free(struct look *l)
     for (size_t i = 0; i < l->n_shares; i++)
         net_record_free(l->shares[i]);
     free(l->shares);
+    strings_free(l->walled);
     free(l->links);
     free(l->pooled);
     free(l->ranges);
@@ -55,8 +61,10 @@ static int read_shares(struct look *l)
         if (workload_open(l->store, ids[i], &w, NULL) < 0 || workload_alive(w, NULL) <= 0)
             continue;
         int run_fd = workload_run_fd(w, NULL);
-        if (run_fd >= 0 && net_record_read(run_fd, &l->shares[l->n_shares]) == 0)
-            l->n_shares++;
+        if (run_fd < 0 || net_record_read(run_fd, &l->shares[l->n_shares]) < 0)
+            continue;
+        if (l->shares[l->n_shares++]->n_ways && strings_add(&l->walled, ids[i]) < 0)
+            return -ENOMEM;
     }
     return l->shares ? 0 : -ENOMEM;
 }
@@ -187,6 +195,28 @@ static void check_filter(struct look *l, bool mend)
     }
 }
 
+/* Its namespace is its supervisor's to enter. One that doesn't answer, or not to this, is no fault of the network's. */
+static bool wall_stands(struct look *l, const char *id, bool mend)
+{
+    autoworkload w = NULL;
+    autoclose int fd = -1;
+    struct peer_reply reply = {0};
+    if (workload_open(l->store, id, &w, NULL) < 0 || workload_connect(w, &fd, NULL) < 0 ||
+        peer_send(fd, MESSAGE_WALL, 1, mend ? "{\"mend\":true}" : "{}", NULL, 0, NULL) < 0)
+        return true;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    bool whole = poll(&p, 1, WALL_ANSWER_MSEC) <= 0 || peer_receive(fd, &reply, NULL) <= 0 || reply.type != MESSAGE_DONE ||
+                 !strstr(reply.body, "false");
+    free(reply.body);
+    return whole;
+}
+
+static void count_walls(struct look *l, bool mend)
+{
+    for (size_t i = 0; l->walled && l->walled[i]; i++)
+        l->report->walls += !wall_stands(l, l->walled[i], mend);
+}
+
 /** A network in use whose subnet the host has another way to by now. */
 static void check_subnets(struct look *l)
 {
@@ -236,6 +266,7 @@ int network_examine(struct store *store, bool mend, struct network_report *ret)
     count_changed(&l, mend);
     count_loose(&l, mend);
     check_filter(&l, mend);
+    count_walls(&l, mend);
     check_subnets(&l);
     ret->running = l.n_shares;
     return 0;

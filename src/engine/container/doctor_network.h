@@ -12,6 +12,7 @@ struct network_report {
     size_t orphans;   /* links that nobody has */
     size_t changed;   /* bridges in use that lack their address, are down or have another MTU */
     size_t loose;     /* links of running workloads that are gone, down or not on their bridge */
+    size_t walls;     /* namespaces whose own filter somebody took away (linux/net_wall.h) */
     char filter[96];  /* what is wrong with the packet filter; "" */
     char subnet[240]; /* a subnet that the host has another way to; "" */
 };
