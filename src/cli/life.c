@@ -231,7 +231,9 @@ static int session_exit(struct session *s, const char *name)
     autostatus struct berth_status *status = s->wait ? s->wait_result.status : NULL;
     if (!status && berth_status(s->runtime, s->handle, &status, &s->err) < 0)
         return cli_fail(s->cli, name, &s->err);
-    return status->exit_code < 0 ? EXIT_BERTH_FAILED : status->exit_code;
+    if (status->exit_code < 0)
+        return cli_fail_code(s->cli, name, BERTH_WRONG_STATE, "the run that was attached to has ended, and another has begun");
+    return status->exit_code;
 }
 
 struct follow {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many at once, by many processes; and what doctor finds of what was planted."""
-import json, os, subprocess, tempfile
+import ctypes, json, os, subprocess, tempfile
 import pytest
 from conftest import Berth
 from place import until
@@ -44,6 +44,19 @@ def test_eight_processes_start_list_stop_and_remove_their_own(crowd, tmp_path):
     assert crowd.left() == set()
 
 
+def test_who_asks_between_two_runs_hears_no_nonsense(crowd):
+    """That it \"is running\" is no reason why nothing can be run in it, nor a signal sent."""
+    crowd.must("run", "-d", "--name", "again", "--network", "none", "tiny", "sleep", "1000")
+    loop = subprocess.Popen(["sh", "-c", "for i in $(seq 40); do $BERTH stop -t 0 again && $BERTH start again || exit 1; done"],
+                            env={**crowd.env, "BERTH": crowd.argv()[0]}, stdout=subprocess.DEVNULL)
+    while loop.poll() is None:
+        for words in (["exec", "again", "true"], ["kill", "-s", "CONT", "again"], ["pause", "again"], ["unpause", "again"]):
+            r = crowd.call(*words)
+            assert "it is running" not in r.stderr or words[0] == "unpause", r.stderr
+    assert loop.returncode == 0
+    crowd.must("rm", "-f", "again")
+
+
 def checks(berth, *words):
     r = berth.call("--json", "doctor", *words)
     return r.returncode, {c["check"]: c for c in map(json.loads, r.stdout.splitlines())}
@@ -76,6 +89,22 @@ def test_doctor_finds_and_mends_what_was_planted(crowd):
     code, after = checks(crowd)
     assert code == 0 and all(c["ok"] for c in after.values()), after
     assert crowd.states() == {"victim": "failed"}
+
+
+def test_what_is_half_only_for_a_moment_is_not_wrong(crowd):
+    """Something in the trash, as another's rm leaves it for its helper: gone as soon as doctor has seen it."""
+    trash = crowd.env["BERTH_ROOT"] + "/trash"
+    crowd.must("doctor")
+    os.makedirs(trash + "/something")
+    libc, closed = ctypes.CDLL(None), 0x10 # IN_CLOSE_NOWRITE: whoever read the folder has done so
+    watch = libc.inotify_init1(os.O_CLOEXEC)
+    assert watch >= 0 and libc.inotify_add_watch(watch, trash.encode(), closed) >= 0
+    doctor = subprocess.Popen(crowd.argv("doctor"), env=crowd.env, stdout=subprocess.PIPE, text=True)
+    assert os.read(watch, 4096)
+    os.close(watch)
+    os.rmdir(trash + "/something")
+    out = doctor.communicate(timeout=60)[0]
+    assert doctor.returncode == 0 and "wrong" not in out, out
 
 
 def test_doctor_says_what_is_wrong_with_the_store(crowd):

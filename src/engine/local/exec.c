@@ -544,7 +544,7 @@ static int exec_new(struct local *c, const struct berth_handle *h, const char *v
     x->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     int r = x->epoll_fd < 0 ? fail_os(err, errno, NULL, "epoll_create1") : local_get(c, h, &x->w, err);
     if (r == 0)
-        r = workload_connect(x->w, &x->socket_fd, err);
+        r = peer_connect(x->w, &x->socket_fd, err);
     if (r == BERTH_LOST)
         r = not_there(x, next_start, err);
     if (r < 0) {

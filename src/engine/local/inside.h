@@ -279,6 +279,9 @@ int peer_send(int fd, uint32_t type, uint64_t tag, const char *body, const int *
 struct peer_reply { uint32_t type; uint64_t tag; char *body; size_t length; };
 /** 1 and a reply, 0 not yet, LOST at its end. free(reply->body) */
 int peer_receive(int fd, struct peer_reply *ret, struct berth_error *err);
+/** Its supervisor, which has an end of its own and beginnings: one whose record says that it runs and that does not listen
+ *  has just ended and been started again by somebody, so it is asked again for a moment. LOST when there is none. */
+int peer_connect(struct workload *w, int *ret_fd, struct berth_error *err);
 /** One request and its answer, waiting for it. ret_body may be NULL. */
 int peer_ask(struct workload *w, const char *verb, uint32_t type, const char *body, char **ret_body, struct berth_error *err);
 bool state_lives(int state);

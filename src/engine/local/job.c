@@ -144,9 +144,13 @@ int job_watch_run(struct job *j, struct berth_error *err)
         j->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (j->inotify_fd < 0 ||
             inotify_add_watch(j->inotify_fd, workload_run_path(j->w),
-                              IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_DELETE_SELF) < 0)
-            return fail_os(err, errno, NULL, "watch %s (see fs.inotify.max_user_instances)",
-                           workload_run_path(j->w));
+                              IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_DELETE_SELF) < 0) {
+            int error = errno;
+            close_fd(&j->inotify_fd);
+            if (error == ENOENT) /* removed a moment ago */
+                return fail(err, BERTH_NOT_FOUND, j->handle.name, "no workload %.12s", workload_id(j->w));
+            return fail_os(err, error, NULL, "watch %s (see fs.inotify.max_user_instances)", workload_run_path(j->w));
+        }
     }
     return job_watch(j, j->inotify_fd, err);
 }

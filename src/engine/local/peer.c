@@ -125,12 +125,27 @@ static int await_answer(int fd, struct peer_reply *ret, struct berth_error *err)
     }
 }
 
+int peer_connect(struct workload *w, int *ret_fd, struct berth_error *err)
+{
+    enum { TRIES = 10 };
+    struct status status;
+    bool alive;
+    int r;
+    for (int i = 0; (r = workload_connect(w, ret_fd, err)) == BERTH_LOST && i < TRIES; i++) {
+        settle_breath(w);
+        if (workload_status_read(w, &status, &alive, NULL) < 0 || !alive ||
+            (status.state != BERTH_RUNNING && status.state != BERTH_PAUSED))
+            break;
+    }
+    return r;
+}
+
 int peer_ask(struct workload *w, const char *verb, uint32_t type, const char *body, char **ret_body,
              struct berth_error *err)
 {
     autoclose int fd = -1;
     struct peer_reply reply = {0};
-    int r = workload_connect(w, &fd, err);
+    int r = peer_connect(w, &fd, err);
     if (r == 0)
         r = peer_send(fd, type, 1, body, NULL, 0, err);
     if (r == 0)
@@ -177,5 +192,7 @@ int wrong_state(const struct workload *w, const char *verb, int state, struct be
     char name[BERTH_NAME_MAX + 8];
     if (workload_name(w, name, NULL) < 0)
         snprintf(name, sizeof(name), "%.12s", workload_id(w));
+    if (state == BERTH_RUNNING) /* by now */
+        return fail(err, BERTH_WRONG_STATE, name, "%s %s: the run that was asked has ended, and another has begun", verb, name);
     return fail(err, BERTH_WRONG_STATE, name, "%s %s: it is %s", verb, name, berth_state_name(state));
 }
