@@ -127,7 +127,7 @@ static const struct field limits_fields[] = {
      .size = SIZEOF(struct plan, group.member_)}
 static const struct field root_fields[] = {
     G(root, FIELD_STRINGS, layers), G(root, FIELD_STRING, upper), G(root, FIELD_STRING, work),
-    G(root, FIELD_BOOL, read_only),
+    G(root, FIELD_BOOL, read_only), G(root, FIELD_BOOL, host),
     {0},
 };
 static const struct field log_fields[] = {

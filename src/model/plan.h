@@ -98,6 +98,7 @@ struct plan {
         char **layers;             /* absolute paths, lowest first; empty: the upper is all */
         char *upper, *work;        /* absolute; NULL: root is read-only with tmpfs-less overlay of layers */
         bool read_only;
+        bool host;                 /* instead: the host's own files, in which nothing is made */
     } root;
     struct plan_mount *mounts; size_t n_mounts;  /* in order */
     char **masked_paths, **read_only_paths;

@@ -118,7 +118,8 @@ static int place_proc(struct stage *st, int root_fd, const struct plan_mount *m,
         st->proc_tree = mount_new("proc", "proc", NULL, attributes);
     if (st->proc_tree < 0)
         return fail_os(err, st->proc_tree, m->target, "mount %s", m->target);
-    autoclose int target_fd = below_open(root_fd, m->target, O_PATH | O_DIRECTORY, true);
+    autoclose int target_fd =
+        below_open(root_fd, m->target, O_PATH | O_DIRECTORY, !st->plan->root.host);
     if (target_fd < 0)
         return fail_os(err, target_fd, m->target, "mount %s", m->target);
     int r = mount_place(st->proc_tree, target_fd);

@@ -184,8 +184,9 @@ static int enter_workdir(struct stage *st, int root_fd, struct berth_error *err)
     char where[4096];
     if (!path || !*path)
         path = "/";
-    autoclose int fd =
-        st->exec ? root_open(root_fd, path, O_PATH | O_DIRECTORY) : root_make_folder(root_fd, path);
+    bool makes = !st->exec && !st->plan->root.host;
+    autoclose int fd = makes ? root_make_folder(root_fd, path)
+                             : root_open(root_fd, path, O_PATH | O_DIRECTORY);
     if (fd == -ELOOP)
         return fail(err, BERTH_INVALID, path,
                     "workdir %s: refused, a link on it leads nowhere or into another process",

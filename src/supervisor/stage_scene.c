@@ -157,6 +157,18 @@ static int make_overlay(struct stage *st, const int *layers, size_t n, int upper
     return r < 0 ? r : fd;
 }
 
+/* The host's own tree. What is mounted there later comes through, unless it is to be read-only: that
+ * would not be. */
+static int open_host(struct stage *st, struct berth_error *err)
+{
+    bool read_only = st->plan->root.read_only;
+    int r = st->root_tree = mount_clone(AT_FDCWD, "/", true);
+    if (r >= 0)
+        r = mount_attributes(r, read_only ? MOUNT_ATTR_RDONLY : 0,
+                             read_only ? MS_PRIVATE : MS_SLAVE, true);
+    return r < 0 ? fail_os(err, r, "/", "open the host's files") : 0;
+}
+
 static int open_root(struct stage *st, struct berth_error *err)
 {
     int layers[512], upper_fd = -1, work_fd = -1;
@@ -328,12 +340,15 @@ int stage_open_trees(struct stage *st, struct berth_error *err)
         st->sys_tree = mount_clone(AT_FDCWD, "/sys", true);
         r = stage_open_device_trees(st, err);
     }
-    if (r == 0) {
-        /* From here on nothing that we mount can be seen by anybody else. */
-        r = mount_all_private();
-        r = r < 0 ? fail_os(err, r, "/", "make the mount namespace private") : open_root(st, err);
-    }
-    return r;
+    if (r == 0 && st->plan->root.host)
+        r = open_host(st, err);
+    if (r < 0)
+        return r;
+    /* From here on nothing that we mount can be seen by anybody else. */
+    r = mount_all_private();
+    if (r < 0)
+        return fail_os(err, r, "/", "make the mount namespace private");
+    return st->plan->root.host ? 0 : open_root(st, err);
 }
 
 /* ---- placing */
@@ -351,7 +366,7 @@ static int target_failed(const char *target, int r, struct berth_error *err)
 }
 
 /* /proc, /sys and /dev are where the kernel is reached: no link on the way, nothing mounted there
- * before. */
+ * before (`one_mount`) but by the host itself. */
 static int kernel_target(int root_fd, const char *target, bool one_mount, struct berth_error *err)
 {
     int fd = below_open(root_fd, target, O_PATH | O_DIRECTORY, one_mount);
@@ -368,9 +383,16 @@ static int kernel_target(int root_fd, const char *target, bool one_mount, struct
     return fd < 0 ? target_failed(target, fd, err) : fd;
 }
 
-static int user_target(int root_fd, const char *target, bool is_file, struct berth_error *err)
+static int user_target(const struct stage *st, int root_fd, const char *target, bool is_file,
+                       struct berth_error *err)
 {
-    int fd = is_file ? root_make_file(root_fd, target) : root_make_folder(root_fd, target);
+    int fd = st->plan->root.host ? root_open(root_fd, target, O_PATH | (is_file ? 0 : O_DIRECTORY))
+             : is_file           ? root_make_file(root_fd, target)
+                                 : root_make_folder(root_fd, target);
+    if (fd == -ENOENT && st->plan->root.host)
+        return fail(err, BERTH_NOT_FOUND, target,
+                    "mount %s: the host has no such %s, and none is made in its files", target,
+                    is_file ? "file" : "folder");
     if (fd < 0)
         return target_failed(target, fd, err);
     if (mount_type(fd) == PROC_SUPER_MAGIC || strcmp(target, "/proc") == 0 ||
@@ -397,7 +419,7 @@ static int place_user_tree(struct stage *st, size_t i, int root_fd, struct berth
     struct stage_tree *t = &st->trees[i];
     if (t->fd < 0)
         return 0;
-    autoclose int target_fd = user_target(root_fd, m->target, t->is_file, err);
+    autoclose int target_fd = user_target(st, root_fd, m->target, t->is_file, err);
     if (target_fd < 0)
         return target_fd;
     if (t->fill_fd >= 0) {
@@ -417,7 +439,7 @@ static int place_tmpfs(struct stage *st, const struct plan_mount *m, int root_fd
                     m->target, m->data);
     if (tree_fd < 0)
         return fail_os(err, tree_fd, m->target, "mount %s: make a tmpfs", m->target);
-    autoclose int target_fd = user_target(root_fd, m->target, false, err);
+    autoclose int target_fd = user_target(st, root_fd, m->target, false, err);
     return target_fd < 0 ? target_fd : place(tree_fd, target_fd, m->target, err);
 }
 
@@ -426,7 +448,7 @@ static int place_sysfs(struct stage *st, const struct plan_mount *m, int root_fd
 {
     uint64_t attributes =
         MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | mount_attributes_of(m->flags);
-    autoclose int target_fd = kernel_target(root_fd, m->target, true, err);
+    autoclose int target_fd = kernel_target(root_fd, m->target, !st->plan->root.host, err);
     if (target_fd < 0)
         return target_fd;
     autoclose int tree_fd = mount_new("sysfs", "sysfs", NULL, attributes);
@@ -493,7 +515,7 @@ static int place_dev_part(struct stage *st, const struct plan_mount *m, int root
 static int place_dev(struct stage *st, const struct plan_mount *m, int root_fd,
                      struct berth_error *err)
 {
-    autoclose int target_fd = kernel_target(root_fd, m->target, true, err);
+    autoclose int target_fd = kernel_target(root_fd, m->target, !st->plan->root.host, err);
     return target_fd < 0 ? target_fd : stage_make_dev(st, root_fd, target_fd, err);
 }
 
@@ -520,7 +542,7 @@ static int place_mount(struct stage *st, size_t i, int root_fd, struct berth_err
     case PLAN_MOUNT_PROC: {
         /* Its turn comes in the entrance, in the right pid namespace; the folder must be there by
          * then. */
-        autoclose int target_fd = kernel_target(root_fd, m->target, true, err);
+        autoclose int target_fd = kernel_target(root_fd, m->target, !st->plan->root.host, err);
         return target_fd < 0 ? target_fd : 0;
     }
     default:
