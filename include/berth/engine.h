@@ -4,7 +4,8 @@
  *
  * An engine is one constant table of functions over an opaque `self`. Fill in what it can do, leave
  * the optional rest NULL, register the table; the front desk (berth.h) checks arguments, fills the
- * gaps with default answers and makes the blocking form of every verb out of the pollable one.
+ * gaps with default answers and makes the blocking form of every verb out of the pollable one. An engine
+ * whose workloads are processes of this machine need not write the verbs: process.h.
  */
 #ifndef BERTH_ENGINE_H
 #define BERTH_ENGINE_H

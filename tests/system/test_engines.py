@@ -2,10 +2,10 @@
 """
 Engines from outside: what is loaded by name, what is refused and how clearly; and the trace of every call.
 """
-import glob, json, os, shutil, subprocess
+import json, os, shutil, subprocess, tempfile
 import pytest
 
-from place import TOP
+from place import TOP, until
 from conftest import Berth
 
 # An engine whose verbs answer nonsense: enough to be registered, and to be refused by the desk.
@@ -117,45 +117,151 @@ def test_a_name_does_not_lead_out_of_the_folder(bare, engines):
         assert "no engine is called" in create(bare, engines, name).stderr
 
 
-def test_the_example_is_found_by_the_command(bare, engines):
-    compile([TOP + "/doc/examples/engine.c"], engines + "/plain.so", "-Wall", "-Wextra", "-Werror", "-ljansson")
-    r = bare.call("create", "--runtime", "plain", "--network", "host", "host", "true", env={"BERTH_ENGINES": engines})
-    assert r.returncode == 0 and r.stdout.strip(), r
-    r = bare.call("create", "--runtime", "plain", "--network", "host", "-m", "64m", "host", "true", env={"BERTH_ENGINES": engines})
-    assert r.returncode != 0 and "resources.memory: this engine does not do that" in r.stderr, r
+@pytest.fixture
+def plain(bare, engines):
+    """Say a line to the command, which finds doc/examples/engine.c; its workloads are gone afterwards."""
+    compile([TOP + "/doc/examples/engine.c"], engines + "/plain.so", "-Wall", "-Wextra", "-Werror")
 
-
-def test_the_examples_workloads_outlive_who_started_them(bare, engines):
-    """Each command is a process of its own: what one has started, another sees, asks, ends and removes."""
-    compile([TOP + "/doc/examples/engine.c"], engines + "/plain.so", "-Wall", "-Wextra", "-Werror", "-ljansson")
     def say(*words, code=0):
         r = bare.call(*words, env={"BERTH_ENGINES": engines})
         assert r.returncode == code, (words, r.stdout, r.stderr)
-        return r.stdout
-    say("create", "--runtime", "plain", "--network", "host", "--name", "one", "host", "sh", "-c", "echo hello; exec sleep 1000")
-    say("start", "one")
-    pid = json.loads(say("--json", "status", "one"))["pid"]
-    assert os.readlink(f"/proc/{pid}/exe") and "one" in say("ps")
-    assert say("exec", "one", "echo", "beside") == "beside\n"
-    assert json.loads(say("--json", "stats", "--no-stream", "one"))["pids"] == 1
-    say("start", "one", code=1)
-    say("stop", "-t", "5", "one")
-    status = json.loads(say("--json", "status", "one"))
+        return r.stdout if code == 0 else r.stderr
+    yield say
+    for name in say("ps", "-aq").split():
+        say("rm", "-f", "-v", name)
+
+
+PLAIN = ("--runtime", "plain", "--network", "host")
+
+
+@pytest.fixture
+def application():
+    """A folder of an application that belongs to a user of its own, where that user may go."""
+    folder = tempfile.mkdtemp(prefix="berth-app-", dir="/var/tmp")
+    os.chmod(folder, 0o755)
+    with open(folder + "/run", "w") as f:
+        f.write('#!/bin/sh\necho "$(id -u):$(id -g) $PWD $APP $WORD"\ntouch mine && ! touch /etc/mine 2>&1\nexec sleep 1000\n')
+    os.chmod(folder + "/run", 0o755)
+    os.chown(folder, 12345, 12346)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def groups_of(id):
+    return [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if id in folder]
+
+
+def test_the_example_is_found_by_the_command(plain):
+    assert plain("create", *PLAIN, "host", "true").strip()
+    assert "network: this engine does not do that" in plain("create", "--runtime", "plain", "host", "true", code=1)
+    for flags, field in ((("--userns", "private"), "namespaces.userns"),
+                         (("--add-host", "a:127.0.0.1"), "hosts"), (("--platform", "linux/arm64"), "platform"),
+                         (("--mount", "type=image,source=x,target=/mnt"), "mounts")):
+        said = plain("create", *PLAIN, *flags, "host", "true", code=1)
+        assert f"{field}: this engine does not do that" in said, said
+    assert "folders of applications" in plain("create", *PLAIN, "alpine:3", "true", code=1)
+    assert "neither the spec nor the image host names a program" in plain("create", *PLAIN, "host", code=1)
+
+
+def test_the_examples_workloads_outlive_who_started_them(plain):
+    """Each command is a process of its own: what one has started, another sees, asks, ends and removes."""
+    plain("create", *PLAIN, "--name", "one", "host", "sh", "-c", "echo hello; exec sleep 1000")
+    plain("start", "one")
+    pid = json.loads(plain("--json", "status", "one"))["pid"]
+    assert os.readlink(f"/proc/{pid}/exe") and "one" in plain("ps")
+    assert plain("exec", "one", "echo", "beside") == "beside\n"
+    assert json.loads(plain("--json", "stats", "--no-stream", "one"))["pids"] == 1
+    plain("start", "one", code=1)
+    plain("stop", "-t", "0", "one")
+    status = json.loads(plain("--json", "status", "one"))
     assert status["state"] == "stopped" and not os.path.exists(f"/proc/{pid}"), status
-    say("start", "one")
-    keeper = int(open(f"/proc/{json.loads(say('--json', 'status', 'one'))['pid']}/stat").read().rsplit(")", 1)[1].split()[1])
-    os.kill(keeper, 9)
-    say("wait", "one")
-    status = json.loads(say("--json", "status", "one"))
-    assert status["state"] == "failed" and status["reason"] == "its keeper was killed", status
-    say("rm", "one")
-    assert "one" not in say("ps", "-a")
-    say("create", "--runtime", "plain", "--network", "host", "--name", "two", "host", "no-such-program")
-    group = "plain-" + json.loads(say("--json", "status", "two"))["id"]
-    r = bare.call("start", "two", env={"BERTH_ENGINES": engines})
-    assert r.returncode != 0 and "no-such-program" in r.stderr, r
-    assert not glob.glob(f"/sys/fs/cgroup/{group}") + glob.glob(f"/sys/fs/cgroup/*/{group}")
-    say("rm", "two")
+    plain("start", "one")
+    os.kill(json.loads(plain("--json", "status", "one"))["supervisor_pid"], 9)
+    plain("wait", "one")
+    assert json.loads(plain("--json", "status", "one"))["state"] == "failed"
+    plain("rm", "one")
+    assert "one" not in plain("ps", "-a")
+    plain("create", *PLAIN, "--name", "two", "host", "no-such-program")
+    id = json.loads(plain("--json", "status", "two"))["id"]
+    assert "no-such-program" in plain("start", "two", code=1)
+    plain("rm", "two")
+    until(lambda: not groups_of(id))
+
+
+def test_the_examples_application_runs_as_its_owner(plain, application):
+    plain("create", *PLAIN, "--name", "shop", "-e", "WORD=x", "-m", "64m", application)
+    plain("start", "shop")
+    until(lambda: "mine" in os.listdir(application) and "/etc/mine" in plain("logs", "shop"))
+    assert f"12345:12346 {application} {application} x" in plain("logs", "shop")
+    assert os.stat(application + "/mine").st_uid == 12345 and not os.path.exists("/etc/mine")
+    assert plain("exec", "shop", "sh", "-c", "id -u; pwd").split() == ["12345", application]
+    assert json.loads(plain("--json", "stats", "--no-stream", "shop"))["memory_limit_bytes"] == 64 << 20
+    assert "as the owner" in plain("create", *PLAIN, "--user", "0", application, code=1)
+    os.chmod(application, 0o777)
+    assert "everybody may write" in plain("create", *PLAIN, application, code=1)
+    os.chown(application, 0, 0)
+    os.chmod(application, 0o755)
+    assert "belongs to root" in plain("create", *PLAIN, application, code=1)
+    assert "No such file" in plain("create", *PLAIN, application + "x", code=1)
+
+
+def test_a_start_asks_a_new_version_of_the_engine_again(plain, application, engines, tmp_path):
+    def change(*pairs):
+        source = open(TOP + "/doc/examples/engine.c").read()
+        for old, new in pairs:
+            assert source.count(old) == 1
+            source = source.replace(old, new)
+        (tmp_path / "changed.c").write_text(source)
+        compile([str(tmp_path / "changed.c")], engines + "/new", "-Wall", "-Wextra", "-Werror")
+        os.rename(engines + "/new", engines + "/plain.so")
+    with open(application + "/other", "w") as f:
+        f.write("#!/bin/sh\necho the other\n")
+    os.chmod(application + "/other", 0o755)
+    other, version = ('strdup("./run")', 'strdup("./other")'), ('.version = "1"', '.version = "2"')
+    plain("create", *PLAIN, "--name", "kept", application)
+    change(other)
+    plain("start", "kept")
+    until(lambda: "12345:12346" in plain("logs", "kept"))
+    plain("stop", "-t", "0", "kept")
+    change(other, version)
+    plain("start", "kept")
+    plain("wait", "kept")
+    assert "the other" in plain("logs", "kept")
+
+
+def test_nothing_is_made_in_the_hosts_files(plain, tmp_path):
+    missing = str(tmp_path / "missing")
+    plain("create", *PLAIN, "--name", "workdir", "-w", missing, "host", "true")
+    assert missing in plain("start", "workdir", code=1)
+    plain("create", *PLAIN, "--name", "target", "-v", f"{tmp_path}:{missing}", "host", "true")
+    assert "the host has no such folder" in plain("start", "target", code=1)
+    assert not os.path.exists(missing)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "seen").write_text("seen")
+    assert plain("run", "--rm", *PLAIN, "-v", f"{tmp_path}:{tmp_path}/there", "host", "cat", f"{tmp_path}/there/seen") == "seen"
+
+
+def test_what_runs_on_the_hosts_files_is_confined(plain, tmp_path):
+    """As a container is, and no program of the host gives it rights."""
+    def inside(line, *flags):
+        return plain("run", "--rm", *PLAIN, *flags, "host", "sh", "-c", line)
+    status = dict(l.split(":\t", 1) for l in inside("cat /proc/self/status").splitlines() if ":\t" in l)
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2" and status["CapBnd"].strip() != "000001ffffffffff"
+    assert int(status["Pid"]) < 10
+    assert inside("ls /dev").split() == sorted("core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero".split())
+    assert "refused" in inside("{ mknod /dev/x b 7 0 && cat /dev/x; } >/dev/null 2>&1 || echo refused; umount /proc 2>/dev/null || echo refused")
+    assert inside("echo x >/sys/kernel/mm/ksm/run 2>/dev/null || echo refused") == "refused\n"
+    assert inside(f"touch {tmp_path}/x 2>/dev/null || echo refused; echo y >/dev/shm/y && cat /dev/shm/y", "--read-only") == "refused\ny\n"
+    assert inside(f"touch {tmp_path}/x && echo done") == "done\n" and os.path.exists(tmp_path / "x")
+
+
+def test_the_examples_workloads_are_started_after_a_boot(plain):
+    plain("create", *PLAIN, "--name", "again", "--restart", "always", "host", "sleep", "1000")
+    plain("start", "again")
+    os.kill(json.loads(plain("--json", "status", "again"))["supervisor_pid"], 9)
+    plain("wait", "again")
+    assert "again" in plain("boot")
+    assert json.loads(plain("--json", "status", "again"))["state"] == "running"
 
 
 def test_every_call_of_an_engine_is_a_line(berth, tmp_path):

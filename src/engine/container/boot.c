@@ -59,6 +59,15 @@ static void begin(struct local *c, struct workload *w, struct starting *s)
     s->code = local_start(c, &s->handle, &s->call, &s->err); /* its answer is waited for later */
 }
 
+/** Engines of strangers over the same machinery (process.h) are known once they were open. */
+static void know_strangers(void)
+{
+    struct berth_runtime *runtime;
+    for (const char *const *name = berth_engines(); *name; name++)
+        if (!kind_find(*name) && berth_open(*name, NULL, &runtime, NULL) == 0)
+            berth_close(runtime);
+}
+
 int berth_boot(struct berth_runtime *runtime, char **ret_json, struct berth_error *err)
 {
     struct local *c;
@@ -77,6 +86,7 @@ int berth_boot(struct berth_runtime *runtime, char **ret_json, struct berth_erro
         r = store_list(store, &ids, err);
     if (r < 0)
         return r;
+    know_strangers();
     json_t *list = json_array();
     for (size_t i = strings_count(ids); i-- > 0;) { /* the oldest first */
         autoworkload w = NULL;

@@ -77,7 +77,7 @@ static int write_status(int fd, const struct plan *plan, const struct store *sto
 static int use_images(struct create *j, struct berth_error *err)
 {
     const char *id = store_draft_id(j->draft);
-    int r = image_use(j->store, j->compile.image, id, err);
+    int r = j->c->kind->on_host ? 0 : image_use(j->store, j->compile.image, id, err);
     for (size_t i = 0; r == 0 && i < j->compile.n_others; i++)
         r = image_use(j->store, j->compile.others[i], id, err);
     return r;

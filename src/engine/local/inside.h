@@ -84,6 +84,7 @@ struct local_kind {
     const char *name;
     bool takes_files;              /* an image may be the path of a module: it is imported first */
     bool bare;                     /* nothing of ours is in the root: no /proc, /dev, /etc/hosts */
+    bool on_host;                  /* the root is the host's; an image is a word, nothing is pulled, kept or mounted for it */
     uint64_t caps;                 /* before what the spec adds and drops; 0: docker's */
     /** Refuse by name what this engine alone does not do. */
     int (*refuse)(const struct spec *spec, struct berth_error *err);
@@ -94,7 +95,7 @@ struct local_kind {
 
     /* The rest may be NULL. */
     /** What plans depend on besides berth's version: part of their stamp. free(3) */
-    int (*stamp)(struct local *c, char **ret, struct berth_error *err);
+    int (*stamp)(struct local *c, const struct local_kind *kind, char **ret, struct berth_error *err);
     /** What has to be made before a plan can be made of this spec; *ret stays NULL when nothing has. Asked again after it.
      *  Early, in create, what a start has to say is no failure. */
     int (*early)(struct local *c, struct store *store, const struct spec *spec, struct work **ret, struct berth_error *err);
@@ -110,8 +111,10 @@ struct local_kind {
     void (*stats)(struct workload *w, struct berth_stats *ret);
 };
 extern const struct local_kind container_kind, wasm_kind;
-/** By its name; NULL when this build has none. */
+/** By its name; NULL when this process has none. */
 const struct local_kind *kind_find(const char *name);
+/** One more, for the life of the process. EXISTS: its name is taken. */
+int kind_add(const struct local_kind *kind, struct berth_error *err);
 /** Whose workload this is; the container engine's when it was made before others were; NULL: of an engine that is not
  *  local, and has a folder for its name's sake. */
 const struct local_kind *kind_of(struct workload *w);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 int local_open_as(const struct local_kind *kind, const struct berth_options *options, void **ret_self,
@@ -64,13 +65,30 @@ int settings_read(struct local *c, struct settings **ret, struct berth_error *er
     return settings_source_read(&c->settings, store ? store_run_fd(store) : -1, ret, err);
 }
 
+#define KINDS_MAX 66 /* ours, and as many as the registry has engines */
+
+/** Filled from the front; what is there stays. */
+static const struct local_kind *_Atomic kinds[KINDS_MAX] = {&container_kind, &wasm_kind};
+
 const struct local_kind *kind_find(const char *name)
 {
-    static const struct local_kind *const kinds[] = {&container_kind, &wasm_kind};
-    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-        if (!strcmp(kinds[i]->name, name))
-            return kinds[i];
+    const struct local_kind *kind;
+    for (size_t i = 0; i < KINDS_MAX && (kind = kinds[i]); i++)
+        if (!strcmp(kind->name, name))
+            return kind;
     return NULL;
+}
+
+int kind_add(const struct local_kind *kind, struct berth_error *err)
+{
+    for (size_t i = 0; i < KINDS_MAX; i++) {
+        const struct local_kind *there = NULL;
+        if (atomic_compare_exchange_strong(&kinds[i], &there, kind))
+            return 0;
+        if (!strcmp(there->name, kind->name))
+            return fail(err, BERTH_EXISTS, kind->name, "an engine called \"%s\" is there already", kind->name);
+    }
+    return fail(err, BERTH_TOO_BIG, kind->name, "more than %d engines", KINDS_MAX);
 }
 
 const struct local_kind *kind_of(struct workload *w)

@@ -14,7 +14,7 @@
 int plan_stamp(struct local *c, const struct local_kind *kind, char **ret, struct berth_error *err)
 {
     autofree char *machine = NULL, *more = NULL;
-    int r = kind->stamp ? kind->stamp(c, &more, err) : 0;
+    int r = kind->stamp ? kind->stamp(c, kind, &more, err) : 0;
     if (r < 0)
         return r;
     size_t size;

@@ -163,7 +163,7 @@ static int wish_volume(struct compile *k, struct wishes *w, const char *name, co
 {
     char anonymous[BERTH_ID_TEXT];
     autofree char *clean = clean_path(target);
-    struct plan_mount m = {.kind = PLAN_MOUNT_VOLUME, .fill = fill, .flags = read_only ? MS_RDONLY : 0};
+    struct plan_mount m = {.kind = PLAN_MOUNT_VOLUME, .fill = fill && !k->kind->on_host, .flags = read_only ? MS_RDONLY : 0};
     if (!name && clean) {
         anonymous_name(k->id, clean, anonymous);
         name = anonymous;
@@ -394,10 +394,13 @@ static int add_wishes(struct plan *plan, struct wishes *w, struct berth_error *e
 static int plan_root(struct compile *k, struct berth_error *err)
 {
     struct plan *p = k->plan;
+    p->root.read_only = k->spec->read_only;
+    p->root.host = k->kind->on_host;
+    if (p->root.host)
+        return 0;
     p->root.layers = strings_copy((const char *const *)k->image->layers);
     p->root.upper = format_text("%s/fs/upper", k->dir);
     p->root.work = format_text("%s/fs/work", k->dir);
-    p->root.read_only = k->spec->read_only;
     return p->root.layers && p->root.upper && p->root.work ? 0 : fail_memory(err);
 }
 
@@ -408,9 +411,12 @@ int plan_storage(struct compile *k, struct berth_error *err)
     if (r < 0 || (r = wish_spec_mounts(k, &w, err)) < 0 || (r = wish_secrets(k, &w, err)) < 0 ||
         (r = wish_elsewhere(k, &w, err)) < 0)
         return r;
-    for (size_t i = 0; !k->kind->bare && i < ARRAY_SIZE(own_mounts); i++)
-        if (!wished(&w, own_mounts[i].target) && (r = add_own(k, &own_mounts[i], err)) < 0)
+    for (size_t i = 0; !k->kind->bare && i < ARRAY_SIZE(own_mounts); i++) {
+        const struct own_mount *o = &own_mounts[i];
+        bool hosts_own = o->source && k->kind->on_host; /* its /etc is there */
+        if (!hosts_own && !wished(&w, o->target) && (r = add_own(k, o, err)) < 0)
             return r;
+    }
     return add_wishes(k->plan, &w, err);
 }
 

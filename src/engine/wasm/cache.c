@@ -119,7 +119,7 @@ static void short_tag(const char *tag, char ret[20])
     snprintf(ret, 20, "%016llx", (unsigned long long)h);
 }
 
-int wasm_stamp(struct local *c, char **ret, struct berth_error *err)
+int wasm_stamp(struct local *c, const struct local_kind *kind, char **ret, struct berth_error *err)
 {
     autofree char *tag = NULL;
     char hex[20];

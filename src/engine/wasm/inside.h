@@ -86,7 +86,7 @@ int compile_wait(struct local *c, struct store *store, const struct module *m, s
 /* ---- local_kind's */
 int wasm_refuse(const struct spec *spec, struct berth_error *err);
 int wasm_find(struct compile *k, struct berth_error *err);
-int wasm_stamp(struct local *c, char **ret, struct berth_error *err);
+int wasm_stamp(struct local *c, const struct local_kind *kind, char **ret, struct berth_error *err);
 int wasm_early(struct local *c, struct store *store, const struct spec *spec, struct work **ret, struct berth_error *err);
 int wasm_prepare(struct local *c, struct store *store, const struct spec *spec, struct work **ret, struct berth_error *err);
 bool wasm_whole(struct local *c, const struct plan *plan, const char **ret_why);
