@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use tokio::io::unix::AsyncFd;
@@ -19,17 +19,10 @@ const RECORD: usize = libc::PIPE_BUF;
 /// Records that may wait for a reader without a stream of their own.
 const BACKLOG: usize = 1000;
 
-struct Fd(RawFd);
-impl AsRawFd for Fd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
-}
-
 /// One of a thread's two outputs. `backlog` is what has no stream of its own to wait in, and how many found no room there.
 pub struct Sink {
     fd: RawFd,
-    waits: Option<AsyncFd<Fd>>,
+    waits: Option<AsyncFd<BorrowedFd<'static>>>,
     backlog: Mutex<(VecDeque<Vec<u8>>, u64)>,
     more: Notify,
 }
@@ -38,7 +31,7 @@ impl Sink {
     /// Within a runtime. Descriptors that can't be polled (files) are written at once.
     pub fn new(fd: RawFd) -> Sink {
         unsafe { libc::fcntl(fd, libc::F_SETFL, libc::fcntl(fd, libc::F_GETFL) | libc::O_NONBLOCK) };
-        let waits = unsafe { AsyncFd::register_with_interest(Fd(fd), Interest::WRITABLE) }.ok();
+        let waits = unsafe { AsyncFd::register_with_interest(BorrowedFd::borrow_raw(fd), Interest::WRITABLE) }.ok();
         Sink { fd, waits, backlog: Mutex::default(), more: Notify::new() }
     }
 

@@ -8,7 +8,7 @@ use crate::log::{Sink, Who};
 use crate::reply::{Active, Reply, Verdict};
 use crate::run::{Kind, end_of};
 use crate::turn::{Turn, give};
-use crate::wire::{Clock, Here, Io};
+use crate::wire::{Clock, Here, Io, send_all};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::header::{self, HeaderValue};
@@ -316,8 +316,7 @@ impl Thread {
     fn fresh(&self) -> Result<Kept, Fail> {
         let (id, world) = (self.next(&self.instances), self.world()?);
         let who = world.who.clone();
-        let mut store = self.shared.guest.store(world, Some(self.worlds.clone()), self.slot);
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(Turn::default()))));
+        let store = self.shared.guest.store(world, Some(self.worlds.clone()), self.slot);
         Ok(Kept { store, proxy: None, who, id, calls: 0 })
     }
 
@@ -339,7 +338,16 @@ impl Thread {
         if let Some(ticker) = shared.ticker.get() {
             ticker.unpark();
         }
-        own.store.set_epoch_deadline(2); // between one tick and two: what is short is not interrupted
+        // It gives way at its second tick: what is short is not interrupted. What others wait for goes out at the first.
+        let mut first = true;
+        own.store.epoch_deadline_callback(move |_| {
+            if std::mem::take(&mut first) {
+                send_all();
+                return Ok(UpdateDeadline::Continue(1));
+            }
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(Turn::default())))
+        });
+        own.store.set_epoch_deadline(1);
         let limit = Duration::from_micros(shared.guest.limits.time_usec);
         let call = async {
             let mut view = own.store.data_mut().http();
@@ -456,7 +464,7 @@ impl Thread {
             let answer = self.clone().answer(req, heads.clone());
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let io = Io { stream, heads: heads.clone() };
+        let io = Io::new(stream, heads.clone());
         if heads.is_some() {
             let mut b = hyper::server::conn::http1::Builder::new();
             b.timer(Clock).header_read_timeout(msec(rules.header_msec)).max_buf_size(rules.header_bytes as usize);

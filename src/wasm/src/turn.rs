@@ -2,6 +2,7 @@
 //! Who computes next: of the instances that the clock made give way, one goes on each time that the loop has looked for
 //! what else there is to do. So a request that needs little waits for one of them, and not for all.
 
+use crate::wire::send_all;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -33,7 +34,10 @@ impl Future for Turn {
                 t.asked.notify_one();
                 t.given.get() + waiting.len() as u64 - 1
             });
-            let Some(before) = mine.checked_sub(t.given.get()) else { return Poll::Ready(()) };
+            let Some(before) = mine.checked_sub(t.given.get()) else {
+                send_all();
+                return Poll::Ready(());
+            };
             waiting[before as usize].clone_from(cx.waker()); // it may have become another task's
             Poll::Pending
         })
