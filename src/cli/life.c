@@ -74,7 +74,8 @@ static int fail_create(struct cli *cli, const json_t *spec, struct berth_error *
 {
     const char *name = json_string_value(json_object_get(spec, "name"));
     const char *image = json_string_value(json_object_get(spec, "image"));
-    if (err->code == BERTH_NOT_FOUND && image && strcmp(err->object, image) == 0 && !strstr(err->message, "berth image")) {
+    if (err->code == BERTH_NOT_FOUND && image && strcmp(err->object, image) == 0 && !strstr(err->message, "berth image") &&
+        !strchr("./", image[0])) { /* a path says itself what is not there */
         size_t n = strlen(err->message);
         snprintf(err->message + n, sizeof(err->message) - n, " (`berth image load FILE` or `image import` brings it here)");
     }

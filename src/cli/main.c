@@ -47,13 +47,13 @@ static void fail_json(int code, const char *object, const char *message)
     fprintf(stderr, "%s\n", text ? text : "{\"error\":{}}");
 }
 
-/* "start web: cause" without its beginning: a layer below said what it was asked, under run as well. */
+/* "start web: cause", "wait for web: cause" without its beginning: a layer below said what it was asked, under run as well. */
 static const char *without_context(const char *message, const char *object)
 {
-    size_t verb = strspn(message, "abcdefghijklmnopqrstuvwxyz"), n = strlen(object);
-    const char *rest = message + verb + 1;
-    if (n && verb && message[verb] == ' ' && strncmp(rest, object, n) == 0 && starts_with(rest + n, ": "))
-        return rest + n + 2;
+    const char *at = *object ? strstr(message, object) : NULL;
+    size_t before = at ? (size_t)(at - message) : 0, n = strlen(object);
+    if (before && at[-1] == ' ' && strspn(message, "abcdefghijklmnopqrstuvwxyz ") >= before && starts_with(at + n, ": "))
+        return at + n + 2;
     return message;
 }
 
@@ -393,8 +393,18 @@ static int run(struct cli *cli, int argc, char **argv)
     return r;
 }
 
+/* A standard descriptor that is closed must not be the number of the next file that is opened: what is printed would go there.
+ * This way it fails, as printing to a closed one does. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            _exit(EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_descriptors();
     struct cli cli = {.verb = ""};
     int code = close_output(&cli, run(&cli, argc - 1, argv + 1));
     for (size_t i = 0; i < CLI_RUNTIMES_MAX && cli.runtimes[i]; i++)

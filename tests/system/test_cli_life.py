@@ -593,6 +593,30 @@ def test_a_fifo_is_no_bind_source(berth, tmp_path):
     assert r.returncode == 1 and "is a fifo" in r.stderr
 
 
+def test_a_closed_output_is_no_other_file(berth):
+    """What is printed goes nowhere, and that is said, not to whatever was opened first."""
+    name = berth.run("sh", "-c", "echo hello; sleep 60")
+    for words in (["run", "--rm", "--network", "none", "tiny", "echo", "hello"], ["logs", name], ["ps"], ["exec", name, "echo", "x"]):
+        r = berth.call(*words, wrap=("sh", "-c", 'exec "$@" >&-', "sh"))
+        assert r.returncode in (1, 125) and "Bad file descriptor" in r.stderr, (words, r)
+    r = berth.call("ps", wrap=("sh", "-c", 'exec "$@" <&- 2>&-', "sh"))
+    assert r.returncode == 0 and name in r.stdout
+
+
+def test_a_path_that_is_not_there_is_called_that(berth):
+    r = berth.call("run", "--rm", "./nosuch.wasm")
+    assert r.returncode == 125 and r.stderr.endswith("No such file or directory\n")
+
+
+def test_a_wait_for_what_is_removed_before_it_ran_says_so_once(berth):
+    name = berth.name()
+    berth.must("create", "--name", name, "--network", "none", "tiny", "true")
+    p = popen(berth, "wait", name)
+    until(lambda: "inotify" in subprocess.run(["ls", "-l", f"/proc/{p.pid}/fd"], capture_output=True, text=True).stdout)
+    berth.must("rm", name)
+    assert p.wait(30) == 1 and p.stderr.read().count("wait") == 1
+
+
 # ---- images and the machine ------------------------------------------------------------------------------
 
 def test_images(berth, tmp_path):
