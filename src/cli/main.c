@@ -8,10 +8,12 @@
 #include <berth/wrap.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,12 +59,21 @@ static const char *without_context(const char *message, const char *object)
     return message;
 }
 
+static bool opens_any_file(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {{0}};
+    return syscall(SYS_capget, &head, sets) == 0 && sets[0].effective & 1u << CAP_DAC_OVERRIDE;
+}
+
 /* What a capability is missing for, the library knows; what to type instead, only we do. */
 static char *failure_words(const struct cli *cli, const struct berth_error *err)
 {
     const char *message = err->message[0] ? err->message : berth_code_name(err->code);
     if (err->code == BERTH_DENIED && starts_with(err->object, "CAP_"))
         return text_new("%s: sudo berth %s", message, cli->verb);
+    if (err->code == BERTH_DENIED && (err->os_error == EACCES || err->os_error == EPERM) && !opens_any_file())
+        return text_new("%s; run it as root: sudo berth %s", message, cli->verb);
     return text_copy(message);
 }
 

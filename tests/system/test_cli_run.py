@@ -331,6 +331,18 @@ def test_a_plan_of_another_berth_is_made_anew(berth):
     assert json.load(open(path))["stamp"] != "0.0.1 of long ago"
 
 
+def test_who_may_not_open_the_store_is_told_what_to_type(bare, tmp_path):
+    os.mkdir(tmp_path / "theirs", 0o700)
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    user = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", "--ambient-caps=-all")
+    for verb, *words in (["ps"], ["images"], ["logs", "web"], ["status", "web"], ["pull", "nginx"]):
+        r = bare.call(verb, *words, wrap=user, env={"BERTH_ROOT": str(tmp_path / "theirs")})
+        assert r.returncode == 1 and f"Permission denied; run it as root: sudo berth {verb}" in r.stderr, (verb, r.stderr)
+        assert "sudo" not in bare.call(verb, *words).stderr
+    r = bare.call("doctor", wrap=user, env={"BERTH_ROOT": str(tmp_path / "theirs")})
+    assert r.returncode == 1 and "run berth as root" in r.stdout and "of that version" not in r.stdout
+
+
 def test_who_lacks_a_capability_is_told_which_and_what_to_type(berth):
     name = berth.run("sleep", "60")
     for verb, *words in (["create", *NONE, "tiny", "true"], ["start", name], ["rm", "-f", name], ["kill", name], ["exec", "--list", name],

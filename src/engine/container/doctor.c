@@ -508,7 +508,7 @@ static bool check_store(struct exam *x, int r, const struct berth_error *why)
 {
     if (r == BERTH_NOT_FOUND)
         return say(x, FINE, NULL, "no store yet");
-    return say(x, r == 0, "a berth of that version, or another --root", "%.380s",
+    return say(x, r == 0, r == BERTH_DENIED ? "run berth as root" : "a berth of that version, or another --root", "%.380s",
                r == 0 ? store_root(x->store) : why->message);
 }
 
