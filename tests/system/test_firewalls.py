@@ -5,8 +5,8 @@ what is said opens it.
 """
 import os, subprocess, sys
 import pytest
-from place import CACHE, TOP
-from test_network_neighbours import Host, finds, firewall_line, warnings, within
+from place import CACHE, TOP, until
+from test_network_neighbours import Host, finds, firewall_line, warnings
 
 
 OUTSIDE = """
@@ -89,5 +89,5 @@ def test_ufw(berth, guard):
 
 def test_firewalld(berth, guard):
     inside = guard("sh", "-c", "dbus-daemon --system --fork && exec firewalld --nofork --nopid")
-    within(60, lambda: inside("firewall-cmd --state").stdout.strip() == "running")
+    until(lambda: inside("firewall-cmd --state").stdout.strip() == "running", 60)
     blocked_then_opened(berth, "firewalld", "inet firewalld filter_FORWARD", inside)
