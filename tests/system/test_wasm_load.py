@@ -102,6 +102,7 @@ def test_load_while_instances_fail_and_services_come_and_go(wasm, tmp_path):
     files, began = open_files(wasm, steady), counters(wasm, steady)
     load, beside = Wrk(tmp_path, url, SECONDS, True), Wrk(tmp_path, other, SECONDS, False)
     spinning, sleeping, waiting = Asker(url + "/s"), Asker(url + "/w"), Asker(url + "/")
+    until(lambda: counters(wasm, moving)["requests"] > 1) # wrk is there before the first stop
     restarts = 0
     while load.process.poll() is None:
         wasm.must("stop", "--timeout", "2s", moving)
