@@ -93,9 +93,13 @@ static void a_limit_of_half_a_core_holds(struct contract *c)
     pause_msec(800);
     struct berth_stats b = stats_of(c, &h);
     double share = (double)(b.cpu_usec - a.cpu_usec) / (double)(b.time_usec - a.time_usec);
-    check(share > 0.05 && share < 0.45, "it used %.2f of a core", share);
+    check(share > 0.01 && share < 0.45, "it used %.2f of a core", share);
     check(b.cpu_limit_cores > 0.24 && b.cpu_limit_cores < 0.26, "the limit is %f",
           b.cpu_limit_cores);
+    for (int i = 0; b.cpu_throttled_usec == 0 && i < 40; i++) { /* not while others leave it less than that */
+        pause_msec(250);
+        b = stats_of(c, &h);
+    }
     check(b.cpu_throttled_usec > 0, "it was not throttled");
 }
 
