@@ -1115,6 +1115,8 @@ static int print_event(struct cli *cli, const struct args *args, const char *for
         return 0;
     }
     if (format) {
+        if (strcmp(format, "json") && !strstr(format, "{{json .}}")) /* docker's word for it */
+            json_object_set(event, "Action", json_object_get(event, "type"));
         template_print(format, event);
         return 0;
     }

@@ -63,6 +63,21 @@ int verb_network_prune(struct cli *cli, const struct args *args)
     return prune(cli, args, "all networks that no workload is on", prune_call);
 }
 
+/* ---- filters */
+
+static bool network_has_name(json_t *network, const char *wanted)
+{
+    return strstr(json_text(network, "name"), wanted) != NULL;
+}
+
+static bool network_is_dangling(json_t *network, const char *wanted)
+{
+    return dangling_is(json_array_size(json_find(network, "workloads")) == 0, wanted);
+}
+
+static const struct filter network_filters[] = {
+    {"name", network_has_name}, {"dangling", network_is_dangling}, {"label", label_matches}, {0}};
+
 /* ---- looking ------------------------------------------------------------------------------------- */
 
 static void row(struct table *table, json_t *each)
@@ -78,7 +93,7 @@ static void row(struct table *table, json_t *each)
 int verb_network_ls(struct cli *cli, const struct args *args)
 {
     static const char *const titles[] = {"NAME", "SUBNET", "KIND", "WORKLOADS", "CREATED"};
-    static const struct listing listing = {.call = berth_network_list, .row = row};
+    static const struct listing listing = {berth_network_list, network_filters, row};
     struct table table = {.titles = titles, .n_columns = ARRAY_SIZE(titles), .no_trunc = arg_true(args, "no-trunc")};
     return list_things(cli, args, &table, &listing);
 }

@@ -58,6 +58,15 @@ int label_read(int dir_fd, const char *at, int64_t *ret_created_usec,
     return 0;
 }
 
+void label_of(struct store *store, const char *id, char ret_name[BERTH_NAME_MAX + 8])
+{
+    char path[ID_LENGTH + 8];
+    int64_t created_usec;
+    snprintf(path, sizeof(path), "%s/name", id);
+    if (label_read(store->workloads_fd, path, &created_usec, ret_name) < 0)
+        snprintf(ret_name, BERTH_NAME_MAX + 8, "%.12s", id);
+}
+
 /* ---- folders aside */
 
 int aside_make(struct store *store, char ret_id[BERTH_ID_TEXT], int *ret_fd)

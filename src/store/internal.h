@@ -67,6 +67,8 @@ int label_write(int folder_fd, int64_t created_usec, const char *name);
 /** `at` is a path below dir_fd that ends in the label. */
 int label_read(int dir_fd, const char *at, int64_t *ret_created_usec,
                char ret_name[BERTH_NAME_MAX + 8]);
+/** What people call the workload of that id: its name, or the beginning of the id when it has none any more. */
+void label_of(struct store *store, const char *id, char ret_name[BERTH_NAME_MAX + 8]);
 
 /** Name and leases of a folder that left aside/ or workloads/ for good; its run folder too. */
 int folder_release(struct store *store, const char *id, int folder_fd);

@@ -455,11 +455,8 @@ bool network_idle(struct store *store, const char *name)
 
 static int refuse_used(struct store *store, const char *name, const char *id, struct berth_error *err)
 {
-    char path[ID_LENGTH + 8], label[BERTH_NAME_MAX + 8];
-    int64_t created;
-    snprintf(path, sizeof(path), "%s/name", id);
-    if (label_read(store->workloads_fd, path, &created, label) < 0)
-        snprintf(label, sizeof(label), "%.12s", id);
+    char label[BERTH_NAME_MAX + 8];
+    label_of(store, id, label);
     return fail(err, BERTH_WRONG_STATE, name, "network \"%s\" is used by workload \"%s\"", name, label);
 }
 

@@ -41,15 +41,6 @@ static void last_write(int fd, uint32_t last)
 
 /* ---- addresses */
 
-static void holder_words(struct store *store, const char *id, char ret[BERTH_NAME_MAX + 8])
-{
-    char path[ID_LENGTH + 8];
-    int64_t created;
-    snprintf(path, sizeof(path), "%s/name", id);
-    if (label_read(store->workloads_fd, path, &created, ret) < 0)
-        snprintf(ret, BERTH_NAME_MAX + 8, "%.12s", id);
-}
-
 static int take_exactly(struct store *store, const struct network *n, const struct address *subnet,
                         const struct address *gateway, const struct address *a, const char *id,
                         struct berth_error *err)
@@ -71,7 +62,7 @@ static int take_exactly(struct store *store, const struct network *n, const stru
     int r = lease_take(store, kind, text, id, holder, err);
     if (r != BERTH_EXISTS)
         return r;
-    holder_words(store, holder, who);
+    label_of(store, holder, who);
     return fail(err, BERTH_EXISTS, text, "address %s of network \"%s\" is held by workload \"%s\"", text, n->name, who);
 }
 
@@ -159,7 +150,7 @@ int network_take_mac(struct store *store, const struct network *n, const char *m
     int r = lease_take(store, kind, mac, id, holder, err);
     if (r != BERTH_EXISTS)
         return r;
-    holder_words(store, holder, who);
+    label_of(store, holder, who);
     return fail(err, BERTH_EXISTS, mac, "MAC address %s of network \"%s\" is held by workload \"%s\"", mac, n->name,
                 who);
 }

@@ -288,9 +288,11 @@ int volume_remove(struct store *store, const char *name, struct berth_error *err
         return missing(name, err);
     if (r < 0)
         return fail_os(err, r, name, "remove volume \"%s\"", name);
-    if (r == 0)
-        return fail(err, BERTH_WRONG_STATE, name, "volume \"%s\" is used by workload %.12s", name,
-                    user);
+    if (r == 0) {
+        char label[BERTH_NAME_MAX + 8];
+        label_of(store, user, label);
+        return fail(err, BERTH_WRONG_STATE, name, "volume \"%s\" is used by workload \"%s\"", name, label);
+    }
     return 0;
 }
 

@@ -573,7 +573,7 @@ def test_volumes(berth):
     assert name == "vol1" and "vol1" in berth.must("volume", "ls", "-q").split()
     w = berth.run("sh", "-c", "echo kept > /data/f; sleep 60", flags=["-v", "vol1:/data"])
     r = berth.call("volume", "rm", "vol1")
-    assert r.returncode == 1 and "vol1" in r.stderr
+    assert r.returncode == 1 and f'volume "vol1" is used by workload "{w}"' in r.stderr
     berth.must("rm", "-fv", w)
     assert berth.must("run", *QUICK, "-v", "vol1:/data", "tiny", "cat", "/data/f") == "kept"
     assert json.loads(berth.must("volume", "inspect", "vol1"))["name"] == "vol1"

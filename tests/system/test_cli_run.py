@@ -184,6 +184,7 @@ def test_events_can_be_filtered_and_end_now(berth):
     berth.call("run", "--name", name, *NONE, "tiny", "sh", "-c", "exit 3")
     events = berth.json("events", "--until", "now", "-f", "event=die", "-f", "event=start", "-f", f"container={name}")
     assert [e["type"] for e in events] == ["start", "die"]
+    assert berth.must("events", "--until", "now", "-f", f"name={name}", "--format", "{{.Action}} {{.type}}").splitlines()[-1] == "die die"
     r = berth.call("events", "--until", "now", "-f", "evnt=die")
     assert r.returncode == 2 and "did you mean event?" in r.stderr
 

@@ -552,6 +552,17 @@ def test_prune_says_which_networks_went(berth, net):
     assert used in left and idle not in left
 
 
+def test_networks_are_filtered(berth, net):
+    used, idle = net(), net("--label", "tier=back")
+    serve(berth, "--network", used)
+    listed = lambda *filters: berth.must("network", "ls", "-q", *[w for f in filters for w in ("--filter", f)]).splitlines()
+    assert listed("name=" + used) == [used] and set(listed("name=" + used, "name=" + idle)) == {used, idle}
+    assert idle in listed("dangling=true") and used not in listed("dangling=true")
+    assert listed("label=tier=back") == [idle] and listed("label=tier=front") == []
+    r = berth.call("network", "ls", "--filter", "nosuch=1")
+    assert r.returncode == 2 and "nosuch" in r.stderr
+
+
 # ---- hostile words and packets
 
 HOSTILE = ["a/b", "..", "a\nb", "x" * 10000, "a;b", "<<", "a b", "$(id)", "\u202e", "-x"]
