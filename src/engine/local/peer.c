@@ -192,7 +192,7 @@ int wrong_state(const struct workload *w, const char *verb, int state, struct be
     char name[BERTH_NAME_MAX + 8];
     if (workload_name(w, name, NULL) < 0)
         snprintf(name, sizeof(name), "%.12s", workload_id(w));
-    if (state == BERTH_RUNNING) /* by now */
+    if (state == BERTH_RUNNING || state == BERTH_PAUSED) /* by now */
         return fail(err, BERTH_WRONG_STATE, name, "%s %s: the run that was asked has ended, and another has begun", verb, name);
     return fail(err, BERTH_WRONG_STATE, name, "%s %s: it is %s", verb, name, berth_state_name(state));
 }
