@@ -363,7 +363,7 @@ int detach_keys_parse(const char *text, unsigned char *ret_keys, size_t room);
 
 /** Follow a stream of frames to stdout and stderr; the options are those of `logs`. */
 struct frames {
-    bool timestamps, json;
+    bool timestamps, json, any; /* any: something was read */
     char *buffer, *out;       /* what was read; what of it is to be written to `out_stream` */
     size_t out_length;
     uint32_t out_stream;

@@ -156,6 +156,7 @@ int frames_read(struct frames *f, int fd)
     ssize_t n = read(fd, f->buffer, BUFFER);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 1 : -errno;
+    f->any |= n > 0;
     int r = consume(f, f->buffer, (size_t)n);
     if (n == 0 && f->json)
         for (uint32_t s = BERTH_STDOUT; s <= BERTH_STDERR; s++)

@@ -91,7 +91,10 @@ static void print_health(const struct berth_status *s, json_t *json)
         printf(", %u failures in a row", s->health_failures);
     last = json_array_get(log, json_array_size(log) ? json_array_size(log) - 1 : 0);
     if (last) {
-        autofree char *output = text_plain(json_text(last, "output"));
+        autofree char *written = text_copy(json_text(last, "output"));
+        for (size_t n = strlen(written); n && written[n - 1] == '\n'; n--)
+            written[n - 1] = '\0';
+        autofree char *output = text_plain(written);
         printf("; last check: exit %lld%s%s", (long long)json_number(last, "exit_code"), *output ? ", " : "", output);
     }
     putchar('\n');
@@ -243,6 +246,16 @@ static int logs_options(struct cli *cli, const struct args *args, struct berth_l
     return r ? r : log_time(cli, args, "until", &o->until_usec);
 }
 
+/* Nothing is an answer, but not why. */
+static void note_no_log(struct cli *cli, struct berth_runtime *runtime, const struct berth_handle *handle)
+{
+    autofree char *text = NULL;
+    struct berth_error err;
+    autojson json_t *inspect = berth_inspect(runtime, handle, &text, &err) == 0 ? json_loads(text, 0, NULL) : NULL;
+    if (strcmp(json_text(inspect, "spec.log.driver"), "none") == 0)
+        cli_note(cli, "%s keeps no log: its log driver is none", handle->name);
+}
+
 static int logs_one(struct cli *cli, const struct args *args, struct berth_runtime *runtime,
                     const struct berth_handle *handle, const char *name)
 {
@@ -257,6 +270,8 @@ static int logs_one(struct cli *cli, const struct args *args, struct berth_runti
         return cli_fail(cli, name, &err);
     signal(SIGPIPE, SIG_IGN);
     r = frames_read_all(cli, &frames, berth_stream_fd(stream));
+    if (r == 0 && !frames.any)
+        note_no_log(cli, runtime, handle);
     berth_stream_free(stream);
     frames_free(&frames);
     if (r == -EPIPE)

@@ -367,6 +367,19 @@ def test_logs(berth):
     assert berth.call("logs", "--since", "never", name).returncode == 2
 
 
+def test_logs_of_what_keeps_none_say_so(berth):
+    name = berth.run("sh", "-c", "echo lost; sleep 60", flags=["--log-driver", "none"])
+    r = berth.call("logs", name)
+    assert (r.returncode, r.stdout) == (0, "") and "its log driver is none" in r.stderr
+    assert berth.call("--quiet", "logs", name).stderr == ""
+
+
+def test_status_shows_what_the_last_check_said(berth):
+    name = berth.run("sleep", "60", flags=["--health-cmd", "echo not well; exit 3", "--health-interval", "50ms", "--health-retries", "1"])
+    until(lambda: berth.status(name)["health"] == "unhealthy")
+    assert re.search(r"^health: unhealthy, .*; last check: exit 3, not well$", berth.must("status", name), re.M)
+
+
 def test_logs_follow_ends_with_the_workload(berth):
     name = berth.run("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
     r = berth.call("logs", "-f", name, timeout=15)
