@@ -246,10 +246,12 @@ static int logs_options(struct cli *cli, const struct args *args, struct berth_l
     return r ? r : log_time(cli, args, "until", &o->until_usec);
 }
 
-/* Nothing is an answer, but not why. */
+/* Nothing is an answer, but not why; a daemon says itself that it keeps none. */
 static void note_no_log(struct cli *cli, struct berth_runtime *runtime, const struct berth_handle *handle)
 {
     autofree char *text = NULL;
+    if (strcmp(handle->runtime, "docker") == 0)
+        return;
     struct berth_error err;
     autojson json_t *inspect = berth_inspect(runtime, handle, &text, &err) == 0 ? json_loads(text, 0, NULL) : NULL;
     if (strcmp(json_text(inspect, "spec.log.driver"), "none") == 0)
@@ -599,6 +601,10 @@ static int list_ports(struct cli *cli, struct berth_runtime *runtime, const stru
         struct berth_host_port host;
         snprintf(port.protocol, sizeof(port.protocol), "%s", json_text(each, "protocol"));
         if (port.number && berth_resolve_host_port(runtime, handle, &port, &host, NULL) == 1) {
+            if (json_number(each, "host")) { /* one of several for that port; resolve tells the first */
+                host.port = (uint16_t)json_number(each, "host");
+                snprintf(host.address, sizeof(host.address), "%s", json_text(each, "host_address"));
+            }
             print_host_port(cli, &port, &host, true);
             any = true;
         }

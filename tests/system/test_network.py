@@ -552,6 +552,18 @@ def test_prune_says_which_networks_went(berth, net):
     assert used in left and idle not in left
 
 
+def test_one_port_published_twice_is_listed_twice(berth):
+    one, two = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    tcp, other = one.getsockname()[1], two.getsockname()[1]
+    one.close(), two.close()
+    name = serve(berth, "-p", f"127.0.0.1:{tcp}:80", "-p", f"0.0.0.0:{other}:80", "-p", "127.0.0.1:0:53/udp")
+    listed = berth.must("port", name).splitlines()
+    assert listed[:2] == [f"80/tcp -> 127.0.0.1:{tcp}", f"80/tcp -> 0.0.0.0:{other}"]
+    assert listed[2] == "53/udp -> " + berth.must("port", name, "53/udp") and len(listed) == 3
+    berth.must("stop", "-t", "0", name)
+    assert berth.call("port", name).returncode == 4
+
+
 def test_networks_are_filtered(berth, net):
     used, idle = net(), net("--label", "tier=back")
     serve(berth, "--network", used)
