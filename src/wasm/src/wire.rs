@@ -52,7 +52,10 @@ impl Out {
         if waiting >= TOGETHER {
             send_all();
         } else if first && waiting == 1 {
-            tokio::task::spawn_local(async { send_all() }); // comes after all that is ready by now
+            tokio::task::spawn_local(async {
+                send_all(); // comes after all that was ready
+                unsafe { libc::sched_yield() }; // another loop may wait for this core
+            });
         }
     }
 }
