@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many at once, by many processes; and what doctor finds of what was planted."""
-import ctypes, json, os, subprocess, tempfile
+import ctypes, json, os, re, subprocess, tempfile, urllib.request
 import pytest
 from conftest import Berth
-from place import until
+from place import TOP, until
 
 pytestmark = pytest.mark.kernel
 
@@ -55,6 +55,54 @@ def test_who_asks_between_two_runs_hears_no_nonsense(crowd):
             assert "it is running" not in r.stderr or words[0] == "unpause", r.stderr
     assert loop.returncode == 0
     crowd.must("rm", "-f", "again")
+
+
+SERVICES = 500
+SERVE = """
+set -e
+names=; for i in $(seq %d); do names="$names s%d-$i"; done
+for n in $names; do "$BERTH" run -d --name $n service:latest >/dev/null; done
+echo started; read -r _
+"$BERTH" stop -t 5 $names >/dev/null
+"$BERTH" rm $names >/dev/null
+"""
+
+
+def memory(pid):
+    """kB: its share of all that it has, of the code that was compiled, and the whole of that code."""
+    inside, all_, code, whole = False, 0, 0, 0
+    for line in open(f"/proc/{pid}/smaps"):
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = "/cache/wasm/" in line
+        elif m := re.match(r"(Pss|Rss): +(\d+) kB", line):
+            all_ += int(m[2]) * (m[1] == "Pss")
+            code += int(m[2]) * (m[1] == "Pss" and inside)
+            whole += int(m[2]) * (m[1] == "Rss" and inside)
+    return all_, code, whole
+
+
+def test_five_hundred_wasm_services_at_once_share_their_code(crowd):
+    if "wasm" not in crowd.must("engines").split():
+        pytest.skip("this build has no Wasm (-Dwasm=disabled)")
+    crowd.must("image", "import", TOP + "/tests/wasm/http.wat", "service:latest")
+    crowd.must("image", "compile", "service:latest")
+    processes = [subprocess.Popen(["sh", "-c", SERVE % (SERVICES // 2, k)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  env={**crowd.env, "BERTH": crowd.argv()[0]}) for k in range(2)]
+    assert [p.stdout.readline() for p in processes] == ["started\n"] * 2
+    states = crowd.states()
+    assert len(states) == SERVICES and set(states.values()) == {"running"}
+    for name in list(states)[::50]:
+        with urllib.request.urlopen(f"http://{crowd.must('address', name, '8080')}/", timeout=30) as answer:
+            assert answer.read() == b"hello 1\n"
+    workers = [crowd.status(name) for name in list(states)[::25]]
+    for status in workers:
+        worker, code, whole = memory(status["pid"])
+        supervisor = memory(status["supervisor_pid"])[0]
+        assert worker + supervisor < 2048, (worker, supervisor)
+        assert code < whole / 50, (code, whole)
+    failed = [(p.returncode, out) for p in processes if (out := p.communicate("\n", timeout=300)[0]) or p.returncode]
+    assert not failed, failed
+    assert crowd.states() == {} and "wrong" not in crowd.must("doctor")
 
 
 def checks(berth, *words):

@@ -410,6 +410,12 @@ def test_what_only_looks_like_a_module_is_refused(wasm, made):
     refused(wasm, made("empty.wasm", b""))
 
 
+def test_a_component_in_a_modules_place_is_refused(wasm, guest, made):
+    component = made("component.wasm", b"\0asm\x0d\0\1\0")
+    assert refused(wasm, component, "wasm.kind", "is a component", flags=("--set", "wasm.kind=module")) == "INVALID"
+    assert refused(wasm, guest, "wasm.kind", "is a module", flags=("--set", "wasm.kind=component")) == "INVALID"
+
+
 def test_a_missing_import_is_named_by_start_and_the_state_is_failed(wasm, made):
     path = made("wants.wat", b'(module (import "env" "teleport" (func)) (func (export "_start") call 0) (memory (export "memory") 1))')
     name = wasm.name()

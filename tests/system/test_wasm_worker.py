@@ -114,6 +114,23 @@ def test_a_hundred_thousand_functions():
     assert c.done.returncode == 0, c.done.stderr
 
 
+def number(n):
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + number(n >> 7)
+
+
+def section(kind, data):
+    return bytes([kind]) + number(len(data)) + data
+
+
+def test_a_module_of_200_mb():
+    n, body = 29, b"\0" + b"\1" * 7_000_000 + b"\x0b" # one function may not be much larger
+    module = b"\0asm\1\0\0\0" + section(1, b"\1\x60\0\0") + section(3, number(n) + bytes(n)) + section(7, b"\1\6_start\0\0") + \
+        section(10, number(n) + n * (number(len(body)) + body))
+    assert len(module) > 200_000_000
+    c = Compiled(module, timeout=300)
+    assert c.done.returncode == 0, c.done.stderr
+
+
 def test_memory_limit_of_the_compiler_holds():
     c = Compiled(b"(module" + b"(func (result i32) i32.const 1)" * 100_000 + b')', flags=["--memory", str(160 << 20)])
     assert c.done.returncode != 0
@@ -515,6 +532,8 @@ def test_beyond_the_queue_is_503_with_retry_after(place, http):
     b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
     b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: +3\r\n\r\nabc", b"GET / HTTP/1.1\nHost: t\0\n\n", b"\x16\x03\x01\x02\0\1\0",
     b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+    b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", b"GET http://a:99999/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://a/ HTTP/1.1\r\nHost: a/b\r\n\r\n",
 ])
 def test_doubtful_requests_are_400_before_any_instance(place, http, request_):
     s = serve(place, http)
@@ -552,6 +571,25 @@ def test_limits_of_head_and_body_hold(place, http):
     s.raw(b"GET / HTTP/1.1\r\nHos")
     assert time.monotonic() - begin < 5
     assert len(s.raw(b"GET /big HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")) < 200_000
+
+
+def test_silent_peers_hold_nobody_up(place, http):
+    s = serve(place, http, "--connections", "20", "--header-time", "300000")
+    silent = [s.connect() for _ in range(200)]
+    assert s.get("/")[0] == 200 and s.counters()["connections"] <= 20
+    for c in silent:
+        c.close()
+
+
+def test_a_peer_that_takes_nothing_is_gone(place, http):
+    s = serve(place, http, "--header-time", "2000000")
+    with s.connect() as c:
+        c.sendall(b"GET /big HTTP/1.1\r\nHost: t\r\n\r\n" * 8) # more than both sides' buffers
+        s.until("active_requests", 1)
+        s.until("connections", 0)
+        assert s.counters()["requests"] < 8
+    s.until("instances", 0)
+    assert s.get("/")[0] == 200
 
 
 def test_http2_with_prior_knowledge(place, http):
