@@ -473,6 +473,7 @@ def test_an_export_is_called(wasm, made):
     assert (r.returncode, r.stdout) == (0, "5\n"), r.stderr
     r = wasm.call("run", "--rm", "--runtime", "wasm", "--network", "none", path)
     assert r.returncode == 125 and "wasm.trigger" in r.stderr
+    assert "it is no WebAssembly module" not in wasm.call("image", "verify").stdout # though what is kept is its text
 
 
 def test_an_export_of_a_running_module_is_called_by_exec(wasm, made):

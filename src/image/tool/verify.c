@@ -81,7 +81,7 @@ static int hash_tree(const struct work *w, const char *path, char ret[DIGEST_TEX
 static int compare_layer(struct work *w, struct layer *l, struct berth_error *why)
 {
     char there[128], anew[128], a[DIGEST_TEXT], b[DIGEST_TEXT];
-    l->unpack = true;
+    l->unpack = l->text = true; /* a module may have come in its text form */
     l->what = l->diff_id;
     int r = layers_make(w, l, 1, why);
     if (r < 0)
