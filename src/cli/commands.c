@@ -202,7 +202,8 @@ const struct command commands[] = {
                   {"follow-link", 'L', NULL, 0, NULL, "what our link SOURCE points to"})),
      "copy between this machine and a workload",
      "One side is NAME:PATH, running or not. As with cp -r: into TARGET if that is a folder, and "
-     "SOURCE/. is what is in it. A - is a tar stream on standard input or output.",
+     "SOURCE/. is what is in it. A - is a tar stream on standard input or output. Volumes and other mounts are there "
+     "only while it runs.",
      {"berth cp web:/etc/nginx/nginx.conf .", "out of it", "berth cp site/. web:/srv/www", "into it"}, verb_cp},
     {"events", NULL, GROUP_MADE, "[NAME]", 0, 1, 0,
      TABLES(format_flag, FLAGS({"since", 0, "TIME", 0, NULL, "from here on: 1d, 10m, a date"},

@@ -564,6 +564,26 @@ def test_cp_errors(berth, words, code):
     assert r.returncode == code and len(r.stderr.splitlines()) == 1
 
 
+def test_cp_does_not_lose_a_file_below_a_mount(berth, tmp_path):
+    """Into the folder of a volume that is not mounted: it would never be seen again."""
+    (tmp_path / "file").write_text("kept")
+    volume = berth.must("volume", "create")
+    name = berth.run("sleep", "60", flags=["-v", volume + ":/data", "--tmpfs", "/fast"])
+    berth.must("cp", str(tmp_path / "file"), name + ":/data/file")
+    berth.must("stop", "-t", "0", name)
+    path = berth.must("volume", "inspect", "-f", "{{.path}}", volume)
+    for words in ([str(tmp_path / "file"), name + ":/data/other"], [name + ":/data/file", str(tmp_path / "out")],
+                  [str(tmp_path / "file"), name + ":/tmp/..//./data/"], [name + ":data", "-"]):
+        r = berth.call("cp", *words)
+        assert r.returncode == 1 and "/data is mounted only while it runs" in r.stderr and path in r.stderr, (words, r)
+    assert "/fast is mounted" in berth.call("cp", str(tmp_path / "file"), name + ":/fast/x").stderr
+    berth.must("cp", str(tmp_path / "file"), name + ":/database")
+    berth.must("start", name)
+    assert berth.must("exec", name, "cat", "/data/file", "/database") == "keptkept"
+    berth.must("rm", "-fv", name)
+    berth.must("volume", "rm", volume)
+
+
 def test_cp_out_follows_no_link_out_of_the_target(berth, tmp_path):
     name = berth.run("sleep", "60")
     berth.must("exec", name, "sh", "-c", "mkdir /e && ln -s /etc /e/a && mkdir /f && mkdir /f/a && echo bad > /f/a/berth-was-here")

@@ -418,6 +418,47 @@ int berth_export_call(struct berth_runtime *runtime, const struct berth_handle *
     return r < 0 ? r : run(c, &w, -1, ret_call, err);
 }
 
+/** Without empty parts, "." and "..", as it is written: links are not looked at. */
+static void plain_path(const char *path, char *ret, size_t size)
+{
+    size_t n = 0;
+    for (const char *p = path; *p;) {
+        size_t part = strcspn(p, "/");
+        if (part == 2 && !memcmp(p, "..", 2)) {
+            while (n && ret[--n] != '/')
+                ;
+        } else if (part && !(part == 1 && *p == '.') && n + part + 1 < size) {
+            ret[n++] = '/';
+            memcpy(ret + n, p, part);
+            n += part;
+        }
+        p += part + (p[part] == '/');
+    }
+    ret[n] = 0;
+}
+
+/** What is mounted while it runs is not there when it does not: a file copied to that place would lie below, unseen. */
+static int refuse_mounts(struct workload *w, const char *path, struct berth_error *err)
+{
+    char plain[PATH_MAX];
+    struct status status;
+    bool alive;
+    autoclean(cleanup_plan) struct plan *plan = NULL;
+    int r = workload_status_read(w, &status, &alive, err);
+    if (r < 0 || (alive && status.pid > 0) || (r = document_plan(w, &plan, err)) < 0)
+        return r;
+    plain_path(path, plain, sizeof(plain));
+    for (size_t i = 0; i < plan->n_mounts; i++) {
+        const struct plan_mount *m = &plan->mounts[i];
+        size_t n = strlen(m->target);
+        bool files = (m->kind == PLAN_MOUNT_BIND || m->kind == PLAN_MOUNT_VOLUME) && m->source && m->source[0] == '/';
+        if (!strncmp(plain, m->target, n) && (!plain[n] || plain[n] == '/'))
+            return fail(err, BERTH_WRONG_STATE, path, "%.200s is mounted only while it runs: start it first%s%s", m->target,
+                        files ? ", or take " : "", files ? m->source : "");
+    }
+    return 0;
+}
+
 static int copy(struct berth_runtime *runtime, const struct berth_handle *handle, const char *applet,
                 const char *path, unsigned streams, struct berth_call **ret_call,
                 struct berth_error *err)
@@ -427,7 +468,12 @@ static int copy(struct berth_runtime *runtime, const struct berth_handle *handle
     char id[BERTH_ID_TEXT];
     if (!path || !*path)
         return fail(err, BERTH_INVALID, NULL, "copy: `path` is empty");
+    autoworkload workload = NULL;
     int r = root_words(runtime, handle, applet, path, id, &c, &w, err);
+    if (r == 0)
+        r = local_get(c, handle, &workload, err);
+    if (r == 0)
+        r = refuse_mounts(workload, path, err);
     return r < 0 ? r : tool_call(c, w.list, streams, -1, ret_call, err);
 }
 
