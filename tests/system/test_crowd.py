@@ -105,6 +105,16 @@ def test_five_hundred_wasm_services_at_once_share_their_code(crowd):
     assert crowd.states() == {} and "wrong" not in crowd.must("doctor")
 
 
+def test_of_several_starts_at_once_the_others_hear_why(crowd):
+    crowd.must("create", "--name", "race", "--network", "none", "tiny", "sleep", "1000")
+    starts = [subprocess.Popen(crowd.argv("start", "race"), env=crowd.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+              for _ in range(6)]
+    said = [(p.communicate(timeout=60)[1], p.returncode) for p in starts]
+    assert sorted(code for _, code in said) == [0] + [1] * 5, said
+    assert {err.strip() for err, code in said if code} <= {"berth: start race: it is being started", "berth: start race: it is running"}, said
+    crowd.must("rm", "-f", "race")
+
+
 def checks(berth, *words):
     r = berth.call("--json", "doctor", *words)
     return r.returncode, {c["check"]: c for c in map(json.loads, r.stdout.splitlines())}

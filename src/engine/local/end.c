@@ -265,8 +265,7 @@ static int on_ended(struct job *j, struct berth_result *ret, struct berth_error 
     if (r < 0 && r != BERTH_CORRUPT)
         return r;
     if (r == 0 && alive && !lets_go(&status, alive) && !j->force)
-        return fail(err, BERTH_WRONG_STATE, j->handle.name, "it is %s",
-                    berth_state_name(state_lives(status.state) ? status.state : BERTH_CREATING));
+        return fail(err, BERTH_WRONG_STATE, j->handle.name, "it is %s", living_word(status.state));
     if (r == 0 && alive && !lets_go(&status, alive))
         return ask_or_watch(j, on_remove_run_changed, err);
     j->next = r == 0 && alive ? on_last_breath : on_gone;

@@ -288,6 +288,8 @@ int peer_connect(struct workload *w, int *ret_fd, struct berth_error *err);
 /** One request and its answer, waiting for it. ret_body may be NULL. */
 int peer_ask(struct workload *w, const char *verb, uint32_t type, const char *body, char **ret_body, struct berth_error *err);
 bool state_lives(int state);
+/** What to call one that has a supervisor: its state, or, as that is still of what was before, that it is being started. */
+const char *living_word(int state);
 bool state_final(int state);
 /** `supervisor_pid` while a supervisor is being born over an old record: what the record says is not the end. */
 #define BEING_BORN (-1)

@@ -171,6 +171,11 @@ bool state_lives(int state)
            state == BERTH_RESTARTING;
 }
 
+const char *living_word(int state)
+{
+    return state_lives(state) ? berth_state_name(state) : "being started";
+}
+
 bool state_final(int state)
 {
     return state == BERTH_STOPPED || state == BERTH_COMPLETED || state == BERTH_FAILED;

@@ -268,7 +268,7 @@ static int on_answer(struct job *j, struct berth_result *ret, struct berth_error
 
 static int refuse_running(struct job *j, int state, struct berth_error *err)
 {
-    return fail(err, BERTH_WRONG_STATE, j->handle.name, "it is %s", berth_state_name(state));
+    return fail(err, BERTH_WRONG_STATE, j->handle.name, "it is %s", living_word(state));
 }
 
 /** A supervisor that has written the end but not let go yet: its life comes to us. */
@@ -334,7 +334,7 @@ static int start_locked(struct job *j, struct berth_error *err)
     if (alive && lets_go(&status, alive))
         return JOB_ON;
     if (alive)
-        return refuse_running(j, state_lives(status.state) ? status.state : BERTH_CREATING, err);
+        return refuse_running(j, status.state, err);
     if ((r = settle_locked(j->c, j->w, &status, err)) < 0 || (r = document_plan(j->w, &plan, err)) < 0)
         return r;
     struct berth_error why = {0};
