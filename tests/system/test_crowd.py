@@ -149,20 +149,35 @@ def test_doctor_finds_and_mends_what_was_planted(crowd):
     assert crowd.states() == {"victim": "failed"}
 
 
+def while_reading(berth, folder, words, change):
+    """What berth says when something changes as soon as it has read a folder: code, output."""
+    libc, closed = ctypes.CDLL(None), 0x10 # IN_CLOSE_NOWRITE
+    watch = libc.inotify_init1(os.O_CLOEXEC)
+    assert watch >= 0 and libc.inotify_add_watch(watch, folder.encode(), closed) >= 0
+    process = subprocess.Popen(berth.argv(*words), env=berth.env, stdout=subprocess.PIPE, text=True)
+    assert os.read(watch, 4096)
+    os.close(watch)
+    change()
+    return process.communicate(timeout=60)[0], process.returncode
+
+
 def test_what_is_half_only_for_a_moment_is_not_wrong(crowd):
-    """Something in the trash, as another's rm leaves it for its helper: gone as soon as doctor has seen it."""
+    """Something in the trash, as another's rm leaves it for its helper."""
     trash = crowd.env["BERTH_ROOT"] + "/trash"
     crowd.must("doctor")
     os.makedirs(trash + "/something")
-    libc, closed = ctypes.CDLL(None), 0x10 # IN_CLOSE_NOWRITE: whoever read the folder has done so
-    watch = libc.inotify_init1(os.O_CLOEXEC)
-    assert watch >= 0 and libc.inotify_add_watch(watch, trash.encode(), closed) >= 0
-    doctor = subprocess.Popen(crowd.argv("doctor"), env=crowd.env, stdout=subprocess.PIPE, text=True)
-    assert os.read(watch, 4096)
-    os.close(watch)
-    os.rmdir(trash + "/something")
-    out = doctor.communicate(timeout=60)[0]
-    assert doctor.returncode == 0 and "wrong" not in out, out
+    out, code = while_reading(crowd, trash, ["doctor"], lambda: os.rmdir(trash + "/something"))
+    assert code == 0 and "wrong" not in out, out
+
+
+def test_an_image_that_is_removed_meanwhile_is_not_damaged(crowd):
+    crowd.must("--quiet", "image", "import", "/var/cache/berth-tests/tiny", "gone:1")
+    refs = crowd.env["BERTH_ROOT"] + "/images/refs"
+    record = next(f"{refs}/{name}" for name in os.listdir(refs) if "gone" in name)
+    out, code = while_reading(crowd, refs, ["image", "verify"], lambda: os.unlink(record))
+    assert code == 0 and out.rstrip().endswith(" 0 wrong"), out
+    crowd.must("image", "prune", "-f")
+    crowd.must("image", "verify")
 
 
 def test_doctor_says_what_is_wrong_with_the_store(crowd):
