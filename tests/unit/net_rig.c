@@ -181,6 +181,9 @@ static _Noreturn void ask_and_tell(int out, int protocol, const char *where, int
         _exit(1);
     struct pollfd p = {.fd = fd, .events = POLLIN};
     ssize_t n = poll(&p, 1, 300) == 1 ? read(fd, text, sizeof(text)) : 0;
+    char more;
+    if (n > 0 && protocol == IPPROTO_TCP && poll(&p, 1, 5000) == 1) /* the server closes first: what lingers is its port */
+        (void)!read(fd, &more, 1);
     if (n > 0 && write(out, text, (size_t)n) != n)
         _exit(1);
     _exit(0);
