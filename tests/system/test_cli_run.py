@@ -293,6 +293,8 @@ def cdi():
                        "mounts": [{"hostPath": path, "containerPath": "/opt/driver.json", "options": ["ro", "bind"]}]}}]}, f)
     yield kind
     os.unlink(path)
+    if not os.listdir("/etc/cdi"):
+        os.rmdir("/etc/cdi")
 
 
 def test_a_device_by_its_cdi_name(berth, cdi):
