@@ -8,20 +8,18 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use wasmtime::component::Component;
-use wasmtime::{CustomCodeMemory, Enabled, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
+use wasmtime::{CustomCodeMemory, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
 const MIB: u64 = 1 << 20;
 /// Private memory that idle slots of the pool may keep, so that an idle worker stays small.
 const KEPT: u64 = 6 * MIB;
-/// A slot that costs more than this to wipe by hand is left to the kernel.
-const WIPED: u64 = MIB;
 /// A pool of at least so many slots is parted by threads: each gets back the slots that are still in its core's cache.
 const PARTED: u32 = 128;
 
 /// A pool in which an instance of this very module costs no system call: what it dirties is wiped by hand and kept,
 /// as far as the memory for that lasts.
 fn pool(o: &Options) -> PoolingAllocationConfig {
-    let (n, limits) = (o.concurrency.max(PARTED), &o.limits);
+    let (n, limits, kept) = (o.concurrency.max(PARTED), &o.limits, o.memory_bytes);
     let (memories, tables) = (o.memories.max(1), o.tables.max(1));
     let mut p = PoolingAllocationConfig::new();
     p.total_component_instances(n)
@@ -39,16 +37,12 @@ fn pool(o: &Options) -> PoolingAllocationConfig {
         .max_component_instance_size(16 << 20)
         .max_memory_size(limits.memory_bytes.min(4096 * MIB) as usize)
         .table_elements(limits.table_elements.max(o.table_elements) as usize);
-    let kept = o.memory_bytes;
-    if kept <= WIPED {
+    if kept <= MIB {
         let table = (o.table_elements * 8).next_multiple_of(4096);
         p.linear_memory_keep_resident(kept as usize).table_keep_resident(table as usize).async_stack_keep_resident(64 << 10);
         let slot = kept * memories as u64 + table * tables as u64 + (64 << 10);
         p.max_unused_warm_slots((KEPT / slot).clamp(1, 1000) as u32);
-    } else if PoolingAllocationConfig::is_pagemap_scan_available() {
-        // The kernel tells which pages were written; the rest of a large memory is not touched.
-        p.pagemap_scan(Enabled::Auto).linear_memory_keep_resident((4 * MIB) as usize).max_unused_warm_slots(2);
-    } // else (there is no /proc) nothing is kept: the kernel takes back what was written, and no more than that is written again
+    } // else nothing is kept: the kernel takes back what was written, which costs less than to wipe it all
     p
 }
 

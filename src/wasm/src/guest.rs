@@ -284,8 +284,6 @@ pub struct Guest {
     total: AtomicU64,
 }
 
-const SLOTS: usize = 64;
-
 impl Guest {
     fn table(&self) -> ResourceTable {
         let mut table = ResourceTable::new();
@@ -372,7 +370,7 @@ fn load(o: &Options) -> Result<Guest, Fail> {
     let code = engine::load(&engine, unsafe { BorrowedFd::borrow_raw(o.code_fd) })?;
     let (ready, environment) = (link(&engine, &code)?, unsafe { Environment::read(o) });
     environment.world(true)?;
-    let slots = unsafe { std::slice::from_raw_parts(o.slots, SLOTS) };
+    let slots = unsafe { std::slice::from_raw_parts(o.slots, 64) };
     Ok(Guest { engine, limits: o.limits, slots, ready, environment, http: o.http, total: AtomicU64::new(0) })
 }
 
