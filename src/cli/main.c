@@ -409,8 +409,10 @@ static int run(struct cli *cli, int argc, char **argv)
 static void hold_standard_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDONLY) != fd) {
+            perror("berth: /dev/null");
             _exit(EXIT_FAILED);
+        }
 }
 
 int main(int argc, char **argv)
