@@ -338,12 +338,12 @@ impl Thread {
         if let Some(ticker) = shared.ticker.get() {
             ticker.unpark();
         }
-        // It gives way at its second tick: what is short is not interrupted. What others wait for goes out at the first.
+        // It gives way at its fourth tick: what is short is not interrupted. What others wait for goes out at the first.
         let mut first = true;
         own.store.epoch_deadline_callback(move |_| {
             if std::mem::take(&mut first) {
                 send_all();
-                return Ok(UpdateDeadline::Continue(1));
+                return Ok(UpdateDeadline::Continue(3));
             }
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(Turn::default())))
         });
