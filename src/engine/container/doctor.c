@@ -335,11 +335,12 @@ static bool report_well(const struct network_report *r)
     return !r->orphans && !r->changed && !r->loose && !r->walls && !r->filter[0] && !r->subnet[0];
 }
 
-/* A removal answers before the kernel has taken its link down: one that goes by itself is nobody's fault. */
+/* A removal answers before the kernel has taken its link down, a start makes its own in steps: what passes by itself is
+ * nobody's fault. */
 static int examine_patiently(struct exam *x, struct network_report *ret)
 {
     int r = network_examine(x->store, false, ret);
-    for (int i = 0; r == 0 && ret->orphans && i < 50; i++) {
+    for (int i = 0; r == 0 && !report_well(ret) && i < 50; i++) {
         (void)poll(NULL, 0, 20);
         r = network_examine(x->store, false, ret);
     }
@@ -355,7 +356,7 @@ static bool check_network(struct exam *x)
         return say(x, ILL, "run berth as root", "the machine's links can't be read");
     after = before;
     if (x->repair && !report_well(&before) &&
-        (network_examine(x->store, true, &after) < 0 || network_examine(x->store, false, &after) < 0))
+        (network_examine(x->store, true, &after) < 0 || examine_patiently(x, &after) < 0))
         return say(x, ILL, NULL, "the machine's links can't be changed");
     x->repaired = !report_well(&before) && report_well(&after);
     x->bridged = after.running;
@@ -486,7 +487,7 @@ static const struct { const char *name; bool (*run)(struct exam *x); bool moves;
     {"records", check_records, true},
     {"groups", check_groups, true},
     {"leases", check_leases, true},
-    {"network", check_network, true},
+    {"network", check_network, false}, /* looks again by itself */
     {"names", check_names, false},
     {"firewall", check_firewall, false},
     {"leftovers", check_leftovers, true},

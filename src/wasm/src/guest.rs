@@ -370,7 +370,7 @@ fn load(o: &Options) -> Result<Guest, Fail> {
     let code = engine::load(&engine, unsafe { BorrowedFd::borrow_raw(o.code_fd) })?;
     let (ready, environment) = (link(&engine, &code)?, unsafe { Environment::read(o) });
     environment.world(true)?;
-    let slots = unsafe { std::slice::from_raw_parts(o.slots, 64) };
+    let slots = unsafe { std::slice::from_raw_parts(o.slots, 64) }; // BERTH_WASM_SLOTS
     Ok(Guest { engine, limits: o.limits, slots, ready, environment, http: o.http, total: AtomicU64::new(0) })
 }
 
